@@ -1,0 +1,109 @@
+"""What a RAW photo is: plain frozen values, shared by every layer above."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Sensor(Enum):
+    """The kinds of colour filter array that darkroom handles."""
+
+    BAYER = "bayer"
+    XTRANS = "xtrans"
+
+
+@dataclass(frozen=True)
+class CFA:
+    """A colour filter array: the letters R, G, B of one period in reading order.
+
+    Four letters are a 2x2 Bayer array, 36 a 6x6 X-Trans array, phase as at the mosaic's first row
+    and column.
+    """
+
+    pattern: str
+
+    @property
+    def sensor(self) -> Sensor:
+        """The kind of sensor."""
+        return Sensor.BAYER if len(self.pattern) == 4 else Sensor.XTRANS
+
+    @property
+    def period(self) -> int:
+        """Rows (and columns) after which the array repeats: 2 or 6."""
+        return 2 if len(self.pattern) == 4 else 6
+
+    @cached_property
+    def channels(self) -> NDArray[np.intp]:
+        """(period, period) colour indices: 0 red, 1 green, 2 blue."""
+        indices = ["RGB".index(letter) for letter in self.pattern]
+        return np.array(indices, dtype=np.intp).reshape(self.period, self.period)
+
+    def shifted(self, down: int, right: int) -> "CFA":
+        """The array as seen from `down` rows and `right` columns further: RGGB by (1, 1) is BGGR."""
+        rolled = np.roll(self.channels, (-down, -right), axis=(0, 1))
+        return CFA("".join("RGB"[i] for i in rolled.flat))
+
+
+class WhiteBalance(Enum):
+    """Where a photo's white balance comes from."""
+
+    AS_SHOT = "as shot"
+    DAYLIGHT = "daylight"
+    GRAY_WORLD = "gray world"
+
+
+@dataclass(frozen=True, slots=True)
+class Color:
+    """How to make colours of the sensor's numbers.
+
+    `white_balance`: (3,) float64 multipliers for R, G, B with green = 1; None where neither the
+    camera nor LibRaw knows them, then the gray-world rule measures them on the brightened picture.
+    `xyz_to_camera`: (3, 3) float64, CIE XYZ (D65) to camera RGB, rows R, G, B; only its
+    row-normalised product with sRGB's primaries matters, so rows may have any common scale.
+    """
+
+    white_balance: NDArray[np.float64] | None
+    xyz_to_camera: NDArray[np.float64]
+    source: WhiteBalance = WhiteBalance.AS_SHOT
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """How the photo was taken; None where the file does not say."""
+
+    seconds: float | None = None
+    iso: float | None = None
+    aperture: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RawImage:
+    """One RAW photo as the sensor saw it: the visible area, in the sensor's own orientation.
+
+    `mosaic`: (H, W) uint16 or float32 sensor values. `cfa`: phase at `mosaic[0, 0]`.
+    `black`, `white`: (h, w) float32 patterns that repeat over the mosaic from its first site,
+    both of the same shape, a multiple of the CFA's period. `orientation`: EXIF 1-8.
+    `pixel_aspect`: width / height of a photosite times the number of output pixels kept (1 for
+    square). `masked_black`: (period, period) medians measured on masked borders, where the file
+    has them. `margins`: rows above and columns left of the visible area in the file's full frame.
+    `warnings`: one line for each thing that was missing or odd.
+    """
+
+    mosaic: NDArray[np.uint16] | NDArray[np.float32]
+    cfa: CFA
+    black: NDArray[np.float32]
+    white: NDArray[np.float32]
+    color: Color
+    exposure: Exposure = Exposure()
+    orientation: int = 1
+    pixel_aspect: float = 1.0
+    camera: str = ""
+    lens: str | None = None
+    time: datetime | None = None
+    margins: tuple[int, int] = (0, 0)
+    masked_black: NDArray[np.float32] | None = None
+    warnings: tuple[str, ...] = field(default=())
