@@ -1,0 +1,33 @@
+"""The networks that darkroom knows; a checkpoint is recognised by its tensors' names and shapes."""
+
+from darkroom.errors import CheckpointError
+from darkroom.nets.base import Architecture, Shapes, difference
+
+ARCHITECTURES: tuple[Architecture, ...] = ()
+
+
+def identify(
+    shapes: Shapes, architectures: tuple[Architecture, ...] = ARCHITECTURES
+) -> Architecture:
+    """Return the network that tensors of these names and shapes belong to.
+
+    Raises CheckpointError, which names the nearest known network and the keys that differ.
+    """
+    for architecture in architectures:
+        if architecture.recognise(shapes):
+            return architecture
+    raise CheckpointError(f"no known network: {_nearest(shapes, architectures)}")
+
+
+def _nearest(shapes: Shapes, architectures: tuple[Architecture, ...]) -> str:
+    """Say which dialect shares the largest part of its keys with `shapes`, and what differs."""
+    overlap, name, known = 0.0, "", {}
+    for architecture in architectures:
+        for dialect in architecture.dialects:
+            share = len(dialect.keys() & shapes.keys()) / len(dialect.keys() | shapes.keys())
+            if share > overlap:
+                overlap, name, known = share, architecture.name, dict(dialect)
+    if not name:
+        known_names = ", ".join(architecture.name for architecture in architectures)
+        return f"none of its {len(shapes)} tensors is named as in {known_names}"
+    return f"nearest is {name}, with {difference(shapes, known)}"

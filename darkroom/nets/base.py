@@ -1,0 +1,99 @@
+"""What every network has in common: how it is recognised, converted, built and fed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from darkroom.errors import CheckpointError
+from darkroom.files.sensor import Sensor
+from darkroom.gain import GainRule
+from darkroom.weights.kinds import Output
+
+State = Mapping[str, Tensor]
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One network of the literature: from the tensors of its checkpoint to a module that runs.
+
+    The module maps packed mosaics (N, C, h, w), h and w any multiples of `multiple`, to pictures
+    (N, 3, s*h, s*w), s = 2 for Bayer and 3 for X-Trans.
+
+    `multiple`: packed pixels of the network's grid; tiles must start on it. `halo`: packed pixels
+    beyond which an input cannot change an output. `recognise`: whether tensors of these names and
+    shapes are this network's, in any dialect. `convert`: folds a foreign dialect into the names
+    and plain convolutions of our module; it is given float64 and returns float64. `build`: the
+    module, its widths taken from the shapes of the converted float32 tensors, with these weights.
+    `dialects`: names and shapes of each published checkpoint form, to name the nearest one when a
+    file is not recognised.
+    """
+
+    name: str
+    sensor: Sensor
+    multiple: int
+    halo: int
+    output: Output
+    gain_rule: GainRule
+    recognise: Callable[[Shapes], bool]
+    convert: Callable[[State], State]
+    build: Callable[[State], nn.Module]
+    dialects: tuple[Shapes, ...] = ()
+
+    @property
+    def channels(self) -> int:
+        """Channels of the packed mosaic: 4 for Bayer, 9 for X-Trans."""
+        return 4 if self.sensor is Sensor.BAYER else 9
+
+    @property
+    def scale(self) -> int:
+        """Picture pixels per packed pixel, along each axis: 2 for Bayer, 3 for X-Trans."""
+        return 2 if self.sensor is Sensor.BAYER else 3
+
+    def load(self, state: State) -> nn.Module:
+        """Return the network, float32, ready to run, for a checkpoint that it recognises.
+
+        Conversion is done in float64, so that folding costs no accuracy. Raises CheckpointError
+        when a converted tensor is not finite.
+        """
+        exact = {name: tensor.double() for name, tensor in state.items()}
+        folded = {name: tensor.float() for name, tensor in self.convert(exact).items()}
+        for name, tensor in folded.items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise CheckpointError(f"{self.name}: {name} is not finite; fetch the file again")
+        return self.build(folded).eval().requires_grad_(False)
+
+
+def shapes_of(state: State) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor."""
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def filled(make: Callable[[], nn.Module], state: State) -> nn.Module:
+    """Return `make()` holding `state`, without initialising weights that are replaced anyway.
+
+    The module is made on torch's meta device, so buffers that are not in its state dict must not
+    be created in its constructor. Raises CheckpointError where names or shapes do not fit.
+    """
+    with torch.device("meta"):
+        network = make()
+    differs = difference(shapes_of(state), shapes_of(network.state_dict()))
+    if differs:
+        raise CheckpointError(f"checkpoint does not fit its network: {differs}")
+    network.load_state_dict({name: t.contiguous() for name, t in state.items()}, assign=True)
+    return network
+
+
+def difference(found: Shapes, known: Shapes, limit: int = 3) -> str:
+    """Say in one line how names and shapes differ; empty where they do not."""
+    missing = sorted(known.keys() - found.keys())
+    extra = sorted(found.keys() - known.keys())
+    other = sorted(key for key in known.keys() & found.keys() if known[key] != found[key])
+    parts = [
+        f"{len(keys)} {label} ({', '.join(keys[:limit])}{', ...' if len(keys) > limit else ''})"
+        for label, keys in (("missing", missing), ("unexpected", extra), ("of other shape", other))
+        if keys
+    ]
+    return "; ".join(parts)
