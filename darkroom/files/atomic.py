@@ -1,0 +1,155 @@
+"""Files that appear whole or not at all."""
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from darkroom.errors import OutputError
+
+TEMPORARY_PATTERN = ".darkroom-*.part"
+"""What unfinished files are called; only a killed process leaves one behind."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+"""What link(2) answers on file systems without hard links (FAT, exFAT, some network shares)."""
+
+REMEDIES = {
+    errno.EEXIST: "exists already; choose another name or add --overwrite",
+    errno.EISDIR: "is a folder; name a file in it",
+    errno.ENOENT: "its folder does not exist; create the folder first",
+    errno.ENOTDIR: "its folder is not a folder but a file; choose another place",
+    errno.EACCES: "no permission to write there; choose another folder",
+    errno.EPERM: "no permission to write there; choose another folder",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.EFBIG: "too large for this file system; choose another disk",
+}
+
+
+def check_target(path: Path, overwrite: bool = False) -> None:
+    """Raise OutputError now if a file could not be written at `path` later.
+
+    For use before long work; `atomic_write` checks again.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        mode = None
+    except OSError as error:
+        raise _output_error(path, error) from error
+    if mode is not None and stat.S_ISDIR(mode):
+        raise _output_error(path, OSError(errno.EISDIR, ""))
+    if mode is not None and stat.S_ISREG(mode) and not overwrite:
+        raise _output_error(path, OSError(errno.EEXIST, ""))
+    place = path if mode is not None and not stat.S_ISREG(mode) else _resolved(path).parent
+    if not place.exists():
+        raise OutputError(f"{path}: folder {place} does not exist; create it first")
+    if not os.access(place, os.W_OK):
+        code = errno.EROFS if _is_read_only(place) else errno.EACCES
+        raise _output_error(path, OSError(code, ""))
+
+
+@contextmanager
+def atomic_write(
+    path: Path, overwrite: bool = False, *, size: int | None = None
+) -> Iterator[BinaryIO]:
+    """Open a binary file that gets its name only once it is complete and on the disk.
+
+    Yields a readable, seekable stream on a hidden temporary file in the same folder; leaving the
+    block without an exception renames it to `path`, any exception removes it. Without `overwrite`
+    a file that appears there meanwhile is kept and OutputError raised. Devices and named pipes are
+    written in place; a symbolic link is followed. `size`: the bytes needed at most, for the
+    message when the disk is full. Raises OutputError for whatever keeps the file from being
+    written; other errors of the block pass unchanged.
+    """
+    check_target(path, overwrite)
+    if path.exists() and not path.is_file():
+        with _reported(path, size), path.open("wb") as device:
+            yield device
+        return
+    final = _resolved(path)
+    temporary = final.with_name(TEMPORARY_PATTERN.replace("*", secrets.token_hex(8)))
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        with _reported(path, size):
+            stream = os.fdopen(os.open(temporary, flags, 0o666), "w+b")
+        try:
+            with _reported(path, size, only=FULL):
+                yield stream
+            with _reported(path, size):
+                stream.flush()
+                os.fsync(stream.fileno())
+                stream.close()
+                _publish(temporary, final, overwrite)
+        finally:
+            with suppress(OSError):  # closing a file on a full disk fails a second time
+                stream.close()
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _publish(temporary: Path, final: Path, overwrite: bool) -> None:
+    """Give the finished file its name, which nobody else may have taken unless `overwrite`."""
+    if overwrite:
+        temporary.replace(final)
+    elif os.name == "nt":
+        temporary.rename(final)  # refuses an existing name on Windows
+    else:
+        try:
+            final.hardlink_to(temporary)
+        except OSError as error:
+            if error.errno not in NO_HARD_LINKS:
+                raise
+            final.touch(exist_ok=False)  # claims the name against other writers
+            temporary.replace(final)
+    if os.name != "nt":
+        folder = os.open(final.parent, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # some network file systems cannot sync a folder
+                os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextmanager
+def _reported(path: Path, size: int | None, only: tuple[int, ...] = ()) -> Iterator[None]:
+    """Turn the system's errors (`only` these numbers, if given) into OutputError."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if only and error.errno not in only:
+            raise
+        raise _output_error(path, error, size) from error
+
+
+def _output_error(path: Path, error: OSError, size: int | None = None) -> OutputError:
+    """One line that says what is wrong with writing `path` and what to do."""
+    if error.errno in FULL:
+        needed = f" it needs up to {_megabytes(size)}," if size is not None else ""
+        free = _megabytes(shutil.disk_usage(_resolved(path).parent).free)
+        return OutputError(
+            f"{path}: the disk is full;{needed} {free} are free; free some or choose another disk"
+        )
+    default = f"cannot be written ({error.strerror}); choose another place"
+    return OutputError(f"{path}: {REMEDIES.get(error.errno or 0, default)}")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+def _resolved(path: Path) -> Path:
+    """Where a write to `path` ends up: a symbolic link's target stays a link's target."""
+    return Path(os.path.realpath(path))
+
+
+def _is_read_only(place: Path) -> bool:
+    return hasattr(os, "statvfs") and bool(os.statvfs(place).f_flag & os.ST_RDONLY)
