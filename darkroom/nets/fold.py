@@ -4,7 +4,7 @@ Weights are torch's: a convolution is (out, in, kh, kw), a transposed one (in, o
 Every function returns new tensors of the dtype that it was given; call them in float64.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,23 +27,37 @@ def weight_norm(v: Tensor, g: Tensor) -> Tensor:
     return g.reshape(norm.shape) * v / norm
 
 
-def without_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state with each pair `*.weight_g`, `*.weight_v` made into one `*.weight`.
+def weight_norm_pairs(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return, for each weight that is stored as (v, g), its plain name and the names of the two.
 
-    Also torch's newer names, `*.parametrizations.weight.original0` (g) and `original1` (v).
+    Old: `*.weight_v`, `*.weight_g`. New: `*.parametrizations.weight.original1`, `original0`.
     """
-    plain: dict[str, Tensor] = {}
-    for key, tensor in state.items():
-        if key.endswith(".weight_v"):
-            name = key.removesuffix("_v")
-            plain[name] = weight_norm(tensor, state[name + "_g"])
-        elif key.endswith(".parametrizations.weight.original1"):
-            base = key.removesuffix(".original1")
-            name = base.replace(".parametrizations.weight", ".weight")
-            plain[name] = weight_norm(tensor, state[base + ".original0"])
-        elif not key.endswith((".weight_g", ".parametrizations.weight.original0")):
-            plain[key] = tensor
-    return plain
+    present = set(names)
+    pairs = {}
+    for v in sorted(present):
+        if v.endswith(".weight_v"):
+            plain, g = v.removesuffix("_v"), v.removesuffix("v") + "g"
+        else:
+            plain, g = v.replace(".parametrizations.weight.original1", ".weight"), v[:-1] + "0"
+        if plain != v and g in present:
+            pairs[plain] = (v, g)
+    return pairs
+
+
+def without_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state with each weight that is stored as (v, g) made plain."""
+    pairs = weight_norm_pairs(state)
+    stored = {name for pair in pairs.values() for name in pair}
+    folded = {name: weight_norm(state[v], state[g]) for name, (v, g) in pairs.items()}
+    return folded | {name: tensor for name, tensor in state.items() if name not in stored}
+
+
+def plain_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes that `without_weight_norm` would give."""
+    pairs = weight_norm_pairs(shapes)
+    stored = {name for pair in pairs.values() for name in pair}
+    folded = {name: shapes[v] for name, (v, _) in pairs.items()}
+    return folded | {name: shape for name, shape in shapes.items() if name not in stored}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +73,8 @@ class BatchNorm:
     @classmethod
     def of(cls, state: Mapping[str, Tensor], prefix: str, eps: float = 1e-5) -> "BatchNorm":
         """Read torch's names, `prefix` + .weight, .bias, .running_mean, .running_var."""
-        names = ("weight", "bias", "running_mean", "running_var")
-        return cls(*(state[f"{prefix}.{name}"] for name in names), eps)
+        mean, variance = state[f"{prefix}.running_mean"], state[f"{prefix}.running_var"]
+        return cls(state[f"{prefix}.weight"], state[f"{prefix}.bias"], mean, variance, eps)
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Return (scale, shift), (C,) each: y = scale * x + shift."""
