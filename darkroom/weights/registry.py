@@ -119,7 +119,7 @@ _SID_LICENCE = Licence(
 
 
 def _sid_files(camera: str, drive_id: str) -> tuple[FileEntry, ...]:
-    """A TensorFlow bundle: the index in the authors' repository, the data on Google Drive.
+    """List a TensorFlow bundle: its index from the authors' repository, its data from Drive.
 
     Source: checkpoint/ and download_models.py of the SID repository.
     """

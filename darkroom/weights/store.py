@@ -1,8 +1,8 @@
 """Where weights lie on this machine, and the proof that they are what they claim to be.
 
 Each entry has a folder of its own under `root()`, with the authors' bytes under the authors' file
-names and `installed.json` beside them: the hashes, where the files came from, and whether a hash was
-known beforehand or is trust on first use. Bundled weights lie in the package itself.
+names and `installed.json` beside them: the hashes, where the files came from, and whether a hash
+was known beforehand or is trust on first use. Bundled weights lie in the package itself.
 """
 
 import hashlib
@@ -208,7 +208,7 @@ def imported() -> Mapping[str, WeightsEntry]:
 
 
 def remove(entry: WeightsEntry) -> bool:
-    """Delete an entry's folder, its record and its partial download; False where there were none."""
+    """Delete an entry's files, record and partial download; False where there were none."""
     if entry.bundled:
         raise WeightsError(f"{entry.name} is part of darkroom and cannot be removed")
     gone = False
