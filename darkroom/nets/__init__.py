@@ -1,10 +1,10 @@
 """The networks that darkroom knows; a checkpoint is recognised by its tensors' names and shapes."""
 
 from darkroom.errors import CheckpointError
-from darkroom.nets import redi
+from darkroom.nets import redi, safelight
 from darkroom.nets.base import Architecture, Shapes, difference
 
-ARCHITECTURES: tuple[Architecture, ...] = (*redi.ARCHITECTURES,)
+ARCHITECTURES: tuple[Architecture, ...] = (*safelight.ARCHITECTURES, *redi.ARCHITECTURES)
 
 
 def identify(

@@ -1,0 +1,146 @@
+"""Clean scenes for training: photographs turned into what a perfect camera would have measured."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from darkroom.color import SRGB_TO_XYZ, srgb_decode
+from darkroom.errors import UsageError
+from darkroom.training.noise import log_uniform, uniform
+
+# CIE XYZ (D65) to camera RGB times 10000, of cameras of several makers and decades.
+# Source: Adobe DNG Converter's ColorMatrix2 tags, as dcraw lists them.
+XYZ_TO_CAMERA = (
+    (5838, -1430, -246, -3498, 11477, 2297, -748, 1885, 5778),  # Sony ILCE-7SM2
+    (7374, -2389, -551, -5435, 13162, 2519, -1006, 1795, 6552),  # Sony ILCE-7M3
+    (6722, -635, -963, -4287, 12460, 2028, -908, 2162, 5668),  # Canon EOS 5D Mark III
+    (4716, 603, -830, -7798, 15474, 2480, -1496, 1937, 6651),  # Canon EOS 5D Mark II
+    (7034, -804, -1014, -4420, 12564, 2058, -851, 1994, 5758),  # Canon EOS 6D
+    (7866, -2108, -555, -4869, 12483, 2681, -1176, 2069, 7501),  # Nikon D800
+    (8139, -2171, -663, -8747, 16541, 2295, -1925, 2008, 8093),  # Nikon D700
+    (10405, -3755, -1270, -5461, 13787, 1793, -1040, 2015, 6785),  # Nikon D850
+    (7640, -2200, -970, -9110, 17100, 2040, -2820, 3310, 8370),  # Nikon D1
+    (8458, -2451, -855, -4597, 12447, 2407, -1475, 2482, 6526),  # Fujifilm X-T1
+    (7687, -1984, -606, -4327, 11928, 2721, -1381, 2339, 6452),  # Olympus E-M1
+    (8713, -2833, -743, -4342, 11900, 2772, -722, 1543, 6247),  # Pentax K-5
+)
+
+# Linear light of each 8-bit sRGB code.
+LINEAR = srgb_decode(torch.arange(256) / 255)
+
+# Multipliers of red and blue against green, daylight to candle light.
+RED_GAIN = (1.3, 2.6)
+BLUE_GAIN = (1.2, 3.2)
+
+# Scenes as bright as a day and as dark as a street corner at night.
+BRIGHTNESS = (0.06, 1.3)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenes:
+    """A batch of scenes: what the camera should give, and what it takes to get there.
+
+    `camera_rgb`: (N, 3, H, W) white-balanced linear camera RGB, at least 0, lamps far above 1.
+    `white_balance`: (N, 3). `camera_to_srgb`: (N, 3, 3).
+    """
+
+    camera_rgb: Tensor
+    white_balance: Tensor
+    camera_to_srgb: Tensor
+
+
+def load_photos(folder: Path) -> list[NDArray[np.uint8]]:
+    """Read every JPEG and PNG below `folder`: (H, W, 3) uint8 sRGB each, in the order of names.
+
+    Raises UsageError where there are none.
+    """
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    if not paths:
+        raise UsageError(f"{folder}: no JPEG or PNG photographs to train on")
+    photos = []
+    for path in paths:
+        with Image.open(path) as image:
+            photos.append(np.asarray(image.convert("RGB")))
+    return photos
+
+
+def crop(photos: list[NDArray[np.uint8]], size: int, generator: Generator) -> Tensor:
+    """Cut one random square out of a random photo, flipped and turned: (3, size, size) linear.
+
+    A third of them are averaged down from twice the size, two fifths softened as lenses do: real
+    photographs are rarely sharp to the pixel.
+    """
+
+    def draw(end: int) -> int:
+        return int(torch.randint(end, (), generator=generator))
+
+    photo = photos[draw(len(photos))]
+    scale = 2 if draw(3) == 0 and min(photo.shape[:2]) >= 2 * size else 1
+    side = size * scale
+    top, left = draw(photo.shape[0] - side + 1), draw(photo.shape[1] - side + 1)
+    square = torch.from_numpy(photo[top : top + side, left : left + side].copy())
+    linear = LINEAR[square.permute(2, 0, 1).int()]
+    if scale > 1:
+        linear = functional.avg_pool2d(linear, scale)
+    if draw(5) < 2:
+        linear = soften(linear, 0.4 + 0.9 * float(torch.rand((), generator=generator)))
+    if draw(3) == 0:
+        linear = relight(linear, 8 * float(torch.rand((), generator=generator)))
+    linear = torch.rot90(linear, draw(4), (1, 2))
+    return linear.flip(2) if draw(2) else linear
+
+
+def soften(image: Tensor, sigma: float) -> Tensor:
+    """Blur (3, H, W) with a Gaussian of `sigma` pixels."""
+    taps = torch.exp(-0.5 * (torch.arange(-3, 4) / sigma) ** 2)
+    taps = (taps / taps.sum()).expand(3, 1, 1, 7)
+    padded = functional.pad(image[None], (3, 3, 3, 3), mode="reflect")
+    rows = functional.conv2d(padded, taps, groups=3)
+    return functional.conv2d(rows, taps.transpose(2, 3), groups=3)[0]
+
+
+def relight(image: Tensor, boost: float) -> Tensor:
+    """Give lamps and skies back what the photograph clipped: up to 1 + `boost` times white."""
+    excess = ((image.amax(0, keepdim=True) - 0.8) / 0.2).clamp(min=0)
+    return image * (1 + boost * excess**2)
+
+
+def light(count: int, size: int, generator: Generator) -> Tensor:
+    """(N, 1, size, size) uneven light: half of the scenes fall off smoothly, by up to 4 stops."""
+    stops = torch.randn(count, 1, 3, 3, generator=generator)
+    field = functional.interpolate(stops, size=(size, size), mode="bicubic", align_corners=True)
+    depth = uniform(0, 1.3, count, generator)[..., None]
+    uneven = torch.rand(count, 1, 1, 1, generator=generator) < 0.5
+    return torch.where(uneven, torch.exp2(depth * field), 1.0)
+
+
+def draw_scenes(
+    photos: list[NDArray[np.uint8]], count: int, size: int, generator: Generator
+) -> Scenes:
+    """Draw `count` scenes of `size` x `size` pixels, each seen by a camera of its own."""
+    linear = torch.stack([crop(photos, size, generator) for _ in range(count)])
+    linear = linear * log_uniform(*BRIGHTNESS, count, generator)[..., None]
+    linear = linear * light(count, size, generator)
+
+    srgb_to_camera = draw_cameras(count, generator)
+    camera_rgb = torch.einsum("nij,njhw->nihw", srgb_to_camera, linear).clamp(min=0)
+    white_balance = torch.ones(count, 3)
+    white_balance[:, 0] = uniform(*RED_GAIN, count, generator).flatten()
+    white_balance[:, 2] = uniform(*BLUE_GAIN, count, generator).flatten()
+    return Scenes(camera_rgb, white_balance, torch.linalg.inv(srgb_to_camera))
+
+
+def draw_cameras(count: int, generator: Generator) -> Tensor:
+    """(N, 3, 3) sRGB -> white-balanced camera RGB: mixtures of two known cameras."""
+    known = torch.tensor(XYZ_TO_CAMERA, dtype=torch.float64).reshape(-1, 3, 3)
+    picks = torch.randint(len(known), (2, count), generator=generator)
+    share = torch.rand(count, 1, 1, generator=generator, dtype=torch.float64)
+    mixed = share * known[picks[0]] + (1 - share) * known[picks[1]]
+    matrix = mixed @ torch.as_tensor(SRGB_TO_XYZ, dtype=torch.float64)
+    return (matrix / matrix.sum(2, keepdim=True)).float()
