@@ -1,0 +1,1 @@
+"""Camera files in, picture files out."""

@@ -7,6 +7,7 @@ processor's matrix rate on CPU and GPU alike; depthwise convolutions and normali
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -53,13 +54,11 @@ class Safelight(nn.Module):
         self.enter = nn.Conv2d(2 * sites, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(Block(width) for width in widths[:-1])
         self.down = nn.ModuleList(
-            nn.Conv2d(fine, coarse, 2, stride=2)
-            for fine, coarse in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths)
         )
         self.middle = nn.Sequential(Block(widths[-1]), Block(widths[-1]))
         self.up = nn.ModuleList(
-            nn.ConvTranspose2d(coarse, fine, 2, stride=2)
-            for fine, coarse in zip(widths, widths[1:], strict=False)
+            nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in pairwise(widths)
         )
         self.decoder = nn.ModuleList(Block(width) for width in widths[:-1])
         self.leave = nn.Conv2d(widths[0] + 2 * sites, 3 * self.upscale**2, 3, padding=1)
@@ -106,7 +105,7 @@ def _builder(channels: int) -> Callable[[State], nn.Module]:
 
 
 def _as_published(state: State) -> State:
-    """The checkpoint is ours: nothing to fold."""
+    """Return the checkpoint as it is: it is ours, there is nothing to fold."""
     return state
 
 

@@ -1,0 +1,1 @@
+"""Training safelight: clean photographs behind simulated sensors."""
