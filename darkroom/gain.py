@@ -29,12 +29,15 @@ REDI_CROP = 32
 
 # The percentile rule. Source: fitted for darkroom, see tests/test_gain.py for what it reaches.
 PERCENTILE = 99.0
+BRIGHTEST = 99.9
 HIGHLIGHT_SHARE = 2 / 3
 BRIGHT_KEY = 0.38
 DIMMING = 1 / 8
 NOISE_LIMIT = 0.05
+EMPTY_NOISE_LIMIT = 0.01
+EMPTY_SIGMAS = 4.5
 BLOCK = {Sensor.BAYER: 8, Sensor.XTRANS: 6}
-MAX_BLOCKS = 128
+MAX_BLOCKS = 96
 BORDER = 1 / 32
 
 
@@ -150,12 +153,14 @@ class _Light:
     """The light of a photo, measured on blocks: all in units of white.
 
     `highlight`: the PERCENTILE of the blocks. `mean`: their mean as the eye weighs it. `noise`:
-    standard deviation of one green photosite in the photo's flattest blocks.
+    standard deviation of one green photosite in the photo's flattest blocks. `empty`: not even
+    the brightest blocks stand out of that noise.
     """
 
     highlight: float
     mean: float
     noise: float
+    empty: bool
 
     @property
     def key(self) -> float:
@@ -172,18 +177,24 @@ def _percentile_gain(raw: RawImage) -> Gain:
         return Gain(MIN_GAIN, GainRule.PERCENTILE, reason, details)
     # A darker photo is more likely a darker scene, so its picture stays a little darker too.
     wanted = (BRIGHT_KEY / light.key) ** (1 - DIMMING)
-    quiet = NOISE_LIMIT / light.noise if light.noise > 0 else math.inf
+    loud = EMPTY_NOISE_LIMIT if light.empty else NOISE_LIMIT
+    quiet = loud / light.noise if light.noise > 0 else math.inf
     value = min(max(min(wanted, quiet), MIN_GAIN), MAX_GAIN)
+    return Gain(value, GainRule.PERCENTILE, _percentile_reason(light, value, wanted), details)
+
+
+def _percentile_reason(light: _Light, value: float, wanted: float) -> str:
+    """Say in one sentence what was seen and what kept the gain from the wanted one, if anything."""
+    if light.empty:
+        return f"nothing stands out of the noise; more than {_times(value)} would only show noise"
     seen = f"the 99th percentile of the scene is {_percent(light.highlight)} of white"
     if value == wanted:
-        reason = f"{seen}; {_times(value)} brings it to {_percent(light.highlight * value)}"
-    elif value == MIN_GAIN:
-        reason = f"{seen}, which is bright enough"
-    elif value == MAX_GAIN:
-        reason = f"{seen}; {_times(value)} is the most that is sensible"
-    else:
-        reason = f"{seen}, little above the noise; more than {_times(value)} would show only noise"
-    return Gain(value, GainRule.PERCENTILE, reason, details)
+        return f"{seen}; {_times(value)} brings it to {_percent(light.highlight * value)}"
+    if value == MIN_GAIN:
+        return f"{seen}, which is bright enough"
+    if value == MAX_GAIN:
+        return f"{seen}; {_times(value)} is the most that is sensible"
+    return f"{seen}, little above the noise; more than {_times(value)} would show more of that"
 
 
 def _measure(raw: RawImage) -> _Light:
@@ -205,10 +216,14 @@ def _measure(raw: RawImage) -> _Light:
         chosen = sites[:, channels == channel]
         np.maximum(light, np.float32(multiplier) * _trimmed_mean(chosen), out=light)
     np.minimum(light, 1, out=light)
+    noise = float(np.percentile(sites[:, channels == 1].std(axis=1), 10))
+    block_noise = noise * float(np.max(multipliers / np.sqrt(np.bincount(channels))))
+    highlight, brightest = np.percentile(light, [PERCENTILE, BRIGHTEST])
     return _Light(
-        highlight=float(np.percentile(light, PERCENTILE)),
+        highlight=float(highlight),
         mean=float(np.mean(np.sqrt(light), dtype=np.float64)) ** 2,
-        noise=float(np.percentile(sites[:, channels == 1].std(axis=1), 10)),
+        noise=noise,
+        empty=bool(brightest <= EMPTY_SIGMAS * block_noise),
     )
 
 
