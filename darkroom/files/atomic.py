@@ -75,10 +75,9 @@ def atomic_write(
         return
     final = _resolved(path)
     temporary = final.with_name(TEMPORARY_PATTERN.replace("*", secrets.token_hex(8)))
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
         with _reported(path, size):
-            stream = os.fdopen(os.open(temporary, flags, 0o666), "w+b")
+            stream = temporary.open("x+b")
         try:
             with _reported(path, size, only=FULL):
                 yield stream

@@ -5,17 +5,16 @@ several threads work at once and memory stays at a few bands however large the p
 Source of the format: W3C, Portable Network Graphics Specification, third edition (2025).
 """
 
-import os
 import struct
 import zlib
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
+
+from darkroom.files.bands import in_bands, rows_per_band
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TRUECOLOR = 2
@@ -24,9 +23,6 @@ AVERAGE = 3
 2 % smaller still, takes four times as long."""
 LEVELS = {1: 2, 2: 1}
 """ISA-L's compression level by bytes per sample; the next higher one saves under 0.5 %."""
-BAND_BYTES = 1 << 18
-"""Picture bytes in one band: filtering stays within the processor's second-level cache."""
-MAX_THREADS = 4
 RAW_DEFLATE = -15
 ZLIB_HEADER = b"\x78\x01"
 """Deflate with a 32 KiB window, fastest compression. Source: RFC 1950, section 2.2."""
@@ -67,34 +63,21 @@ def write_png(
     if exif is not None:
         _chunk(stream, b"eXIf", exif)
     adler, start = 1, ZLIB_HEADER
-    for band in _bands(picture):
+    rows = rows_per_band(picture[0].nbytes)
+    for band in in_bands(partial(_band, picture), height, rows):
         _chunk(stream, b"IDAT", start, band.data)
         adler, start = _joined_adler(adler, band.adler, band.length), b""
     _chunk(stream, b"IDAT", LAST_BLOCK, struct.pack(">I", adler))
     _chunk(stream, b"IEND")
 
 
-def _bands(picture: NDArray[np.uint8] | NDArray[np.uint16]) -> Iterator[_Band]:
-    """Compress the picture from top to bottom, a few bands ahead of whoever takes them."""
-    rows = max(1, BAND_BYTES // (picture.shape[1] * picture[0, 0].nbytes))
-    threads = min(MAX_THREADS, os.cpu_count() or 1)
-    pending: deque[Future[_Band]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="png") as pool:
-        for top in range(0, len(picture), rows):
-            pending.append(pool.submit(_band, picture, top, rows))
-            if len(pending) > 2 * threads:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-
-
-def _band(picture: NDArray[np.uint8] | NDArray[np.uint16], top: int, rows: int) -> _Band:
-    """Filter and compress the rows from `top` on."""
+def _band(picture: NDArray[np.uint8] | NDArray[np.uint16], band: slice) -> _Band:
+    """Filter and compress some rows."""
     itemsize = picture.dtype.itemsize
-    above = max(0, top - 1)
-    samples = np.ascontiguousarray(picture[above : top + rows], dtype=f">u{itemsize}")
+    above = max(0, band.start - 1)
+    samples = np.ascontiguousarray(picture[above : band.stop], dtype=f">u{itemsize}")
     lines = samples.view(np.uint8).reshape(len(samples), -1)
-    if top == 0:
+    if band.start == 0:
         lines = np.concatenate([np.zeros_like(lines[:1]), lines])
     filtered = _filtered(lines, 3 * itemsize)
     compressor = isal_zlib.compressobj(LEVELS[itemsize], isal_zlib.DEFLATED, RAW_DEFLATE)
