@@ -15,9 +15,9 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from darkroom.errors import WeightsError
-from darkroom.weights import lock, store
+from darkroom.weights import lock, registry, store
 from darkroom.weights.download import CHUNK, MAX_BYTES, Download, Patience
-from darkroom.weights.registry import ENTRIES, FileEntry, WeightsEntry
+from darkroom.weights.registry import FileEntry, WeightsEntry
 from darkroom.weights.store import InstalledFile, State, Trust
 
 LOCK_SECONDS = 1800.0
@@ -110,7 +110,7 @@ def install_own(
 
     Raises WeightsError where the name is taken, or `write` or the disk fails.
     """
-    if entry.name in ENTRIES:
+    if entry.name in registry.ENTRIES:
         raise WeightsError(f"{entry.name} names published weights: choose another name")
     with _installing(entry, SILENT) as staging:
         if store.state(entry) is not State.ABSENT:

@@ -1,0 +1,249 @@
+"""An HTTP server on 127.0.0.1 that misbehaves on request: the path says how."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+CONFIRM_PAGE = """<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title></head>
+<body><form id="download-form" action="{action}" method="get">
+<input type="hidden" name="id" value="abc"><input type="hidden" name="confirm" value="t">
+<input type="hidden" name="uuid" value="1-2&amp;3"><input type="submit" value="Download anyway">
+</form></body></html>"""
+QUOTA_PAGE = (
+    "<html><head><title>Google Drive -\x1b[31m Quota exceeded</title></head><body></body></html>"
+)
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: "Server"
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        how = parts.path.split("/")[1]
+        self.server.seen[how] += 1
+        self.server.requests.append((self.path, self.headers.get("Range")))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            getattr(self, f"serve_{how}".replace("-", "_"), self.serve_missing)(
+                parse_qs(parts.query)
+            )
+
+    def send(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        given = {key.replace("_", "-"): value for key, value in headers.items()}
+        for key, value in ({"Content-Length": str(len(body))} | given).items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def send_from(self, start: int, etag: str = '"v1"') -> None:
+        body = self.server.payload[start:]
+        total = len(self.server.payload)
+        if start:
+            span = f"bytes {start}-{total - 1}/{total}"
+            self.send(206, body, ETag=etag, Content_Range=span)
+        else:
+            self.send(200, body, ETag=etag)
+
+    def hang_up(self) -> None:
+        self.close_connection = True
+        self.wfile.flush()
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def start(self) -> int:
+        wanted = self.headers.get("Range")
+        return int(wanted.removeprefix("bytes=").split("-")[0]) if wanted else 0
+
+    def begin(self, length: int | None, **headers: str) -> None:
+        self.send_response(200)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.end_headers()
+
+    # What each first part of a path does.
+
+    def serve_good(self, query: object) -> None:
+        self.send_from(self.start)
+
+    def serve_drops(self, query: object) -> None:
+        """Half of what remains, then the line is cut; the third time, all."""
+        if self.server.seen["drops"] % 3 == 0:
+            return self.send_from(self.start)
+        payload, start = self.server.payload, self.start
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(payload) - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(payload) - 1}/{len(payload)}")
+        self.send_header("ETag", '"v1"')
+        self.end_headers()
+        self.wfile.write(payload[start : start + (len(payload) - start) // 2])
+        return self.hang_up()
+
+    def serve_drops_no_range(self, query: object) -> None:
+        """Cut in the middle the first time; knows no Range at all."""
+        if self.server.seen["drops-no-range"] > 1:
+            return self.send(200, self.server.payload)
+        self.begin(len(self.server.payload))
+        self.wfile.write(self.server.payload[:5000])
+        return self.hang_up()
+
+    def serve_always_drops(self, query: object) -> None:
+        self.begin(len(self.server.payload))
+        self.wfile.write(self.server.payload[:5000])
+        self.hang_up()
+
+    def serve_changes(self, query: object) -> None:
+        """Another version behind the same URL once the first was cut: the ETag says so."""
+        if self.server.seen["changes"] > 1:
+            return self.send(200, self.server.payload, ETag='"v2"')
+        self.begin(len(self.server.payload), ETag='"v1"')
+        self.wfile.write(b"\xff" * 5000)
+        return self.hang_up()
+
+    def serve_wrong_range(self, query: object) -> None:
+        """Answers a Range with the bytes of another place."""
+        start = self.start
+        if not start and self.server.seen["wrong-range"] == 1:
+            self.begin(len(self.server.payload), ETag='"v1"')
+            self.wfile.write(self.server.payload[:5000])
+            return self.hang_up()
+        return self.send_from(start + 7 if start else 0)
+
+    def serve_stalls(self, query: object) -> None:
+        self.begin(len(self.server.payload))
+        self.wfile.write(self.server.payload[:100])
+        self.server.closing.wait(5)
+
+    def serve_silent(self, query: object) -> None:
+        self.server.closing.wait(5)
+
+    def serve_trickles(self, query: object) -> None:
+        self.begin(len(self.server.payload))
+        for byte in self.server.payload:
+            self.wfile.write(bytes([byte]))
+            if self.server.closing.wait(0.05):
+                return
+
+    def serve_wrong(self, query: object) -> None:
+        self.send(200, bytes(len(self.server.payload)))
+
+    def serve_flaky(self, query: object) -> None:
+        if self.server.seen["flaky"] == 1:
+            return self.send(500, b"oops")
+        return self.send_from(self.start)
+
+    def serve_busy(self, query: object) -> None:
+        self.send(503, b"", Retry_After="100000")
+
+    def serve_html(self, query: object) -> None:
+        self.send(200, b"<html><title>Please log in</title></html>", Content_Type="text/html")
+
+    def serve_disguised(self, query: object) -> None:
+        page = b"\n <!DOCTYPE html><p>no file here</p>"
+        self.send(200, page, Content_Type="application/octet-stream")
+
+    def serve_quota(self, query: object) -> None:
+        self.send(200, QUOTA_PAGE.encode(), Content_Type="text/html; charset=utf-8")
+
+    def serve_loop(self, query: object) -> None:
+        self.send(302, b"", Location="/loop/again")
+
+    def serve_moved(self, query: object) -> None:
+        self.send(302, b"", Location="/good/weights")
+
+    def serve_to_file(self, query: object) -> None:
+        self.send(302, b"", Location="file:///etc/passwd")
+
+    def serve_long(self, query: object) -> None:
+        """States 100 bytes more than it has."""
+        self.begin(len(self.server.payload) + 100)
+        self.wfile.write(self.server.payload)
+        self.hang_up()
+
+    def serve_short(self, query: object) -> None:
+        """States and sends 100 bytes less than the file has."""
+        self.send(200, self.server.payload[:-100])
+
+    def serve_huge(self, query: object) -> None:
+        self.begin(10**13)
+        self.endless()
+
+    def serve_endless(self, query: object) -> None:
+        """Sends chunks without an end, and without saying how many."""
+        self.begin(None, **{"Transfer-Encoding": "chunked"})
+        self.endless(b"10000\r\n%s\r\n")
+
+    def serve_chunked(self, query: object) -> None:
+        self.begin(None, **{"Transfer-Encoding": "chunked"})
+        body = self.server.payload
+        self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+
+    def serve_unstated(self, query: object) -> None:
+        """Sends all, says not how much, and ends by hanging up: indistinguishable from a drop."""
+        self.begin(None, Connection="close")
+        self.wfile.write(self.server.payload)
+        self.hang_up()
+
+    def serve_compressed(self, query: object) -> None:
+        self.send(200, b"\x1f\x8b", Content_Encoding="gzip")
+
+    def serve_confirm(self, query: dict[str, list[str]]) -> None:
+        if query.get("confirm") == ["t"] and query.get("uuid") == ["1-2&3"]:
+            return self.send_from(self.start)
+        page = CONFIRM_PAGE.format(action="/confirm/weights").encode()
+        return self.send(200, page, Content_Type="text/html; charset=utf-8")
+
+    def serve_confirm_elsewhere(self, query: object) -> None:
+        page = CONFIRM_PAGE.format(action="http://localhost.invalid/x").encode()
+        self.send(200, page, Content_Type="text/html")
+
+    def serve_missing(self, query: object) -> None:
+        self.send(404, b"nothing here")
+
+    def endless(self, form: bytes = b"%s") -> None:
+        block = form % bytes(2**16)
+        limit = time.monotonic() + 5
+        with contextlib.suppress(OSError):
+            while time.monotonic() < limit and not self.server.closing.is_set():
+                self.wfile.write(block)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        """Say nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, payload: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.payload = payload
+        self.seen: Counter[str] = Counter()
+        self.requests: list[tuple[str, str | None]] = []
+        self.closing = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@contextlib.contextmanager
+def running(payload: bytes) -> Iterator[Server]:
+    with Server(payload) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.closing.set()
+            server.shutdown()
+            thread.join()
