@@ -8,6 +8,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+SRGB_TO_XYZ: NDArray[np.float64] = np.array(
+    [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
+)
+"""(3, 3) linear sRGB to CIE XYZ, both with D65 white. Source: IEC 61966-2-1's primaries, to the
+seven digits that LibRaw uses."""
+
 
 class Sensor(Enum):
     """The kinds of colour filter array that darkroom handles."""
@@ -43,7 +53,7 @@ class CFA:
         return np.array(indices, dtype=np.intp).reshape(self.period, self.period)
 
     def shifted(self, down: int, right: int) -> "CFA":
-        """The array as seen from `down` rows and `right` columns further: RGGB by (1, 1) is BGGR."""
+        """See the array from `down` rows, `right` columns further: RGGB by (1, 1) is BGGR."""
         rolled = np.roll(self.channels, (-down, -right), axis=(0, 1))
         return CFA("".join("RGB"[i] for i in rolled.flat))
 
@@ -87,9 +97,12 @@ class RawImage:
     `mosaic`: (H, W) uint16 or float32 sensor values. `cfa`: phase at `mosaic[0, 0]`.
     `black`, `white`: (h, w) float32 patterns that repeat over the mosaic from its first site,
     both of the same shape, a multiple of the CFA's period. `orientation`: EXIF 1-8.
-    `pixel_aspect`: width / height of a photosite times the number of output pixels kept (1 for
-    square). `masked_black`: (period, period) medians measured on masked borders, where the file
-    has them. `margins`: rows above and columns left of the visible area in the file's full frame.
+    `pixel_aspect`: width / height of a photosite, 1 for square ones; in the sensor's own
+    orientation, that is before turning upright, a picture is shown right after its width is
+    stretched by it where it is above 1, or its height by 1 / it where it is below 1, so that
+    nothing shrinks (as LibRaw does). `masked_black`: (period, period) medians measured on masked
+    borders, where the file has them, phase as at `mosaic[0, 0]`. `margins`: rows above and columns
+    left of `mosaic` in the file's full frame.
     `warnings`: one line for each thing that was missing or odd.
     """
 
