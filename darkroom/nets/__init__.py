@@ -1,10 +1,16 @@
 """The networks that darkroom knows; a checkpoint is recognised by its tensors' names and shapes."""
 
 from darkroom.errors import CheckpointError
-from darkroom.nets import redi, safelight
+from darkroom.nets import llpacknet, perceptilabs, redi, safelight, sid
 from darkroom.nets.base import Architecture, Shapes, difference
 
-ARCHITECTURES: tuple[Architecture, ...] = (*safelight.ARCHITECTURES, *redi.ARCHITECTURES)
+ARCHITECTURES: tuple[Architecture, ...] = (
+    *safelight.ARCHITECTURES,
+    *sid.ARCHITECTURES,
+    *perceptilabs.ARCHITECTURES,
+    *llpacknet.ARCHITECTURES,
+    *redi.ARCHITECTURES,
+)
 
 
 def identify(

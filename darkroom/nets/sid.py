@@ -230,9 +230,8 @@ def _architecture(
     )
 
 
-# Packed pixels, by impulse test: 212 photosites of a Bayer sensor with a 1x1 convolution at the
-# end, two more with a 3x3 one.
-_HALO = 106
+_HALO = 107
+"""3x3 convolutions: 2 + 4 + 8 + 16 + 32 + 16 + 8 + 4 + 2 packed pixels; pooling: 15."""
 
 ARCHITECTURES = (
     _architecture("sid", Sensor.BAYER, _HALO, PLAIN),
