@@ -1,0 +1,187 @@
+"""A network ready to run: weights by name or file, on a device, in a precision."""
+
+import fnmatch
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from darkroom.errors import CheckpointError, SensorError, UsageError
+from darkroom.files.sensor import RawImage, Sensor
+from darkroom.gain import GainRule
+from darkroom.nets import identify
+from darkroom.nets.base import Architecture, shapes_of
+from darkroom.tiling import Grid
+from darkroom.weights import checkpoint, registry, store, tensorflow
+from darkroom.weights.kinds import Output
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+NATIVE_BFLOAT16 = ("amx_bf16", "avx512_bf16", "bf16")
+"""Processor flags, as Linux names them (x86, x86, ARM), with which bfloat16 beats float32."""
+
+HALF_CAPABILITY = (7, 0)
+"""CUDA compute capability from which float16 runs on tensor cores. Source: CUDA C guide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network, where and how it runs, and what shapes cannot say about it.
+
+    `trained_on`: patterns (fnmatch) of the cameras that it was trained on; empty means any.
+    """
+
+    name: str
+    network: nn.Module
+    architecture: Architecture
+    output: Output
+    gain_rule: GainRule
+    device: torch.device
+    dtype: torch.dtype
+    trained_on: tuple[str, ...] = ()
+
+    @property
+    def grid(self) -> Grid:
+        """What the network asks of tiles."""
+        return Grid(self.architecture.multiple, self.architecture.halo, self.architecture.scale)
+
+    @torch.inference_mode()
+    def __call__(self, packed: Tensor) -> Tensor:
+        """Run the network: (N, C, h, w) amplified packed mosaics to (N, 3, s*h, s*w) pictures.
+
+        h and w are multiples of the architecture's. The result is float32, on the model's device.
+        """
+        picture: Tensor = self.network(packed.to(self.device, self.dtype))
+        return picture.float()
+
+    def on_cpu(self) -> "Model":
+        """Return the same network on the processor, in float32; this one stays as it is."""
+        state = {name: t.to("cpu", torch.float32) for name, t in self.network.state_dict().items()}
+        cpu = torch.device("cpu")
+        network = _placed(self.architecture.build(state).eval(), cpu, torch.float32)
+        return replace(self, network=network, device=cpu, dtype=torch.float32)
+
+    def check(self, raw: RawImage) -> tuple[str, ...]:
+        """Return warnings about using this model on a photo; empty where it was made for it.
+
+        Raises SensorError where the photo's colour filter array is of another kind.
+        """
+        camera = raw.camera or "this photo"
+        wanted, found = self.architecture.sensor, raw.cfa.sensor
+        if wanted is not found:
+            kinds = {Sensor.BAYER: "Bayer", Sensor.XTRANS: "X-Trans"}
+            raise SensorError(
+                f"{self.name} is made for {kinds[wanted]} sensors, {camera} has {kinds[found]}: "
+                f"{_advice(found)}"
+            )
+        known = [pattern.lower() for pattern in self.trained_on]
+        if known and not any(fnmatch.fnmatch(raw.camera.lower(), pattern) for pattern in known):
+            cameras = ", ".join(self.trained_on)
+            warning = f"{self.name} was trained on {cameras} only; colours of {camera} will be off"
+            return (f"{warning}: {_advice(found)}",)
+        return ()
+
+
+def load_model(name_or_path: str | Path, device: str = "auto", precision: str = "auto") -> Model:
+    """Return the network of a registered name or a checkpoint file, ready to run.
+
+    `device`: auto, cpu, cuda or cuda:N. `precision`: auto, fp32, bf16 or fp16; auto is bfloat16 on
+    processors that have it, float16 on GPUs that are fast at it, else float32. Raises WeightsError
+    where weights are unknown, missing or changed, CheckpointError where no network recognises
+    them, UsageError for a device or precision that is not there.
+    """
+    place = find_device(device)
+    dtype = find_dtype(precision, place)
+    entry = _entry(name_or_path)
+    path = Path(name_or_path) if entry is None else store.verify(entry)
+    state = checkpoint.read_checkpoint(path)
+    try:
+        architecture = identify(shapes_of(state))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    network = _placed(architecture.load(state), place, dtype)
+    facts = entry or _published(path)
+    if facts is None:
+        output, rule = architecture.output, architecture.gain_rule
+        return Model(path.stem, network, architecture, output, rule, place, dtype)
+    if facts.sensor is not architecture.sensor:
+        raise CheckpointError(f"{path}: {facts.name} is for another sensor than its tensors are")
+    output, rule, cameras = facts.output, facts.gain_rule, facts.trained_on
+    return Model(facts.name, network, architecture, output, rule, place, dtype, cameras)
+
+
+def _entry(name_or_path: str | Path) -> registry.WeightsEntry | None:
+    """Return the entry of a name, or None for the path of a file."""
+    if isinstance(name_or_path, str) and name_or_path in registry.ENTRIES:
+        return registry.ENTRIES[name_or_path]
+    path = Path(name_or_path)
+    if path.exists() or tensorflow.is_bundle(path):
+        return None
+    if isinstance(name_or_path, Path) or path.suffix or len(path.parts) > 1:
+        raise CheckpointError(f"{path} is not there; darkroom models lists the known names")
+    return store.find(name_or_path)
+
+
+def _published(path: Path) -> registry.WeightsEntry | None:
+    """Return the entry whose first file is this one, byte for byte; None where none is known."""
+    if not path.is_file():
+        return None
+    digest = store.sha256(path)
+    known = (entry for entry in registry.ENTRIES.values() if entry.files[0].sha256 == digest)
+    return next(known, None)
+
+
+def _placed(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Move a network; with channels last its convolutions run near the machine's rate."""
+    network.to(device, dtype)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+def _advice(sensor: Sensor) -> str:
+    """Name the bundled model for any camera with this kind of sensor."""
+    fits = [e.name for e in registry.ENTRIES.values() if e.sensor is sensor and not e.trained_on]
+    return f"try --model {fits[0]}" if fits else "no bundled model fits it"
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device of a name: auto, cpu, cuda or cuda:N; UsageError where it is not there."""
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    match = re.fullmatch(r"cuda(?::(\d+))?", name)
+    if match is None:
+        raise UsageError(f"--device {name}: use auto, cpu, cuda or cuda:N")
+    index = int(match[1] or 0)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if index >= count:
+        raise UsageError(f"--device {name} is not there ({count} CUDA devices); use --device cpu")
+    return torch.device("cuda", index)
+
+
+def find_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Return the number format of a name on a device; UsageError where it cannot be used there."""
+    if precision == "auto":
+        if device.type == "cuda":
+            fast = torch.cuda.get_device_capability(device) >= HALF_CAPABILITY
+            return torch.float16 if fast else torch.float32
+        return torch.bfloat16 if native_bfloat16() else torch.float32
+    if precision not in DTYPES:
+        raise UsageError(f"--precision {precision}: use auto, fp32, bf16 or fp16")
+    if precision == "fp16" and device.type == "cpu":
+        raise UsageError("--precision fp16 needs CUDA; use bf16 or fp32 on the processor")
+    return DTYPES[precision]
+
+
+def native_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Say whether the processor multiplies bfloat16 itself; False where Linux does not tell."""
+    if not cpuinfo.is_file():
+        return False
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    flags = {
+        flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()
+    }
+    return not flags.isdisjoint(NATIVE_BFLOAT16)
