@@ -14,7 +14,7 @@ from typing import Any
 import misbehaving
 import pytest
 
-from darkroom.errors import WeightsError
+from darkroom.errors import UsageError, WeightsError
 from darkroom.files.sensor import Sensor
 from darkroom.gain import GainRule
 from darkroom.weights import download, lock, registry, store
@@ -418,7 +418,7 @@ def test_from_a_mirror(server: misbehaving.Server, path: str) -> None:
 
 def test_a_source_is_a_folder_or_an_address(tmp_path: Path) -> None:
     for text in ("ftp://example.org", "file:///etc", str(tmp_path / "absent")):
-        with pytest.raises(WeightsError, match="neither a folder nor"):
+        with pytest.raises(UsageError, match="neither a folder nor"):
             Source.parse(text)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from darkroom.errors import WeightsError
+from darkroom.errors import UsageError, WeightsError
 from darkroom.weights import lock, registry, store
 from darkroom.weights.download import CHUNK, MAX_BYTES, Download, Patience
 from darkroom.weights.registry import FileEntry, WeightsEntry
@@ -57,12 +57,12 @@ class Source:
 
     @classmethod
     def parse(cls, text: str) -> "Source":
-        """Read what the user gave: http(s) URL or existing folder; WeightsError for others."""
+        """Read what the user gave: http(s) URL or existing folder; UsageError for others."""
         if urlsplit(text).scheme in ("http", "https"):
             return cls(text.rstrip("/"))
         if Path(text).is_dir():
             return cls(Path(text))
-        raise WeightsError(f"{text} is neither a folder nor an http(s) address")
+        raise UsageError(f"--from {text}: neither a folder nor an http(s) address")
 
     def places(self, entry: WeightsEntry, file: FileEntry) -> tuple[str, ...]:
         """Return the URLs, or paths in a folder, to try in turn for one file."""
@@ -75,12 +75,13 @@ class Source:
 
 
 AUTHORS = Source()
+PATIENCE = Patience()
 
 
 def fetch(
     entry: WeightsEntry,
     source: Source = AUTHORS,
-    patience: Patience = Patience(),  # noqa: B008 - frozen
+    patience: Patience = PATIENCE,
     watcher: Watcher = SILENT,
 ) -> tuple[InstalledFile, ...]:
     """Fetch and install an entry; returns its files, none if it was there, whole and right, before.
@@ -192,6 +193,7 @@ def _gather(job: _Job, source: Source, patience: Patience, watcher: Watcher) -> 
         trust = Trust.FIRST_USE if job.file.sha256 is None else Trust.REGISTRY
         size = path.stat().st_size
         return InstalledFile(job.file.name, size, store.sha256(path), place, trust)
+    failures = failures or ["no published address is known"]
     hint = "" if isinstance(source.mirror, Path) else "; --from takes a mirror or a folder instead"
     raise WeightsError(f"{job.entry.name}: {'; '.join(failures)}{hint}")
 

@@ -1,0 +1,171 @@
+"""What `darkroom fetch-weights` does: list, verify, remove, fetch and import."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from darkroom.cli.weights_report import Report, hash_words, size_words, watching
+from darkroom.errors import WeightsError
+from darkroom.weights import registry, store
+from darkroom.weights.registry import FileEntry, WeightsEntry
+from darkroom.weights.store import State
+
+if TYPE_CHECKING:
+    from darkroom.weights.fetch import Source
+
+
+def chosen(names: Iterable[str]) -> list[WeightsEntry]:
+    """Return the entries of these names, each once; WeightsError for a name nobody knows."""
+    return [store.find(name) for name in dict.fromkeys(names)]
+
+
+def published() -> list[WeightsEntry]:
+    """Return the entries that can be downloaded."""
+    return [entry for entry in registry.ENTRIES.values() if not entry.bundled]
+
+
+def _known() -> list[WeightsEntry]:
+    return [*registry.ENTRIES.values(), *store.imported().values()]
+
+
+def present() -> list[WeightsEntry]:
+    """Return the entries that are on this machine, whole or damaged."""
+    return [entry for entry in _known() if store.state(entry) is not State.ABSENT]
+
+
+def list_entries(report: Report) -> None:
+    """Print every entry and what this machine has of it."""
+    rows = [("NAME", "STATE", "SIZE", "HASH", "LICENCE", "WHAT")]
+    entries = _known()
+    for entry in entries:
+        rows.append(
+            (
+                entry.name,
+                store.state(entry).value,
+                size_words(entry.size),
+                hash_words(entry),
+                entry.licence.name,
+                entry.description,
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(5)] + [0]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
+    if not report.as_json:
+        typer.echo(lines[0])
+    for entry, line in zip(entries, lines[1:], strict=True):
+        report.say(entry, line)
+    if not report.as_json:
+        output.say(f"Weights are kept in {store.root()} (DARKROOM_WEIGHTS changes it).")
+
+
+def verify_entries(entries: list[WeightsEntry], report: Report) -> None:
+    """Check the SHA-256 of each entry."""
+    for entry in entries:
+        with report.each(entry):
+            path = store.verify(entry)
+            words = hash_words(entry)
+            report.say(entry, f"{entry.name}: whole in {path.parent}; SHA-256 {words}")
+
+
+def remove_entries(entries: list[WeightsEntry], dry_run: bool, report: Report) -> None:
+    """Delete each entry, or say what would be deleted."""
+    for entry in entries:
+        if dry_run:
+            report.say(entry, f"{entry.name}: would remove {store.folder(entry)}")
+            continue
+        with report.each(entry):
+            gone = store.remove(entry)
+            report.say(entry, f"{entry.name}: {'removed' if gone else 'was not installed'}")
+
+
+def fetch_entries(
+    entries: list[WeightsEntry], place: str | None, flags: tuple[bool, bool], report: Report
+) -> None:
+    """Fetch each entry, after its licence was agreed to; `flags`: dry run, licence accepted."""
+    from darkroom.weights.fetch import AUTHORS, PATIENCE, Source, fetch
+
+    dry_run, accept = flags
+    source = AUTHORS if place is None else Source.parse(place)
+    wanted = []
+    for entry in entries:
+        with report.each(entry):
+            if dry_run:
+                report.say(entry, _plan(entry, source))
+            elif _needs_asking(entry):
+                _ask(entry, accept)
+                wanted.append(entry)
+            else:
+                wanted.append(entry)
+    with watching() as watcher:
+        for entry in wanted:
+            with report.each(entry):
+                fetched = fetch(entry, source, PATIENCE, watcher)
+                state = "installed" if fetched else f"{store.state(entry).value} already"
+                where = store.folder(entry)
+                report.say(entry, f"{entry.name}: {state} in {where}; SHA-256 {hash_words(entry)}")
+
+
+def _needs_asking(entry: WeightsEntry) -> bool:
+    return not entry.licence.open and store.state(entry) is State.ABSENT
+
+
+def _ask(entry: WeightsEntry, accept: bool) -> None:
+    """Show a licence that is not open; WeightsError unless the user agrees to it."""
+    licence = entry.licence
+    output.say(f"{entry.name}: licence {licence.name}: {licence.notice}. {licence.url}")
+    if accept:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise WeightsError(f"{entry.name}: licence {licence.name}: agree with --accept-license")
+    if not typer.confirm("Do you agree to it?", err=True):
+        raise WeightsError(f"{entry.name}: not fetched, as its licence was declined")
+
+
+def _plan(entry: WeightsEntry, source: "Source") -> str:
+    if store.state(entry) in (State.BUNDLED, State.INSTALLED):
+        return f"{entry.name}: {store.state(entry).value} already"
+    lines = [f"{entry.name}: licence {entry.licence.name}, into {store.folder(entry)}"]
+    for file in entry.files:
+        places = " or ".join(source.places(entry, file)) or "no published address is known"
+        known = "known" if file.sha256 else "not known, would be trusted on first use"
+        lines.append(f"  {file.name} ({size_words(file.size)}, SHA-256 {known}) from {places}")
+    return "\n".join(lines)
+
+
+def import_checkpoint(checkpoint: Path, name: str, dry_run: bool, report: Report) -> None:
+    """Identify a checkpoint and install it as safetensors, its tensors and names unchanged."""
+    registry.check_name(name)
+    from safetensors.torch import save
+
+    from darkroom.nets import identify
+    from darkroom.nets.base import shapes_of
+    from darkroom.weights.checkpoint import read_checkpoint
+    from darkroom.weights.fetch import install_own
+
+    state = read_checkpoint(checkpoint)
+    network = identify(shapes_of(state))
+    entry = WeightsEntry(
+        name=name,
+        architecture=network.name,
+        sensor=network.sensor,
+        output=network.output,
+        gain_rule=network.gain_rule,
+        trained_on=(),
+        files=(FileEntry(f"{name}.safetensors", ()),),
+        licence=store.OWN_LICENCE,
+        source=checkpoint.name,
+        description=f"{network.name}, {network.sensor.value}, imported from {checkpoint.name}",
+    )
+    if dry_run:
+        report.say(entry, f"{name}: {entry.description}; would go to {store.folder(entry)}")
+        return
+    content = save({key: tensor.clone().contiguous() for key, tensor in state.items()})
+
+    def write(path: Path) -> None:
+        path.write_bytes(content)
+
+    (file,) = install_own(entry, write, str(checkpoint.resolve()))
+    report.say(entry, f"{name}: {entry.description}; SHA-256 {file.sha256}")
