@@ -12,7 +12,8 @@ not with what the norm makes of zero), so it stays as a scale and a shift.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -41,8 +42,14 @@ SLOPE = 0.2
 INPUT_LIMIT = 1.0
 """The amplified input is clipped at black and white. Source: SID's published code, test_Sony.py."""
 
+_NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 _BOTTOM = 4
 """The level that is neither on the way down nor on the way up."""
+
+
+def _inputs(channels: int) -> tuple[int, ...]:
+    """Return the input channels of the nine levels; on the way up half of them are the skip's."""
+    return (channels, *WIDTHS[:_BOTTOM], *(2 * width for width in WIDTHS[_BOTTOM + 1 :]))
 
 
 class Affine(nn.Module):
@@ -71,7 +78,9 @@ class Level(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, h, w) -> (N, width, h, w)."""
         x = self.first_norm(functional.leaky_relu(self.first(x), SLOPE, inplace=True))
-        return self.second_norm(functional.leaky_relu(self.second(x), SLOPE, inplace=True))
+        x = functional.leaky_relu(self.second(x), SLOPE, inplace=True)
+        normed: Tensor = self.second_norm(x)
+        return normed
 
 
 class SID(nn.Module):
@@ -87,13 +96,13 @@ class SID(nn.Module):
     ) -> None:
         super().__init__()
         self.scale = 2 if channels == 4 else 3
-        inputs = (channels, *WIDTHS[:_BOTTOM], *(2 * width for width in WIDTHS[_BOTTOM + 1 :]))
         self.levels = nn.ModuleList(
-            Level(into, width, affine) for into, width in zip(inputs, WIDTHS, strict=True)
+            Level(into, width, affine)
+            for into, width in zip(_inputs(channels), WIDTHS, strict=True)
         )
         self.ups = nn.ModuleList(
             nn.ConvTranspose2d(coarse, fine, 2, stride=2)
-            for coarse, fine in zip(WIDTHS[_BOTTOM:], WIDTHS[_BOTTOM + 1 :], strict=False)
+            for coarse, fine in pairwise(WIDTHS[_BOTTOM:])
         )
         self.last = nn.Conv2d(WIDTHS[-1], 3 * self.scale**2, last, padding=last // 2)
 
@@ -120,21 +129,24 @@ class Dialect:
     shapes: Shapes
 
 
-@cache
 def _our_shapes(channels: int, naming: Naming) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of our module, each affine as the four tensors of its batch norm."""
-    normed = (naming.norms[0] is not None, naming.norms[1] is not None)
-    with torch.device("meta"):
-        shapes = shapes_of(SID(channels, naming.last_side, normed).state_dict())
-    for name in [name for name in shapes if name.endswith("_norm.scale")]:
-        layer = name.removesuffix(".scale")
-        width = shapes.pop(name)
-        del shapes[f"{layer}.shift"]
-        parts = ("weight", "bias", "running_mean", "running_var")
-        shapes |= {f"{layer}.{part}": width for part in parts}
-    if not naming.up_bias:
-        shapes = {k: s for k, s in shapes.items() if not (k.startswith("ups.") and len(s) == 1)}
-    return shapes
+    """Return the shapes under our names, each affine as the four tensors of its batch norm."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for i, (into, width) in enumerate(zip(_inputs(channels), WIDTHS, strict=True)):
+        for part, source, norm in zip(
+            ("first", "second"), (into, width), naming.norms, strict=True
+        ):
+            shapes[f"levels.{i}.{part}.weight"] = (width, source, 3, 3)
+            shapes[f"levels.{i}.{part}.bias"] = (width,)
+            if norm is not None:
+                for kind in _NORM_PARTS:
+                    shapes[f"levels.{i}.{part}_norm.{kind}"] = (width,)
+    for i, (coarse, fine) in enumerate(pairwise(WIDTHS[_BOTTOM:])):
+        shapes[f"ups.{i}.weight"] = (coarse, fine, 2, 2)
+        if naming.up_bias:
+            shapes[f"ups.{i}.bias"] = (fine,)
+    out, side = (12 if channels == 4 else 27), naming.last_side
+    return shapes | {"last.weight": (out, WIDTHS[-1], side, side), "last.bias": (out,)}
 
 
 def _dialect(channels: int, naming: Naming) -> Dialect:
@@ -191,7 +203,7 @@ def _without_norms(state: dict[str, Tensor], norm_last: bool) -> State:
             continue
         name = key.removesuffix(".running_mean")
         norm = fold.BatchNorm.of(state, name)
-        for part in ("weight", "bias", "running_mean", "running_var"):
+        for part in _NORM_PARTS:
             del new[f"{name}.{part}"]
         if norm_last:
             new[f"{name}.scale"], new[f"{name}.shift"] = norm.affine()
