@@ -160,11 +160,9 @@ def _dark_lines(mosaic: Mosaic, black: NDArray[np.float32], period: int) -> int:
     depth = 2 * limit
     if limit < 2 * period or mosaic.shape[1] < BLOCKS * period:
         return 0
-    # One look at the first rows spares nearly every photo the rest.
-    if (
-        _levels(mosaic[: 2 * period], black).mean()
-        > _levels(mosaic[limit : limit + 2 * period], black).mean()
-    ):
+    # One look at the first row spares nearly every photo the rest.
+    picture = _levels(mosaic[limit : limit + 2 * period], black).mean()
+    if _levels(mosaic[:1], black).mean() > DARK_SHARE * picture:
         return 0
     levels = _levels(mosaic[:depth], black)  # (depth, BLOCKS)
     inside = levels[limit:].mean()

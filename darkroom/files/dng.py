@@ -1,30 +1,44 @@
 """DNG: sensor values out, as other programs open them, and the black levels of those that come in.
 
 Source of all tag numbers and rules: Adobe, Digital Negative Specification 1.4.0.0, chapters 3-4;
-exposure and time stand in IFD 0, as TIFF/EP (ISO 12234-2) has them.
+TIFF 6.0; EXIF 2.32.
 """
 
 import math
+import struct
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
 from darkroom.errors import OutputError
-from darkroom.files.exif import Directory
+from darkroom.files.exif import (
+    EXIF_DIRECTORY,
+    EXPOSURE_TIME,
+    F_NUMBER,
+    ISO,
+    MAKE,
+    MODEL,
+    UNIQUE_CAMERA_MODEL,
+    Directory,
+)
 from darkroom.files.sensor import RawImage
 
-BYTE, ASCII, SHORT, LONG, RATIONAL, SRATIONAL = 1, 2, 3, 4, 5, 10
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, SRATIONAL = 1, 2, 3, 4, 5, 7, 10
+LITTLE_ENDIAN = b"II*\0"
+STRIP_OFFSETS = 273
+DENOMINATOR = 1_000_000
+"""Largest denominator of a rational, smaller for numbers above 2000: both parts fit 32 bits."""
 
 PHOTOMETRIC_CFA = 32803
 """Source: DNG 1.4, "PhotometricInterpretation"."""
 D65 = 21
 """Source: DNG 1.4, "CalibrationIlluminant1", the EXIF LightSource code of D65."""
-DENOMINATOR = 1_000_000
 
 DNG_VERSION, ACTIVE_AREA = 50706, 50829
 BLACK_REPEAT, BLACK, BLACK_DELTA_COLUMNS, BLACK_DELTA_ROWS = 50713, 50714, 50715, 50716
@@ -33,7 +47,8 @@ PHOTOMETRIC = 262
 MAX_PATTERN = 64
 """A longer side of the black levels' pattern is damage; LibRaw has the same limit."""
 
-Tag = tuple[int, int, int, object, bool]
+Tag = tuple[int, int, Sequence[float] | str | bytes]
+"""Code, type and values."""
 
 
 def write_dng(
@@ -41,34 +56,31 @@ def write_dng(
 ) -> None:
     """Write a RAW photo as a DNG that `read_raw` reads back the same.
 
-    `target`: a path, written in place (whole-or-not-at-all is the caller's part), or a seekable
-    binary file. `frame`: the sensor's full frame, masked borders included, in which `raw.mosaic`
-    begins at `raw.margins`; without it only the visible area is written. Float mosaics are rounded
-    to whole numbers and clipped to 16 bits. DNG knows one white level per colour plane, so the
-    smallest of `raw.white` is written. Raises OutputError where the file cannot be written.
+    `target`: a path, written in place (whole-or-not-at-all is the caller's part), or a binary
+    stream. `frame`: the sensor's full frame, masked borders included, in which `raw.mosaic` begins
+    at `raw.margins`; without it only the visible area is written. Float mosaics are rounded to
+    whole numbers and clipped to 16 bits. DNG knows one white level per colour plane, so the
+    smallest of `raw.white` is written. Raises OutputError where a path cannot be written.
     """
     pixels = raw.mosaic if frame is None else frame
     if pixels.dtype != np.uint16:
-        pixels = np.clip(np.rint(pixels), 0, np.iinfo(np.uint16).max).astype(np.uint16)
+        pixels = np.clip(np.rint(pixels), 0, np.iinfo(np.uint16).max)
     tags = [*_sensor_tags(raw), *_color_tags(raw), *_photo_tags(raw)]
     if frame is not None:
         (top, left), (height, width) = raw.margins, raw.mosaic.shape
-        tags.append(_tag(50829, LONG, [top, left, top + height, left + width]))  # ActiveArea
+        tags.append((ACTIVE_AREA, LONG, [top, left, top + height, left + width]))
+    header = _header(tags, _exif_tags(raw), pixels.shape)
+    samples = np.ascontiguousarray(pixels, dtype="<u2")
     try:
-        with tifffile.TiffWriter(target, bigtiff=False) as file:
-            file.write(
-                pixels,
-                photometric=PHOTOMETRIC_CFA,
-                subfiletype=0,
-                software="darkroom",
-                metadata=None,
-                extratags=tags,
-            )
+        with nullcontext(target) if not isinstance(target, Path) else target.open("wb") as stream:
+            stream.write(header)
+            stream.write(samples.data)
     except OSError as error:
+        if not isinstance(target, Path):
+            raise  # the stream's owner knows what it is
         reason = error.strerror or str(error)
-        raise OutputError(
-            f"{target}: cannot be written ({reason}); choose another place"
-        ) from error
+        message = f"{target}: cannot be written ({reason}); choose another place"
+        raise OutputError(message) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,68 +142,117 @@ def read_black(directories: tuple[Directory, ...]) -> DngBlack | None:
     return None
 
 
+def _header(tags: list[Tag], exif: list[Tag], shape: tuple[int, ...]) -> bytes:
+    """Everything before the samples: TIFF header, IFD 0 and the EXIF directory."""
+    height, width = shape
+    layout: list[Tag] = [
+        (254, LONG, [0]),  # NewSubfileType: the main picture
+        (256, LONG, [width]),
+        (257, LONG, [height]),
+        (258, SHORT, [16]),  # BitsPerSample
+        (259, SHORT, [1]),  # Compression: none
+        (PHOTOMETRIC, SHORT, [PHOTOMETRIC_CFA]),
+        (277, SHORT, [1]),  # SamplesPerPixel
+        (278, LONG, [height]),  # RowsPerStrip
+        (279, LONG, [height * width * 2]),  # StripByteCounts
+        (284, SHORT, [1]),  # PlanarConfiguration
+        (305, ASCII, "darkroom"),  # Software
+        (EXIF_DIRECTORY, LONG, [0]),
+        (STRIP_OFFSETS, LONG, [0]),
+    ]
+    start = len(LITTLE_ENDIAN) + 4
+    place = start + len(_directory([*tags, *layout], start))
+    block = _directory(exif, place)
+    pointers = [(EXIF_DIRECTORY, LONG, [place]), (STRIP_OFFSETS, LONG, [place + len(block)])]
+    first = _directory([*tags, *layout[:-2], *pointers], start)
+    return LITTLE_ENDIAN + start.to_bytes(4, "little") + first + block
+
+
+def _directory(tags: list[Tag], start: int) -> bytes:
+    """One directory as it stands at `start`: its sorted entries, then their longer values."""
+    table, values = struct.pack("<H", len(tags)), b""
+    for code, kind, value in sorted(tags, key=lambda tag: tag[0]):
+        count, packed = _packed(kind, value)
+        if len(packed) > 4:
+            place = start + 2 + 12 * len(tags) + 4 + len(values)
+            values += packed + bytes(len(packed) % 2)
+            packed = struct.pack("<I", place)
+        table += struct.pack("<HHI", code, kind, count) + packed.ljust(4, b"\0")
+    return table + bytes(4) + values
+
+
+def _packed(kind: int, value: Sequence[float] | str | bytes) -> tuple[int, bytes]:
+    """How many values there are, and their bytes."""
+    if isinstance(value, str):
+        value = value.encode("ascii", "replace") + b"\0"
+    if isinstance(value, bytes):
+        return len(value), value
+    if kind not in (RATIONAL, SRATIONAL):
+        return len(value), np.array(value, dtype="<u2" if kind == SHORT else "<u4").tobytes()
+    parts = [
+        Fraction(number).limit_denominator(
+            min(DENOMINATOR, max(1, int(2**31 / max(1, abs(number)))))
+        )
+        for number in value
+    ]
+    pairs = [whole for part in parts for whole in (part.numerator, part.denominator)]
+    return len(value), np.array(pairs, dtype="<u4" if kind == RATIONAL else "<i4").tobytes()
+
+
 def _sensor_tags(raw: RawImage) -> list[Tag]:
     """Colour filter array and levels."""
     period = raw.cfa.period
     levels = np.asarray(raw.black, dtype=np.float64)
     whole = bool(np.all(levels == np.rint(levels)))
+    black = [round(n) for n in levels.flat] if whole else levels.ravel().tolist()
     return [
-        _tag(33421, SHORT, [period, period]),  # CFARepeatPatternDim
-        _tag(33422, BYTE, raw.cfa.channels.ravel().tolist()),  # CFAPattern
-        _tag(50706, BYTE, [1, 4, 0, 0]),  # DNGVersion
-        _tag(50707, BYTE, [1, 1, 0, 0]),  # DNGBackwardVersion
-        _tag(50710, BYTE, [0, 1, 2]),  # CFAPlaneColor
-        _tag(50711, SHORT, [1]),  # CFALayout: rectangular
-        _tag(50713, SHORT, list(levels.shape)),  # BlackLevelRepeatDim
-        _tag(50714, LONG if whole else RATIONAL, levels.ravel().tolist()),  # BlackLevel
-        _tag(50717, LONG, [float(np.min(raw.white))]),  # WhiteLevel
-        _tag(50718, RATIONAL, [raw.pixel_aspect, 1.0]),  # DefaultScale: horizontal, vertical
+        (33421, SHORT, [period, period]),  # CFARepeatPatternDim
+        (33422, BYTE, bytes(raw.cfa.channels.ravel().tolist())),  # CFAPattern
+        (DNG_VERSION, BYTE, bytes([1, 4, 0, 0])),
+        (50707, BYTE, bytes([1, 1, 0, 0])),  # DNGBackwardVersion
+        (50710, BYTE, bytes([0, 1, 2])),  # CFAPlaneColor
+        (50711, SHORT, [1]),  # CFALayout: rectangular
+        (BLACK_REPEAT, SHORT, list(levels.shape)),
+        (BLACK, LONG if whole else RATIONAL, black),
+        (50717, LONG, [round(float(np.min(raw.white)))]),  # WhiteLevel
+        (50718, RATIONAL, [raw.pixel_aspect, 1.0]),  # DefaultScale: horizontal, vertical
     ]
 
 
 def _color_tags(raw: RawImage) -> list[Tag]:
     """Colour matrix for D65 and, where the white balance is known, the neutral of the shot."""
-    tags = [
-        _tag(50721, SRATIONAL, raw.color.xyz_to_camera.ravel().tolist()),  # ColorMatrix1
-        _tag(50778, SHORT, [D65]),  # CalibrationIlluminant1
+    tags: list[Tag] = [
+        (50721, SRATIONAL, raw.color.xyz_to_camera.ravel().tolist()),  # ColorMatrix1
+        (50778, SHORT, [D65]),  # CalibrationIlluminant1
     ]
     if raw.color.white_balance is not None:
         neutral = 1.0 / np.asarray(raw.color.white_balance)
-        tags.append(_tag(50728, RATIONAL, neutral.tolist()))  # AsShotNeutral
+        tags.append((50728, RATIONAL, neutral.tolist()))  # AsShotNeutral
     return tags
 
 
 def _photo_tags(raw: RawImage) -> list[Tag]:
-    """Camera, orientation, lens, time and exposure."""
+    """Orientation and camera."""
     make, _, model = raw.camera.partition(" ")
-    exposure = raw.exposure
-    tags = [
-        _tag(274, SHORT, [raw.orientation]),  # Orientation
-        _tag(50708, ASCII, raw.camera or "unknown"),  # UniqueCameraModel
+    tags: list[Tag] = [
+        (274, SHORT, [raw.orientation]),
+        (UNIQUE_CAMERA_MODEL, ASCII, raw.camera or "unknown"),
     ]
-    if make:
-        tags.append(_tag(271, ASCII, make))  # Make
-        tags.append(_tag(272, ASCII, model or make))  # Model
+    return [*tags, (MAKE, ASCII, make), (MODEL, ASCII, model or make)] if make else tags
+
+
+def _exif_tags(raw: RawImage) -> list[Tag]:
+    """Exposure, time and lens, as far as they are known."""
+    exposure, time = raw.exposure, raw.time
+    tags: list[Tag] = [(36864, UNDEFINED, b"0232")]  # ExifVersion
     if exposure.seconds is not None:
-        tags.append(_tag(33434, RATIONAL, [exposure.seconds]))  # ExposureTime
+        tags.append((EXPOSURE_TIME, RATIONAL, [exposure.seconds]))
     if exposure.aperture is not None:
-        tags.append(_tag(33437, RATIONAL, [exposure.aperture]))  # FNumber
+        tags.append((F_NUMBER, RATIONAL, [exposure.aperture]))
     if exposure.iso is not None:
-        tags.append(_tag(34855, SHORT, [min(round(exposure.iso), 65535)]))  # ISOSpeedRatings
-    if raw.time is not None:
-        tags.append(_tag(36867, ASCII, raw.time.strftime("%Y:%m:%d %H:%M:%S")))  # DateTimeOriginal
+        tags.append((ISO, SHORT, [min(round(exposure.iso), 65535)]))
+    if time is not None:
+        tags.append((36867, ASCII, time.strftime("%Y:%m:%d %H:%M:%S")))  # DateTimeOriginal
     if raw.lens:
-        tags.append(_tag(42036, ASCII, raw.lens))  # LensModel
+        tags.append((42036, ASCII, raw.lens))  # LensModel
     return tags
-
-
-def _tag(code: int, kind: int, values: list[float] | list[int] | str) -> Tag:
-    """One entry as tifffile takes it; rationals become pairs of whole numbers."""
-    if isinstance(values, str):
-        return (code, kind, 0, values, True)
-    if kind in (RATIONAL, SRATIONAL):
-        parts = [Fraction(value).limit_denominator(DENOMINATOR) for value in values]
-        pairs = tuple(n for part in parts for n in (part.numerator, part.denominator))
-        return (code, kind, len(values), pairs, True)
-    whole = [round(value) for value in values]
-    return (code, kind, len(whole), whole[0] if len(whole) == 1 else tuple(whole), True)
