@@ -10,7 +10,7 @@ from darkroom.errors import UsageError
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME]...", help="Which weights; none lists what there is."),
+    typer.Argument(metavar="NAME", help="Which weights; none lists what there is."),
 ]
 Every = Annotated[bool, typer.Option("--all", help="All published weights.")]
 From = Annotated[

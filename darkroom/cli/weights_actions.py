@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from darkroom.cli import output
 from darkroom.cli.weights_report import Report, hash_words, size_words, watching
 from darkroom.errors import WeightsError
 from darkroom.weights import registry, store
@@ -92,6 +93,8 @@ def fetch_entries(
     wanted = []
     for entry in entries:
         with report.each(entry):
+            if entry.name not in registry.ENTRIES:
+                raise WeightsError(f"{entry.name} is your own import: nowhere to fetch it from")
             if dry_run:
                 report.say(entry, _plan(entry, source))
             elif _needs_asking(entry):
@@ -118,10 +121,15 @@ def _ask(entry: WeightsEntry, accept: bool) -> None:
     output.say(f"{entry.name}: licence {licence.name}: {licence.notice}. {licence.url}")
     if accept:
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not on_terminal():
         raise WeightsError(f"{entry.name}: licence {licence.name}: agree with --accept-license")
     if not typer.confirm("Do you agree to it?", err=True):
         raise WeightsError(f"{entry.name}: not fetched, as its licence was declined")
+
+
+def on_terminal() -> bool:
+    """Return whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _plan(entry: WeightsEntry, source: "Source") -> str:
