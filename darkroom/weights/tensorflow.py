@@ -59,6 +59,8 @@ class _Entry:
 
 def is_bundle(path: Path) -> bool:
     """Tell whether `path` names a TensorFlow checkpoint: its index, a shard, or their prefix."""
+    if not path.name:  # "." and "/" have no files beside them
+        return False
     return index_path(path).is_file() and (path.suffix == ".index" or not _plain_file(path))
 
 
