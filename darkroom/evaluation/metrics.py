@@ -1,0 +1,108 @@
+"""How close a picture is to its reference: PSNR and SSIM as the field's papers compute them."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+Curve = Callable[[Tensor], Tensor]
+
+WINDOW = 7
+C1, C2 = 0.01**2, 0.03**2
+"""Source: Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity",
+2004, section III.B; the uniform 7x7 window and sample covariance are scikit-image's default."""
+BAND_ROWS = 64
+"""Rows of windows worked on at once, so that memory stays small."""
+
+MAX_STOPS = 1.0
+GRID_STEP = 0.25
+GOLDEN = (5**0.5 - 1) / 2
+COARSE = 4
+"""The first look takes every fourth row and column."""
+TOLERANCE = 1e-3
+"""Stops; PSNR is flat at its maximum, so this settles it to far below 0.001 dB."""
+
+
+class Aligned(NamedTuple):
+    """A picture at its best brightness: the linear `gain`, `psnr` in dB and the `picture`."""
+
+    gain: float
+    psnr: float
+    picture: Tensor
+
+
+def psnr(picture: Tensor, reference: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB for values in [0, 1]; infinite where both are equal."""
+    error = (picture.double() - reference.double()).square().mean().item()
+    return math.inf if error == 0 else -10 * math.log10(error)
+
+
+def ssim(picture: Tensor, reference: Tensor) -> float:
+    """Structural similarity: the mean over all channels and all whole 7x7 windows.
+
+    Both are (C, H, W) in [0, 1], at least 7x7. Equals scikit-image's `structural_similarity` with
+    `data_range=1` and its channel axis.
+    """
+    channels, height, width = picture.shape
+    total = 0.0
+    for top in range(0, height - WINDOW + 1, BAND_ROWS):
+        rows = slice(top, top + BAND_ROWS + WINDOW - 1)
+        total += _similarity(picture[:, rows].double(), reference[:, rows].double()).sum().item()
+    return total / (channels * (height - WINDOW + 1) * (width - WINDOW + 1))
+
+
+def aligned_psnr(picture: Tensor, reference: Tensor, decode: Curve, encode: Curve) -> Aligned:
+    """Find the brightness, within one stop either way, that gives the picture its best PSNR.
+
+    One scalar gain in linear light, clipped at white. `picture`, `reference`: (3, H, W) in [0, 1].
+    `decode`: from the picture's curve to linear light; `encode`: back.
+    """
+    linear = decode(picture)
+
+    def at(stops: float, step: int = 1) -> Tensor:
+        return encode((linear[:, ::step, ::step] * 2.0**stops).clamp(0, 1))
+
+    def score(stops: float, step: int = 1) -> float:
+        return psnr(at(stops, step), reference[:, ::step, ::step])
+
+    count = round(2 * MAX_STOPS / GRID_STEP)
+    grid = [GRID_STEP * step - MAX_STOPS for step in range(count + 1)]
+    best = max(grid, key=lambda stops: score(stops, COARSE))
+    low, high = max(best - GRID_STEP, -MAX_STOPS), min(best + GRID_STEP, MAX_STOPS)
+    stops = max((best, _maximum(score, low, high)), key=score)
+    aligned = at(stops)
+    return Aligned(2.0**stops, psnr(aligned, reference), aligned)
+
+
+def _similarity(x: Tensor, y: Tensor) -> Tensor:
+    """SSIM of every whole window."""
+    mean_x, mean_y = _mean(x), _mean(y)
+    sample = WINDOW**2 / (WINDOW**2 - 1)
+    product = mean_x * mean_y
+    squares = mean_x.square() + mean_y.square()
+    covariance = sample * (_mean(x * y) - product)
+    variances = sample * (_mean(x.square() + y.square()) - squares)
+    return (2 * product + C1) * (2 * covariance + C2) / ((squares + C1) * (variances + C2))
+
+
+def _mean(planes: Tensor) -> Tensor:
+    """Average every whole window: down, then across."""
+    return avg_pool2d(avg_pool2d(planes, (WINDOW, 1), stride=1), (1, WINDOW), stride=1)
+
+
+def _maximum(score: Callable[[float], float], low: float, high: float) -> float:
+    """Golden-section search for the place of a single peak."""
+    left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+    at_left, at_right = score(left), score(right)
+    while high - low > TOLERANCE:
+        if at_left > at_right:
+            high, right, at_right = right, left, at_left
+            left = high - GOLDEN * (high - low)
+            at_left = score(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + GOLDEN * (high - low)
+            at_right = score(right)
+    return (low + high) / 2
