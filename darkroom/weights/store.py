@@ -245,7 +245,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} cannot be read: delete its folder, then fetch again") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise WeightsError(f"{path} is not of schema {SCHEMA}: delete its folder, then fetch again")
