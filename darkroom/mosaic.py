@@ -76,9 +76,9 @@ def linearise(raw: RawImage) -> Mosaic:
 def align(mosaic: Mosaic, cfa: CFA) -> Aligned:
     """Crop the fewest first rows and columns, so that the mosaic starts in the packed phase.
 
-    Bayer: at most one row and one column. X-Trans: at most five of both together with the fewest
-    sites lost (it repeats diagonally every 3 rows and columns). The result is a view. Raises
-    SensorError where no shift of this array gives the packed phase.
+    Bayer: at most one row and one column. X-Trans: at most five of either and seven together, since
+    it repeats diagonally every 3 rows and columns. The result is a view. Raises SensorError where
+    no shift of this array gives the packed phase.
     """
     goal = BAYER if cfa.sensor is Sensor.BAYER else XTRANS
     shifts = ((top, left) for top in range(cfa.period) for left in range(cfa.period))
