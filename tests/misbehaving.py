@@ -88,6 +88,21 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(payload[start : start + (len(payload) - start) // 2])
         return self.hang_up()
 
+    def serve_cuts(self, query: dict[str, list[str]]) -> None:
+        """Hangs up at the n-th of the given places at the n-th request, later no more."""
+        cuts, nth = [int(cut) for cut in query.get("at", [])], self.server.seen["cuts"] - 1
+        if nth >= len(cuts):
+            return self.send_from(self.start)
+        start, total = self.start, len(self.server.payload)
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(total - start))
+        self.send_header("ETag", '"v1"')
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+        self.end_headers()
+        self.wfile.write(self.server.payload[start : max(start, cuts[nth])])
+        return self.hang_up()
+
     def serve_drops_no_range(self, query: object) -> None:
         """Cut in the middle the first time; knows no Range at all."""
         if self.server.seen["drops-no-range"] > 1:

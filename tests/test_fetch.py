@@ -13,6 +13,8 @@ from typing import Any
 
 import misbehaving
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from darkroom.errors import UsageError, WeightsError
 from darkroom.files.sensor import Sensor
@@ -135,6 +137,23 @@ def test_a_cut_download_goes_on_where_it_stopped(server: misbehaving.Server) -> 
     assert ranges == [None, f"bytes={half}-", f"bytes={half + half // 2}-"]
     assert len(watcher.notes) == 2
     assert "trying again in 0.01 s" in watcher.notes[0]
+
+
+@given(st.lists(st.integers(0, len(PAYLOAD) - 1), max_size=3))
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_wherever_it_is_cut_the_file_is_whole(cuts: list[int]) -> None:
+    with misbehaving.running(PAYLOAD) as server:
+        url = f"{server.url}/cuts/weights?" + "&".join(f"at={cut}" for cut in cuts)
+        entry = entry_at(url)
+        try:
+            fetch(entry, patience=HASTY)
+            assert store.verify(entry).read_bytes() == PAYLOAD
+            sent = [int(wanted[6:-1]) for _, wanted in server.requests if wanted]
+            assert sent == sorted(sent), "no byte that was received is asked for again"
+        finally:
+            store.remove(entry)
 
 
 def test_a_later_run_goes_on_too(server: misbehaving.Server) -> None:
@@ -371,6 +390,46 @@ def test_a_store_that_cannot_be_written_names_the_variable(place: Path) -> None:
     place.write_bytes(b"a file, not a folder")
     with pytest.raises(WeightsError, match="DARKROOM_WEIGHTS"):
         fetch(entry_at("https://unused.example"))
+
+
+def test_an_unencrypted_mirror_of_unknown_bytes_is_told(server: misbehaving.Server) -> None:
+    watcher = Notebook()
+    fetch(entry_at("https://unused.example"), Source(f"{server.url}/good"), HASTY, watcher)
+    assert watcher.notes == ["tiny: unencrypted, and no hash is known: nobody vouches for it"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions are POSIX")
+@pytest.mark.parametrize("local", [True, False])
+def test_installed_files_are_readable_by_all_that_may(
+    server: misbehaving.Server, tmp_path: Path, local: bool
+) -> None:
+    (tmp_path / "weights").write_bytes(PAYLOAD)
+    entry = entry_at(f"{server.url}/good/weights")
+    fetch(entry, Source(tmp_path) if local else Source(), HASTY)
+    assert store.locate(entry).stat().st_mode == (tmp_path / "weights").stat().st_mode
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions are POSIX")
+def test_what_is_installed_needs_no_writing(server: misbehaving.Server, place: Path) -> None:
+    entry = entry_at(f"{server.url}/good/weights")
+    fetch(entry, patience=HASTY)
+    (place / ".tiny.lock").unlink()
+    assert fetch(entry, patience=HASTY) == ()
+    assert not (place / ".tiny.lock").exists(), "a shared, read-only store must do"
+
+
+def test_removal_waits_for_a_fetch(
+    server: misbehaving.Server, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = entry_at(f"{server.url}/good/weights")
+    fetch(entry, patience=HASTY)
+    monkeypatch.setattr(store, "REMOVE_SECONDS", 0.1)
+    with (
+        lock.held(place / ".tiny.lock", 1, lambda: None),
+        pytest.raises(WeightsError, match="another darkroom holds"),
+    ):
+        store.remove(entry)
+    assert store.state(entry) is State.INSTALLED
 
 
 @pytest.mark.parametrize("nested", [True, False])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from darkroom.errors import WeightsError
 from darkroom.files.sensor import Sensor
-from darkroom.weights import registry
+from darkroom.weights import registry, store
 from darkroom.weights.kinds import Output
 from darkroom.weights.registry import ENTRIES, FileEntry, WeightsEntry
 
@@ -55,6 +55,12 @@ def test_every_entry_has_a_card(entry: WeightsEntry) -> None:
 
 def test_every_card_has_an_entry() -> None:
     assert {path.stem for path in CARDS.glob("*.md")} == set(ENTRIES)
+
+
+def test_the_bundled_file_is_the_one_on_record() -> None:
+    if registry.SAFELIGHT_SHA256 is None:
+        pytest.skip("the bundled weights are still being trained")
+    assert store.verify(registry.DEFAULT).stat().st_size == registry.SAFELIGHT_SIZE
 
 
 def test_facts_that_came_from_elsewhere() -> None:

@@ -270,8 +270,7 @@ def _reason(error: Exception) -> str:
     inner: BaseException = error
     while isinstance(inner.__context__, Exception):
         inner = inner.__context__
-    words = (inner.strerror if isinstance(inner, OSError) else None) or str(inner)
-    return printable(words)[:120]
+    return printable(getattr(inner, "strerror", None) or str(inner))[:120]
 
 
 def _validator(response: requests.Response) -> str | None:

@@ -92,8 +92,11 @@ def fetch(
     if entry.bundled:
         store.verify(entry)
         return ()
+    if _right(entry):
+        return ()
+    _warn_unencrypted(entry, source, watcher)
     with _installing(entry, watcher) as staging:
-        if store.state(entry) is State.INSTALLED and _right(entry):
+        if _right(entry):
             return ()
         expected = store.expected_hashes(entry)
         files = tuple(
@@ -141,14 +144,13 @@ class _Job:
 def _installing(entry: WeightsEntry, watcher: Watcher) -> Iterator[Path]:
     """Hold the entry's lock and give its staging folder; disk trouble becomes one line."""
     staging = store.partial_folder(entry)
-    guard = store.root() / f".{entry.name}.lock"
     store.refuse_links(store.folder(entry))
     store.refuse_links(staging)
 
     def waiting() -> None:
         watcher.note(f"{entry.name}: another darkroom is at it; waiting")
 
-    with lock.held(guard, LOCK_SECONDS, waiting):
+    with lock.held(store.lock_path(entry), LOCK_SECONDS, waiting):
         try:
             staging.mkdir(exist_ok=True)
             yield staging
@@ -163,11 +165,20 @@ def _installing(entry: WeightsEntry, watcher: Watcher) -> Iterator[Path]:
 
 
 def _right(entry: WeightsEntry) -> bool:
+    """Whether an entry is installed and whole; asked again once its lock is ours."""
+    if store.state(entry) is not State.INSTALLED:
+        return False
     try:
         store.verify(entry)
     except WeightsError:
         return False
     return True
+
+
+def _warn_unencrypted(entry: WeightsEntry, source: Source, watcher: Watcher) -> None:
+    plain = isinstance(source.mirror, str) and urlsplit(source.mirror).scheme == "http"
+    if plain and any(file.sha256 is None for file in entry.files):
+        watcher.note(f"{entry.name}: unencrypted, and no hash is known: nobody vouches for it")
 
 
 def _gather(job: _Job, source: Source, patience: Patience, watcher: Watcher) -> InstalledFile:
@@ -243,7 +254,8 @@ class _Copy:
             raise WeightsError(f"{path}: {size:,} bytes, {self.file.size:,} expected: refused")
         if size > MAX_BYTES:
             raise WeightsError(f"{path}: {size:,} bytes, more than {MAX_BYTES:,}: refused")
-        with source.open("rb") as inward, Path(output_file).open("wb") as outward:
+        Path(output_file).unlink(missing_ok=True)  # a temporary file is readable by us alone
+        with source.open("rb") as inward, Path(output_file).open("xb") as outward:
             shutil.copyfileobj(inward, outward, CHUNK)
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ import platformdirs
 from darkroom.errors import WeightsError
 from darkroom.files.sensor import Sensor
 from darkroom.gain import GainRule
-from darkroom.weights import registry
+from darkroom.weights import lock, registry
 from darkroom.weights.kinds import Output
 from darkroom.weights.registry import FileEntry, Licence, WeightsEntry
 
 RECORD = "installed.json"
 SCHEMA = 1
+REMOVE_SECONDS = 10.0
 OWN_LICENCE = Licence("own", open=True, url="", notice="imported by you")
 
 
@@ -211,13 +212,22 @@ def remove(entry: WeightsEntry) -> bool:
     """Delete an entry's files, record and partial download; False where there were none."""
     if entry.bundled:
         raise WeightsError(f"{entry.name} is part of darkroom and cannot be removed")
-    gone = False
-    for place in (folder(entry), partial_folder(entry)):
+    places = [place for place in (folder(entry), partial_folder(entry)) if place.exists()]
+    for place in places:
         refuse_links(place)
-        if place.is_dir():
-            shutil.rmtree(place)
-            gone = True
-    return gone
+    if places:
+        with lock.held(lock_path(entry), REMOVE_SECONDS, waiting=lambda: None):
+            try:
+                for place in places:
+                    shutil.rmtree(place)
+            except OSError as error:
+                raise WeightsError(f"cannot remove {error.filename}: {error.strerror}") from error
+    return bool(places)
+
+
+def lock_path(entry: WeightsEntry) -> Path:
+    """Return the file whose lock keeps other processes from installing the same entry."""
+    return root() / f".{registry.check_name(entry.name)}.lock"
 
 
 def partial_folder(entry: WeightsEntry) -> Path:
@@ -230,13 +240,7 @@ def _fetch_command(entry: WeightsEntry) -> str:
 
 
 def _plain(file: InstalledFile) -> dict[str, Any]:
-    return {
-        "name": file.name,
-        "size": file.size,
-        "sha256": file.sha256,
-        "origin": file.origin,
-        "trust": file.trust.value,
-    }
+    return asdict(file) | {"trust": file.trust.value}
 
 
 def _read(path: Path) -> Mapping[str, Any]:
