@@ -37,7 +37,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, width, h, w) -> the same."""
-        return x + self.second(functional.relu(self.first(x), inplace=True))
+        added: Tensor = self.second(functional.relu(self.first(x), inplace=True))
+        return x + added
 
 
 class Safelight(nn.Module):

@@ -108,7 +108,8 @@ class Run:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.step = 0
-        self.network = Safelight().to(recipe.device, memory_format=torch.channels_last)
+        self.network = Safelight().to(recipe.device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(),
@@ -130,7 +131,7 @@ class Run:
             output = self.network(packed.to(device, memory_format=torch.channels_last))
         loss = loss_between(output.float(), scenes)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_LIMIT)
         self.optimiser.step()
         self.step += 1

@@ -6,6 +6,7 @@ first use, its hash recorded at that moment (`store`), and every command shows i
 """
 
 import difflib
+import fnmatch
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -103,6 +104,11 @@ class WeightsEntry:
         check_name(self.name)
         if not self.files:
             raise WeightsError(f"{self.name}: an entry needs at least one file")
+
+    def fits_camera(self, camera: str) -> bool:
+        """Say whether it was trained on this camera, or on none in particular."""
+        names = [pattern.lower() for pattern in self.trained_on]
+        return not names or any(fnmatch.fnmatch(camera.lower(), name) for name in names)
 
     @property
     def size(self) -> int | None:

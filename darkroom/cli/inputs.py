@@ -1,0 +1,88 @@
+"""From words on the command line to values: photos, gains, tiles."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from darkroom.errors import UsageError
+
+if TYPE_CHECKING:
+    from darkroom.files.sensor import RawImage
+    from darkroom.gain import Gain, GainRule
+    from darkroom.model import Model
+    from darkroom.pipeline import Options
+    from darkroom.tiling import TileOption
+
+STANDARD = Path("-")
+"""What stands for standard input or output."""
+
+
+def read_photo(photo: Path) -> "RawImage":
+    """Read a RAW photo from its path, or from standard input for `-`."""
+    from darkroom.files.raw import read_raw
+
+    if photo != STANDARD:
+        return read_raw(photo)
+    if sys.stdin.isatty():
+        raise UsageError("standard input is a terminal; pipe a RAW photo into it, or name a file")
+    return read_raw(sys.stdin.buffer.read())
+
+
+def gain_rule(text: str | None) -> tuple["GainRule | None", int]:
+    """Read `--gain RULE`: a rule's name, `redi` with its brightness as in redi:5.
+
+    Raises UsageError for anything else.
+    """
+    from darkroom.gain import GainRule
+
+    if text is None:
+        return None, 1
+    name, _, brightness = text.partition(":")
+    names = [rule.value for rule in GainRule]
+    if name not in names or (brightness and not brightness.isdecimal()):
+        raise UsageError(f"--gain {text}: give one of {', '.join(names)}; redi:5 for brightness 5")
+    return GainRule(name), int(brightness or 1)
+
+
+def given_gain(ratio: float | None, rule: str | None) -> "Gain | None":
+    """Read `--ratio`; None where the gain is to be measured."""
+    from darkroom.gain import given_gain
+
+    if ratio is None:
+        return None
+    if rule is not None:
+        raise UsageError("--ratio and --gain both decide the gain; give one of them")
+    return given_gain(ratio)
+
+
+def enhance_options(
+    ratio: float | None, rule: str | None, ev: float, tile: str, bits: int
+) -> "Options":
+    """Gather what the user decided about the picture."""
+    from darkroom.pipeline import Options
+
+    chosen, brightness = gain_rule(rule)
+    return Options(
+        gain=given_gain(ratio, rule),
+        rule=chosen,
+        brightness=brightness,
+        ev=ev,
+        tile=tile_size(tile),
+        bits=bits,
+    )
+
+
+def load(name: str, device: str, precision: str) -> "Model":
+    """Load a model by name or file."""
+    from darkroom.model import load_model
+
+    return load_model(name, device, precision)
+
+
+def tile_size(text: str) -> "TileOption":
+    """Read `--tile`: auto, off, or a number of photosites. Raises UsageError for anything else."""
+    if text in {"auto", "off"}:
+        return text  # type: ignore[return-value]
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise UsageError(f"--tile {text}: give auto, off, or a number of photosites such as 2048")

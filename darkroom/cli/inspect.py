@@ -1,0 +1,144 @@
+"""darkroom inspect: what is in a RAW file, as darkroom reads it."""
+
+from typing import TYPE_CHECKING, Any
+
+from darkroom.cli import inputs, output
+from darkroom.cli.options import Json, Photo
+
+if TYPE_CHECKING:
+    from darkroom.files.sensor import RawImage
+
+
+def inspect_photo(photo: Photo, as_json: Json = False) -> None:
+    """Show a photo's levels, colour filter array, margins, exposure, and the models that fit.
+
+    Example:
+    darkroom inspect IMG.ARW
+
+    """
+    raw = inputs.read_photo(photo)
+    record = {"photo": str(photo), **facts(raw)}
+    if as_json:
+        output.print_json(record)
+    else:
+        show(record)
+
+
+def facts(raw: "RawImage") -> dict[str, Any]:
+    """Return everything about a photo as plain JSON values."""
+    from darkroom.weights import registry, store
+
+    height, width = raw.mosaic.shape
+    fitting = {
+        entry.name: {
+            "installed": store.state(entry) in (store.State.BUNDLED, store.State.INSTALLED),
+            "made_for_this_camera": entry.fits_camera(raw.camera),
+        }
+        for entry in registry.ENTRIES.values()
+        if entry.sensor is raw.cfa.sensor
+    }
+    return {
+        "camera": raw.camera,
+        "lens": raw.lens,
+        "time": raw.time.isoformat() if raw.time else None,
+        "exposure": {
+            "seconds": raw.exposure.seconds,
+            "iso": raw.exposure.iso,
+            "aperture": raw.exposure.aperture,
+        },
+        "width": width,
+        "height": height,
+        "margins": {"top": raw.margins[0], "left": raw.margins[1]},
+        "orientation": raw.orientation,
+        "pixel_aspect": raw.pixel_aspect,
+        "sensor": raw.cfa.sensor.value,
+        "cfa": raw.cfa.pattern,
+        "black": raw.black.tolist(),
+        "masked_black": None if raw.masked_black is None else raw.masked_black.tolist(),
+        "white": raw.white.tolist(),
+        "values": {
+            "least": float(raw.mosaic.min()),
+            "mean": float(raw.mosaic.mean()),
+            "greatest": float(raw.mosaic.max()),
+        },
+        "white_balance": None
+        if raw.color.white_balance is None
+        else raw.color.white_balance.tolist(),
+        "white_balance_source": raw.color.source.value,
+        "xyz_to_camera": raw.color.xyz_to_camera.tolist(),
+        "models": fitting,
+        "warnings": list(raw.warnings),
+    }
+
+
+def show(record: dict[str, Any]) -> None:
+    """Print the facts as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in _rows(record):
+        table.add_row(name, value)
+    Console().print(table)
+    for line in record["warnings"]:
+        output.warn(line)
+
+
+def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:
+    exposure, values = record["exposure"], record["values"]
+    balance = record["white_balance"]
+    return [
+        ("photo", record["photo"]),
+        ("camera", record["camera"] or "not stated"),
+        ("lens", record["lens"] or "not stated"),
+        ("taken", record["time"] or "not stated"),
+        ("exposure", _exposure(**exposure)),
+        ("size", f"{record['width']} x {record['height']} photosites"),
+        ("margins", "{top} rows above, {left} columns left".format(**record["margins"])),
+        ("orientation", f"EXIF {record['orientation']}"),
+        ("pixel aspect", f"{record['pixel_aspect']:.4g}"),
+        ("colour filters", f"{record['cfa']} ({record['sensor']})"),
+        ("black level", _levels(record["black"])),
+        ("masked pixels", _levels(record["masked_black"])),
+        ("white level", _levels(record["white"])),
+        ("values", "{least:g} to {greatest:g}, mean {mean:.1f}".format(**values)),
+        (
+            "white balance",
+            "measured on the picture"
+            if balance is None
+            else f"R {balance[0]:.3f}  G {balance[1]:.3f}  B {balance[2]:.3f}"
+            f" ({record['white_balance_source']})",
+        ),
+        ("models that fit", _models(record["models"])),
+    ]
+
+
+def _exposure(seconds: float | None, iso: float | None, aperture: float | None) -> str:
+    parts = []
+    if seconds:
+        parts.append(f"1/{1 / seconds:.0f} s" if seconds < 0.4 else f"{seconds:g} s")
+    if aperture:
+        parts.append(f"f/{aperture:g}")
+    if iso:
+        parts.append(f"ISO {iso:g}")
+    return ", ".join(parts) or "not stated"
+
+
+def _levels(pattern: list[list[float]] | None) -> str:
+    """Write a level pattern: one number where all sites agree, rows otherwise."""
+    if pattern is None:
+        return "none in this file"
+    flat = [value for row in pattern for value in row]
+    if len(set(flat)) == 1:
+        return f"{flat[0]:g}"
+    return " / ".join(" ".join(f"{value:g}" for value in row) for row in pattern)
+
+
+def _models(models: dict[str, dict[str, bool]]) -> str:
+    lines = []
+    for name, fit in models.items():
+        camera = "" if fit["made_for_this_camera"] else ", made for another camera"
+        lines.append(name + ("" if fit["installed"] else " (not installed)") + camera)
+    return "\n".join(lines) or "none for this kind of sensor"

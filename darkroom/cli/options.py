@@ -1,0 +1,49 @@
+"""Options that several commands share, each written once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Photo = Annotated[
+    Path, typer.Argument(metavar="PHOTO", help="A RAW photo, or - for standard input.")
+]
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", metavar="NAME|FILE", help="Weights by name (darkroom models) or a file."
+    ),
+]
+Ratio = Annotated[
+    float | None,
+    typer.Option("--ratio", "-r", help="Amplify so many times, 1 to 1000. Default: automatic."),
+]
+Ev = Annotated[
+    float, typer.Option("--ev", help="Stops brighter (or darker, if negative) than that.")
+]
+GainRule = Annotated[
+    str | None,
+    typer.Option("--gain", metavar="RULE", help="Automatic rule: percentile, or redi[:1|5|8]."),
+]
+Device = Annotated[
+    str, typer.Option("--device", metavar="auto|cpu|cuda[:N]", help="Where the network runs.")
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="auto|fp32|bf16|fp16",
+        help="auto: half precision only where the hardware has it.",
+    ),
+]
+Tile = Annotated[
+    str,
+    typer.Option(
+        "--tile",
+        metavar="auto|off|N",
+        help="Tile size in photosites; auto fits the memory that is free.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on standard error.")]

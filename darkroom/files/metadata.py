@@ -1,0 +1,37 @@
+"""What a finished picture says about how it was taken."""
+
+from PIL import ExifTags, Image
+
+from darkroom.files.sensor import RawImage
+
+SOFTWARE = "darkroom"
+SRGB = 1
+"""Source: CIPA DC-008 (Exif 2.32), ColorSpace."""
+
+
+def picture_exif(raw: RawImage) -> bytes:
+    """Return the EXIF of a finished picture: camera, lens, time, exposure; pixels are upright.
+
+    A TIFF structure without the mark that JPEG puts before it.
+    """
+    exif = Image.Exif()
+    base, detail = ExifTags.Base, exif.get_ifd(ExifTags.IFD.Exif)
+    exif[base.Orientation] = 1
+    exif[base.Software] = SOFTWARE
+    if raw.camera:
+        exif[base.Make] = raw.camera.split()[0]
+        exif[base.Model] = raw.camera
+    if raw.time:
+        stamp = raw.time.strftime("%Y:%m:%d %H:%M:%S")
+        exif[base.DateTime] = stamp
+        detail[base.DateTimeOriginal] = stamp
+    if raw.exposure.seconds:
+        detail[base.ExposureTime] = raw.exposure.seconds
+    if raw.exposure.aperture:
+        detail[base.FNumber] = raw.exposure.aperture
+    if raw.exposure.iso:
+        detail[base.ISOSpeedRatings] = round(raw.exposure.iso)
+    if raw.lens:
+        detail[base.LensModel] = raw.lens
+    detail[base.ColorSpace] = SRGB
+    return exif.tobytes().removeprefix(b"Exif\x00\x00")

@@ -1,0 +1,127 @@
+"""One photo, RAW to picture."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from darkroom.color import gray_world, render_codes, white_balanced
+from darkroom.files.sensor import Color, RawImage
+from darkroom.gain import Gain, GainRule, choose_gain
+from darkroom.model import Model
+from darkroom.mosaic import align, linearise, pack
+from darkroom.tiling import TileOption, tiles
+from darkroom.weights.kinds import Output
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a user may decide about one photo; the defaults decide by themselves.
+
+    `gain`: the user's own, or None to measure it by `rule` (None: the model's) and, for REDI's
+    rule, `brightness` 1, 5 or 8. `ev`: stops on top. `tile`: as in `darkroom.tiling`. `bits`: 8 or
+    16 per sample of the picture.
+    """
+
+    gain: Gain | None = None
+    rule: GainRule | None = None
+    brightness: int = 1
+    ev: float = 0.0
+    tile: TileOption = "auto"
+    bits: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A finished picture: (H, W, 3) sRGB, upright, and how it came about."""
+
+    pixels: Pixels
+    gain: Gain
+    warnings: tuple[str, ...]
+
+
+def enhance(
+    raw: RawImage,
+    model: Model,
+    options: Options = Options(),
+    watch: Callable[[float], None] = lambda share: None,
+) -> Picture:
+    """Turn one dark RAW photo into a bright picture.
+
+    `watch` is told the share of the picture that is done, 0 to 1. Raises SensorError where the
+    model was made for another kind of sensor.
+    """
+    notes = [*raw.warnings, *model.check(raw)]
+    gain = find_gain(raw, model, options)
+    mosaic, cfa, _, _ = align(linearise(raw), raw.cfa)
+    height, width = mosaic.shape
+    packed = torch.from_numpy(pack(mosaic, cfa)).mul_(gain.value)
+    del mosaic  # the largest thing in memory, and packed holds the same
+    color = balanced(raw.color, packed)
+    if model.output is Output.CAMERA:
+        packed = white_balanced(packed, color)
+    pixels = np.empty((height, width, 3), np.uint8 if options.bits == 8 else np.uint16)
+    for part in tiles(model, packed, options.tile, notes.append):
+        place = pixels[part.rows, part.cols]  # cropped where the mosaic's size is odd
+        codes = finished(part.picture, model.output, color, options.bits)
+        place[...] = codes[: place.shape[0], : place.shape[1]]
+        watch(min(part.rows.stop * part.cols.stop / (height * width), 1.0))
+    return Picture(upright(square(pixels, raw.pixel_aspect), raw.orientation), gain, tuple(notes))
+
+
+def find_gain(raw: RawImage, model: Model, options: Options) -> Gain:
+    """Return the user's gain, or measure the photo's; one number per photo."""
+    rule = options.rule or model.gain_rule
+    found = options.gain or choose_gain(raw, rule, options.brightness)
+    return found.brightened(options.ev)
+
+
+def balanced(color: Color, packed: Tensor) -> Color:
+    """Return the photo's colours with a white balance, measured on the picture if there is none."""
+    if color.white_balance is not None:
+        return color
+    return replace(color, white_balance=gray_world(packed))
+
+
+def finished(picture: Tensor, output: Output, color: Color, bits: int) -> Pixels:
+    """Turn a network's (3, H, W) picture into finished samples: (H, W, 3) uint8 or uint16 sRGB."""
+    if output is Output.CAMERA:
+        return render_codes(picture, color, bits).numpy()
+    white, dtype = (255, torch.uint8) if bits == 8 else (65535, torch.uint16)
+    codes = picture.clamp(0, 1).mul_(white).add_(0.5).to(dtype)
+    return codes.permute(1, 2, 0).numpy()
+
+
+def square(pixels: Pixels, aspect: float) -> Pixels:
+    """Stretch a picture so that its pixels are square, never shrinking an axis.
+
+    `aspect`: width / height of a photosite.
+    """
+    if aspect == 1:
+        return pixels
+    height, width = pixels.shape[:2]
+    size = (height, round(width * aspect)) if aspect > 1 else (round(height / aspect), width)
+    planes = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
+    stretched = functional.interpolate(planes, size=size, mode="bicubic", align_corners=False)
+    whole = stretched[0].permute(1, 2, 0).round().clamp(0, np.iinfo(pixels.dtype).max).numpy()
+    return whole.astype(np.uint8) if pixels.dtype == np.uint8 else whole.astype(np.uint16)
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn a picture by its EXIF orientation 1-8 (a view, nothing is copied).
+
+    Source: CIPA DC-008 (Exif 2.32), section 4.6.4 A, Orientation.
+    """
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
