@@ -73,7 +73,8 @@ def describe(data: bytes, directories: tuple[Directory, ...]) -> str:
         if data[offset : offset + len(magic)] == magic and data[4:11] != b"ftypcrx":
             return f"is {what}, not a RAW photo; {CAMERA_FILE}"
     if directories:
-        return f"is a TIFF file without a RAW photo that can be decoded; {CAMERA_FILE}"
+        what = "is a TIFF file without a RAW photo that can be decoded"
+        return f"{what}; {CAMERA_FILE}, or copy it again if it is damaged"
     if _is_text(data[:4096]):
         return f"is a text file, not a RAW photo; {CAMERA_FILE}"
     return "is no RAW photo that LibRaw knows; convert it to DNG, or copy it anew if it is damaged"
