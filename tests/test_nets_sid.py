@@ -200,6 +200,53 @@ def test_tensorflow_checkpoint(tmp_path: Path, sensor: Sensor) -> None:
     assert error(found, wanted) < TOLERANCE
 
 
+def test_tensorflow_itself(tmp_path: Path) -> None:
+    """The authors' graph, trained for a step by Adam, saved and run by TensorFlow."""
+    tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+    v1 = tf.compat.v1
+    start = {name: tensor.numpy() for name, tensor in tensorflow_weights(4).items()}
+
+    def conv(x, name):  # type: ignore[no-untyped-def]
+        with v1.variable_scope(name):
+            kernel = v1.get_variable("weights", initializer=start[f"{name}/weights"])
+            bias = v1.get_variable("biases", initializer=start[f"{name}/biases"])
+        return tf.nn.conv2d(x, kernel, 1, "SAME") + bias
+
+    def block(i, x):  # type: ignore[no-untyped-def]
+        for j in (1, 2):
+            x = conv(x, f"g_conv{i}_{j}")
+            x = tf.maximum(0.2 * x, x)
+        return x
+
+    raw = mosaic(74, 106)
+    packed = sid_bayer_packing(raw).transpose(1, 2, 0)[None]
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = entry = v1.placeholder(tf.float32, (1, *packed.shape[1:]))
+        skips = []
+        for i in range(1, 6):
+            x = block(i, x)
+            if i < 5:
+                skips.append(x)
+                x = tf.nn.max_pool2d(x, 2, 2, "SAME")
+        for i in range(6, 10):
+            kernel = v1.Variable(start["Variable" + (f"_{i - 6}" if i > 6 else "")])
+            skip = skips.pop()
+            up = tf.nn.conv2d_transpose(x, kernel, tf.shape(skip), strides=2)
+            x = block(i, tf.concat([up, skip], 3))
+        out = v1.depth_to_space(conv(x, "g_conv10"), 2)
+        step = v1.train.AdamOptimizer(1e-4).minimize(tf.reduce_mean(tf.abs(out)))
+        session.run(v1.global_variables_initializer())
+        session.run(step, {entry: packed})
+        v1.train.Saver().save(session, str(tmp_path / "model.ckpt"))
+        wanted = torch.from_numpy(session.run(out, {entry: packed})[0]).permute(2, 0, 1)
+
+    model = load_model(tmp_path / "model.ckpt.index", device="cpu", precision="fp32")
+    found = model(torch.from_numpy(pack(raw, BAYER))[None])[0]
+    assert model.architecture.name == "sid"
+    # Both in float32 here, so both errors count.
+    assert error(found, wanted.double()) < TOLERANCE
+
+
 # --- PyTorch -----------------------------------------------------------------------------------
 
 
