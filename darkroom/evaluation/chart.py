@@ -1,0 +1,185 @@
+"""A test chart drawn by rule, and its photograph by a simulated sensor: a scene of known truth."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from darkroom.evaluation.scenery import Panel, foliage, night
+from darkroom.files.sensor import CFA, Color, RawImage
+
+HEIGHT, WIDTH = 1200, 1800
+SAMPLES = 2
+"""Drawn this many times larger each way and averaged in linear light, against jagged edges."""
+BACKGROUND = 0.012
+
+PATCHES = (
+    "735244 c29682 627a9d 576c43 8580b1 67bdaa "
+    "d67e2c 505ba6 c15a63 5e3c6c 9dbc40 e0a32e "
+    "383d96 469449 af363c e7c71f bb5695 0885a1 "
+    "f3f3f2 c8c8c8 a0a0a0 7a7a79 555555 343434"
+)
+"""sRGB codes of a ColorChecker's 24 patches. Source: X-Rite, "Colorimetric values for ColorChecker
+family of targets" (sRGB, D50); the target: McCamy, Marcus, Davidson, 1976."""
+EDGE_ANGLE = np.radians(5)
+EDGE_CONTRASTS = ((0.60, 0.15), (0.80, 0.02))
+"""Low contrast is 4:1. Source: ISO 12233:2014, section 6.2 and annex C."""
+STAR_CYCLES = 48
+TEXT = (
+    (0.168, "darkroom"),
+    (0.083, "RAW in, picture out"),
+    (0.066, "Sphinx of black quartz,"),
+    (0.066, "judge my vow."),
+    (0.050, "The quick brown fox jumps"),
+    (0.050, "over the lazy dog."),
+    (0.039, "0123456789   f/1.4   1/30 s   ISO 25600"),
+    (0.030, "Pack my box with five dozen liquor jugs."),
+    (0.024, "How vexingly quick daft zebras jump!"),
+    (0.019, "Jackdaws love my big sphinx of quartz."),
+)
+"""Size as a share of the panel's width, and the line."""
+PAPER, INK = (0.74, 0.70, 0.60), (0.03, 0.028, 0.026)
+
+BLACK, WHITE = 512, 16383
+WHITE_BALANCE = np.array([2.1, 1.0, 1.7])
+XYZ_TO_CAMERA = np.array(
+    [[0.5838, -0.1430, -0.0246], [-0.3498, 1.1477, 0.2297], [-0.0748, 0.1884, 0.5779]]
+)
+"""Of the Sony ILCE-7SM2 for D65. Source: Adobe DNG Converter, as LibRaw's colour table has it."""
+SRGB_TO_XYZ = np.array(
+    [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+)
+"""Source: IEC 61966-2-1, section 5.3."""
+ELECTRONS_PER_STEP = 1.0
+READ_NOISE = 2.5
+ROW_NOISE = 0.6
+"""Sensor steps (DN), about those of a full-frame camera at its higher ISO settings."""
+
+
+def draw_chart(height: int = HEIGHT, width: int = WIDTH, seed: int = 0) -> NDArray[np.float32]:
+    """Draw the chart: (height, width, 3) linear sRGB, black 0, white 1; only the lamp is brighter.
+
+    Sides of at least 120. The same arguments give the same picture.
+    """
+    chart = np.full((height, width, 3), BACKGROUND, np.float32)
+    random = np.random.default_rng(seed)
+    for draw, (left, top, right, bottom) in PANELS:
+        rows = slice(round(top / HEIGHT * height), round(bottom / HEIGHT * height))
+        columns = slice(round(left / WIDTH * width), round(right / WIDTH * width))
+        size = (rows.stop - rows.start, columns.stop - columns.start)
+        panel = draw(size[0] * SAMPLES, size[1] * SAMPLES, random)
+        chart[rows, columns] = panel.reshape(size[0], SAMPLES, size[1], SAMPLES, 3).mean((1, 3))
+    return chart
+
+
+def photograph(chart: NDArray[np.float32], *, exposure: float = 1 / 300, seed: int = 0) -> RawImage:
+    """Take the chart with a simulated Bayer sensor: 14 bits, RGGB, all noise but no lens.
+
+    `chart`: (H, W, 3) linear sRGB. `exposure`: the light, where 1 lets the chart's white just fill
+    the green photosites. Noise: Poisson for the light, Gaussian for the read-out, rows, and
+    rounding to whole steps. The same arguments give the same photo.
+    """
+    random = np.random.default_rng(seed)
+    height, width, _ = chart.shape
+    cfa = CFA("RGGB")
+    to_camera = XYZ_TO_CAMERA @ SRGB_TO_XYZ
+    to_camera /= to_camera.sum(axis=1, keepdims=True)  # white stays white
+    to_sensor = (to_camera / WHITE_BALANCE[:, None]).astype(np.float32)
+    light = np.empty((height, width), np.float32)
+    for row, column in np.ndindex(cfa.channels.shape):
+        site = chart[row :: cfa.period, column :: cfa.period]
+        light[row :: cfa.period, column :: cfa.period] = site @ to_sensor[cfa.channels[row, column]]
+    electrons = np.maximum(light, 0) * (exposure * (WHITE - BLACK) * ELECTRONS_PER_STEP)
+    steps = random.poisson(electrons) / ELECTRONS_PER_STEP + BLACK
+    steps += random.normal(0, READ_NOISE, steps.shape)
+    steps += random.normal(0, ROW_NOISE, (height, 1))
+    return RawImage(
+        mosaic=np.clip(np.rint(steps), 0, WHITE).astype(np.uint16),
+        cfa=cfa,
+        black=np.full((2, 2), BLACK, np.float32),
+        white=np.full((2, 2), WHITE, np.float32),
+        color=Color(WHITE_BALANCE.copy(), XYZ_TO_CAMERA.copy()),
+        camera="darkroom chart",
+    )
+
+
+def _patches(height: int, width: int, _: np.random.Generator) -> Panel:
+    """Four rows of six colours with dark gaps."""
+    panel = np.full((height, width, 3), BACKGROUND, np.float32)
+    codes = np.array([list(bytes.fromhex(code)) for code in PATCHES.split()]).reshape(4, 6, 3)
+    gap = height / 28
+    for row, column in np.ndindex(4, 6):
+        top, bottom = (round(edge / 4 * (height + gap)) for edge in (row, row + 1))
+        left, right = (round(edge / 6 * (width + gap)) for edge in (column, column + 1))
+        cell = panel[top : bottom - round(gap), left : right - round(gap)]
+        cell[:] = _linear(codes[row, column] / 255)
+    return panel
+
+
+def _ramp(height: int, width: int, _: np.random.Generator) -> Panel:
+    """Ramp from black to white, smooth over sixteen steps, even in sRGB codes."""
+    codes = np.linspace(0, 1, width)
+    steps = np.minimum(np.floor(codes * 16), 15) / 15
+    rows = np.where(np.arange(height)[:, None] < height / 2, codes, steps)
+    return np.repeat(_linear(rows)[..., None], 3, axis=2)
+
+
+def _edges(height: int, width: int, _: np.random.Generator) -> Panel:
+    """Two squares turned by five degrees, one above the other, on fields of another gray."""
+    panel = np.empty((height, width, 3), np.float32)
+    half = height // 2
+    for field, (light, dark) in zip((panel[:half], panel[half:]), EDGE_CONTRASTS, strict=True):
+        y, x = np.mgrid[: field.shape[0], :width].astype(np.float32)
+        y, x = y - field.shape[0] / 2, x - width / 2
+        turned = np.stack(
+            [
+                x * np.cos(EDGE_ANGLE) + y * np.sin(EDGE_ANGLE),
+                y * np.cos(EDGE_ANGLE) - x * np.sin(EDGE_ANGLE),
+            ]
+        )
+        inside = np.abs(turned).max(axis=0) < 0.30 * min(field.shape[:2])
+        field[:] = np.where(inside, dark, light)[..., None]
+    return panel
+
+
+def _siemens_star(height: int, width: int, _: np.random.Generator) -> Panel:
+    """Spokes whose light follows a sine, so that the finest detail stands near the middle."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    y, x = y - (height - 1) / 2, x - (width - 1) / 2
+    radius = np.hypot(x, y) / (min(height, width) / 2)
+    wave = 0.40 + 0.36 * np.cos(STAR_CYCLES * np.arctan2(y, x))
+    gray = np.where((radius > 0.06) & (radius < 0.94), wave, 0.40)
+    gray[radius < 0.06] = 0.04
+    return np.repeat(gray.astype(np.float32)[..., None], 3, axis=2)
+
+
+def _text(height: int, width: int, _: np.random.Generator) -> Panel:
+    """Lines of text from large to small, ink on warm paper."""
+    image = Image.new("L", (width, height))
+    pen = ImageDraw.Draw(image)
+    left, top = 0.07 * width, 0.03 * height
+    for share, line in TEXT:
+        pen.text((left, top), line, fill=255, font=ImageFont.load_default(share * width))
+        top += 1.55 * share * width
+    ink = np.asarray(image, np.float32)[..., None] / 255
+    panel: Panel = ink * np.array(INK, np.float32) + (1 - ink) * np.array(PAPER, np.float32)
+    return panel
+
+
+def _linear(codes: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Undo the sRGB curve. Source: IEC 61966-2-1, section 5.2."""
+    light = np.where(codes <= 0.04045, codes / 12.92, ((codes + 0.055) / 1.055) ** 2.4)
+    return light.astype(np.float32)
+
+
+PANELS: tuple[tuple[Callable[..., Panel], tuple[int, int, int, int]], ...] = (
+    (night, (40, 40, 900, 580)),
+    (_patches, (924, 40, 1760, 580)),
+    (foliage, (40, 604, 640, 1044)),
+    (_siemens_star, (664, 604, 1104, 1044)),
+    (_edges, (1128, 604, 1348, 1044)),
+    (_text, (1372, 604, 1760, 1044)),
+    (_ramp, (40, 1068, 1760, 1160)),
+)
+"""What the chart shows, and where: left, top, right, bottom on a chart of 1800 x 1200."""
