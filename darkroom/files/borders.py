@@ -30,6 +30,8 @@ DARK_BLOCKS = 15 / 16
 SHARP = 0.5
 """Light begins at once behind the last black line: at least this part of the level further in."""
 SHARP_BLOCKS = 0.75
+HALF_COVERED = 0.75
+"""The first line with light is cut off too where it has less than this part of the next ones'."""
 SIGNIFICANCE = 8.0
 """How many standard errors the picture must stand above black, to tell the two apart."""
 
@@ -161,25 +163,27 @@ def _dark_lines(mosaic: Mosaic, black: NDArray[np.float32], period: int) -> int:
     if limit < 2 * period or mosaic.shape[1] < BLOCKS * period:
         return 0
     # One look at the first row spares nearly every photo the rest.
-    picture = _levels(mosaic[limit : limit + 2 * period], black).mean()
-    if _levels(mosaic[:1], black).mean() > DARK_SHARE * picture:
+    picture = np.median(_levels(mosaic[limit : limit + 2 * period], black))
+    if np.median(_levels(mosaic[:1], black)) > DARK_SHARE * picture:
         return 0
     levels = _levels(mosaic[:depth], black)  # (depth, BLOCKS)
-    inside = levels[limit:].mean()
-    noise = np.std(levels[:limit] - levels[:limit].mean(axis=0), axis=0).mean()
-    rows = levels.mean(axis=1)
-    dark = rows <= DARK_SHARE * inside
+    # Medians over the blocks: the outer ones may hold black columns as well.
+    inside = np.median(levels[limit:])
+    dark = np.median(levels[:limit], axis=1) <= DARK_SHARE * inside
     count = int(np.argmin(dark)) if not dark.all() else 0
-    if not 0 < count < limit - period:
+    noise = np.std(levels[limit + period :] - levels[limit:-period]) / np.sqrt(2)
+    if not count or inside < SIGNIFICANCE * noise / np.sqrt(BLOCKS * count):
         return 0
-    spread = float(np.std(levels[:count])) if count > 1 else float(noise)
-    if inside < SIGNIFICANCE * spread / np.sqrt(levels[:count].size):
-        return 0
-    further = levels[count + period : count + 4 * period].mean(axis=0)
-    behind = levels[count + 1 : count + 1 + period].mean(axis=0)
-    is_dark = (levels[:count].mean(axis=0) <= DARK_SHARE * further).mean() >= DARK_BLOCKS
+    behind = levels[count + 1 : count + 1 + period].mean(axis=0)  # one line may be half covered
+    further = levels[count + 8 : count + 8 + 4 * period].mean(axis=0)
+    covered = np.maximum(
+        levels[:count].mean(axis=0), levels[max(count - period, 0) : count].mean(axis=0)
+    )
+    is_dark = (covered <= DARK_SHARE * behind).mean() >= DARK_BLOCKS
     is_sharp = (behind >= SHARP * further).mean() >= SHARP_BLOCKS
-    return count if is_dark and is_sharp else 0
+    if not (is_dark and is_sharp):
+        return 0
+    return count + int(np.median(levels[count]) < HALF_COVERED * np.median(behind))
 
 
 def _levels(rows: Mosaic, black: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -23,8 +23,8 @@ from darkroom.files.silence import silenced
 
 MAX_BYTES = (1 << 31) - 1
 """LibRaw's limit for a buffer; the largest camera files are under 1 GB."""
-EMPTY_SHARE = 0.02
-"""A file whose last rows, this part of them all, are zero throughout has lost its end."""
+EMPTY_SHARE, EMPTY_ROWS = 0.02, 16
+"""A file whose last rows, this part of them all and so many, are zero throughout lost its end."""
 OVERFLOW_SHARE = 1e-5
 """More sites than this above a camera's stated white level refute it (hot pixels are fewer)."""
 MAX_ASPECT = 4.0
@@ -130,7 +130,8 @@ def _translate(file: rawpy.RawPy, facts: FileFacts) -> RawImage:
     cfa = _read_cfa(file, facts)
     sizes = file.sizes
     mosaic = np.array(file.raw_image_visible)
-    if min(mosaic.shape) < cfa.period or not mosaic[-1 - int(EMPTY_SHARE * len(mosaic)) :].any():
+    last = mosaic[-max(EMPTY_ROWS, int(EMPTY_SHARE * len(mosaic))) :]
+    if min(mosaic.shape) < cfa.period or not last.any():
         raise RawError(f"{facts.name}: {DAMAGED}")
     color, warnings = read_color(
         file.camera_whitebalance, file.daylight_whitebalance, file.color_matrix, file.rgb_xyz_matrix
