@@ -55,7 +55,7 @@ COLORS_OF_CHANNELS = {
 # threads, which would have to meet after every one; whole bands of blocks run side by side instead.
 BLOCK_PIXELS = 10000
 BLOCKS_PER_BAND = 16
-TINY = 1e-7  # keeps 0 / 0 from black and white pixels, far below any visible step
+TINY = 1e-7  # keeps 0 / 0 from gray pixels, far below any visible step
 
 GRAY_WORLD_SAMPLES = 1 << 16
 GRAY_WORLD_DARKEST = 0.1  # share of the pixels left out: noise more than colour
@@ -156,8 +156,7 @@ def render(picture: Tensor, color: Color) -> Tensor:
     """Make an sRGB picture, (3, H, W) float32 in [0, 1], of linear white-balanced camera RGB.
 
     `picture`: (3, H, W); 1 is white in all three, above it is clipped before the matrix, so that
-    clipped highlights stay neutral. Colours that sRGB cannot show are mixed with the gray of their
-    own luminance, just enough.
+    clipped highlights stay neutral. Colours that sRGB cannot show lose saturation, not their hue.
     """
     rendered = torch.empty(picture.shape, dtype=torch.float32, device=picture.device)
 
@@ -187,9 +186,7 @@ def render_codes(picture: Tensor, color: Color, bits: int) -> Tensor:
 
 def _render(picture: Tensor, color: Color, put: Callable[[slice, Tensor], None]) -> None:
     """Hand the picture to `put`, a few rows at a time, as linear sRGB in gamut, (3, pixels)."""
-    to_srgb = camera_to_srgb(color)
-    luminance = SRGB_TO_XYZ[1:2] @ to_srgb
-    matrix = torch.cat([to_srgb, luminance]).to(picture.device, torch.float32)  # (4, 3)
+    matrix = camera_to_srgb(color).to(picture.device, torch.float32)
     height, width = picture.shape[1:]
     step = max(1, BLOCK_PIXELS // width)
 
@@ -203,16 +200,16 @@ def _render(picture: Tensor, color: Color, put: Callable[[slice, Tensor], None])
         pass
 
 
-def _in_gamut(light: Tensor) -> Tensor:
-    """Mix colours with their own gray, just enough for 0 to 1; overwrites its argument.
+def _in_gamut(rgb: Tensor) -> Tensor:
+    """Clip (3, pixels) linear RGB to 0 to 1 without turning its hue; overwrites its argument.
 
-    `light`: (4, pixels) linear R, G, B and luminance. Returns (3, pixels). The share kept is
-    continuous in the colour and moves it straight towards gray, so no hue jumps.
+    The largest and the smallest of a pixel's channels are clipped, the middle one keeps its place
+    between them, so the hue (as of HSV) stays. Continuous, and gray stays gray.
     """
-    rgb, gray = light[:3], light[3].clamp_(0, 1)
-    headroom = (1 - gray).div_(rgb.amax(0).sub_(gray).add_(TINY))
-    footroom = gray / torch.sub(gray, rgb.amin(0)).add_(TINY)
-    return torch.lerp(gray, rgb, torch.minimum(headroom, footroom).clamp_(0, 1))
+    low, high = rgb.amin(0), rgb.amax(0)
+    new_low = low.clamp(0, 1)
+    kept = high.clamp(0, 1).sub_(new_low).div_(high.sub_(low).add_(TINY))
+    return torch.addcmul(new_low, rgb.sub_(low), kept)
 
 
 def _encoded(linear: Tensor, white: float) -> Tensor:
