@@ -190,8 +190,8 @@ def test_tensorflow_checkpoint(tmp_path: Path, sensor: Sensor) -> None:
     assert (model.architecture.name, model.architecture.sensor) == ("sid", sensor)
     assert sum(p.numel() for p in model.network.parameters()) == weights.parameters + 480
 
-    # 37 x 53 packed pixels: TensorFlow pools and crops odd sizes, and so do we.
-    raw = mosaic(74, 106) if bayer else mosaic(114, 162)
+    # 21 x 29 and 22 x 30 packed pixels: TensorFlow pools and crops odd sizes, and so do we.
+    raw = mosaic(42, 58) if bayer else mosaic(66, 90)
     packed = pack(raw, BAYER if bayer else XTRANS)
     foreign = sid_bayer_packing(raw) if bayer else sid_xtrans_packing(raw)
     wanted = tensorflow_sid(weights, foreign, 2 if bayer else 3)
@@ -357,7 +357,7 @@ CASES = [
 
 def photo(channels: int) -> tuple[Tensor, Tensor]:
     """A photo whose size is a multiple of nothing, packed by darkroom and by SID, to the grid."""
-    raw = mosaic(74, 106) if channels == 4 else mosaic(114, 162)
+    raw = mosaic(58, 74) if channels == 4 else mosaic(78, 102)
     packed = pack(raw, BAYER if channels == 4 else XTRANS)
     foreign = sid_bayer_packing(raw) if channels == 4 else sid_xtrans_packing(raw)
     # PyTorch's ports take multiples of 16 only; darkroom reflects up to the grid.
@@ -450,11 +450,12 @@ def test_halo_by_impulse(number: int, channels: int, last: int) -> None:
     size, middle = 272, 128
     reach = 0
     for phase in range(architecture.multiple):
-        x = torch.zeros(1, channels, size, size, dtype=torch.float64)
         at = middle + phase
-        x[:, :, at, at] = 1
-        lines = (network(x)[0] > 0).amax((0, 1)).nonzero().flatten() // architecture.scale
-        reach = max(reach, at - int(lines[0]), int(lines[-1]) - at)
+        x = torch.zeros(1, channels, size, architecture.multiple, dtype=torch.float64)
+        x[:, :, at] = 1
+        for lines in (network(x), network(x.mT).mT):
+            reached = lines[0].amax((0, 2)).nonzero().flatten() // architecture.scale
+            reach = max(reach, at - int(reached[0]), int(reached[-1]) - at)
     assert reach == architecture.halo
 
 

@@ -166,7 +166,7 @@ def copied(factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_any_changed_byte_is_refused_or_harmless(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -187,7 +187,7 @@ def test_any_changed_byte_is_refused_or_harmless(
     assert at >= len(content) - 48
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(share=st.floats(0, 0.999), which=st.sampled_from([".index", ".data-00000-of-00001"]))
 def test_cut_off_files_are_refused(
     tmp_path_factory: pytest.TempPathFactory, share: float, which: str

@@ -1,0 +1,280 @@
+"""LLPackNet as published in 2020 and 2022, against networks written from its description."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from darkroom.errors import CheckpointError
+from darkroom.model import load_model
+from darkroom.mosaic import BAYER, pack
+from darkroom.nets import ARCHITECTURES, identify, llpacknet
+from darkroom.nets.base import shapes_of
+from darkroom.tiling import run_tiled
+
+# float32 through 28 layers, against float64: seen are 2e-7 to 1e-6 of the largest value.
+TOLERANCE = 1e-5
+
+COLOURS = ("RDBr", "RDBg1", "RDBg2", "RDBb")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def layers(end: str) -> dict[str, tuple[int, int, int, bool]]:
+    """Name -> outputs, inputs, side, bias; `end` is what a name's convolution has after it."""
+    found = {f"{name}{end}": (64, 64, 3, True) for name in COLOURS}
+    found[f"before_identity{end}"] = (64, 256, 1, False)
+    found[f"after_rdb{end}"] = (64, 192, 1, False)
+    for block, width in (("RDB1", 64), ("RDB2", 64), ("RDB3", 64), ("final.1", 16)):
+        for i in range(6):
+            found[f"{block}.dense_layers.{i}.conv{end}"] = (32, width + 32 * i, 3, False)
+        found[f"{block}.conv_1x1{end}"] = (width, width + 192, 1, False)
+    found[f"final.2{end}"] = (192, 16, 3, True)
+    return found
+
+
+def weights(end: str, norm: str, seed: int = 3) -> dict[str, Tensor]:
+    """Random weights; `norm`: how weight norm is stored, "" for plain, "g", or "original"."""
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, (out, into, side, bias) in layers(end).items():
+        kernel = torch.randn(out, into, side, side, generator=generator)
+        kernel *= math.sqrt(1.0 / (into * side**2))
+        length = 0.5 + torch.rand(out, 1, 1, 1, generator=generator)
+        if norm == "g":
+            state |= {f"{name}.weight_g": length, f"{name}.weight_v": 3 * kernel}
+        elif norm == "original":
+            stem = f"{name}.parametrizations.weight.original"
+            state |= {f"{stem}0": length, f"{stem}1": 3 * kernel}
+        else:
+            state[f"{name}.weight"] = kernel
+        if bias:
+            state[f"{name}.bias"] = 0.1 * torch.randn(out, generator=generator)
+    return state
+
+
+def kernel(state: dict[str, Tensor], name: str) -> Tensor:
+    """A convolution's weights in float64, weight norm worked out one output at a time."""
+    if f"{name}.weight" in state:
+        return state[f"{name}.weight"].double()
+    stem = f"{name}.parametrizations.weight.original"
+    v = state[f"{name}.weight_v" if f"{name}.weight_v" in state else f"{stem}1"].double()
+    g = state[f"{name}.weight_g" if f"{name}.weight_g" in state else f"{stem}0"].double()
+    return torch.stack([g[i] * v[i] / torch.linalg.vector_norm(v[i]) for i in range(len(v))])
+
+
+def foreign(state: dict[str, Tensor], end: str, mosaic: Tensor) -> Tensor:
+    """(H, W) amplified mosaic, multiples of 16 -> the 192 channels before UnPack."""
+
+    def conv(x: Tensor, name: str) -> Tensor:
+        weight, bias = kernel(state, name + end), state.get(f"{name}{end}.bias")
+        bias = None if bias is None else bias.double()
+        return functional.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+
+    def dense(x: Tensor, name: str) -> Tensor:
+        seen = x
+        for i in range(6):
+            new = torch.relu(conv(seen, f"{name}.dense_layers.{i}.conv"))
+            seen = torch.cat([seen, new], dim=1)
+        return conv(seen, f"{name}.conv_1x1") + x
+
+    mosaic = mosaic.double().clamp(min=0)  # as the authors' loader does
+    branches = []
+    for name, (row, col) in zip(COLOURS, ((0, 0), (0, 1), (1, 0), (1, 1)), strict=True):
+        colour = mosaic[row::2, col::2]
+        pack8 = torch.stack([colour[i::8, j::8] for i in range(8) for j in range(8)])[None]
+        branches.append(torch.relu(conv(pack8, name)))
+    start = conv(torch.cat(branches, dim=1), "before_identity")
+    first = dense(start, "RDB1")
+    second = dense(first, "RDB2")
+    third = dense(second, "RDB3")
+    x = conv(torch.cat([first, second, third], dim=1), "after_rdb") + start
+    return conv(dense(functional.pixel_shuffle(x, 2), "final.1"), "final.2")
+
+
+def unpack_2022(x: Tensor) -> Tensor:
+    """(1, 192, h, w) -> (3, H, W), as network.py of 2022 ends."""
+    _, _, h, w = x.shape
+    x = x.reshape(1, 8, 8, 3, h, w).permute(0, 3, 4, 1, 5, 2)
+    return torch.sigmoid(x.reshape(1, 3, 8 * h, 8 * w))[0]
+
+
+def unpack_2020(x: Tensor) -> Tensor:
+    """(1, 192, h, w) -> (3, H, W), as the loop in the README of 2020."""
+    _, _, h, w = x.shape
+    picture = torch.zeros(3, 8 * h, 8 * w, dtype=x.dtype)
+    count = 0
+    for i in range(8):
+        for j in range(8):
+            picture[:, i::8, j::8] = x[0, count : count + 3]
+            count += 3
+    return torch.relu(picture)
+
+
+def photo() -> tuple[Tensor, Tensor]:
+    """A packed photo whose size is a multiple of nothing, and its mosaic reflected to the grid."""
+    random = np.random.default_rng(5)
+    packed = torch.from_numpy(pack(random.uniform(-0.2, 1.5, (74, 106)).astype(np.float32), BAYER))
+    grid = functional.pad(
+        packed[None], (0, -packed.shape[2] % 8, 0, -packed.shape[1] % 8), "reflect"
+    )
+    mosaic = torch.zeros(2 * grid.shape[2], 2 * grid.shape[3])
+    for channel, (row, col) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+        mosaic[row::2, col::2] = grid[0, channel]
+    return packed, mosaic
+
+
+@pytest.mark.parametrize(
+    ("end", "norm", "name"),
+    [
+        (".0", "g", "llpacknet"),
+        (".0", "original", "llpacknet"),
+        (".0", "", "llpacknet"),
+        ("", "", "llpacknet-2020"),
+        ("", "g", "llpacknet-2020"),
+    ],
+)
+def test_published_checkpoint(tmp_path: Path, end: str, norm: str, name: str) -> None:
+    state = weights(end, norm)
+    parameters = sum(tensor.numel() for tensor in state.values())
+    assert parameters == (1_170_640 if norm else 1_169_088)
+    saved = {f"module.{key}": tensor for key, tensor in state.items()} if norm == "g" else state
+    if name == "llpacknet-2020":
+        saved = state | histogram_amplifier()
+    torch.save({"model": saved, "iteration": 400_000}, tmp_path / "weights")
+
+    model = load_model(tmp_path / "weights", device="cpu", precision="fp32")
+    assert model.architecture.name == name
+    assert sum(p.numel() for p in model.network.parameters()) == 1_169_088
+
+    packed, mosaic = photo()
+    wanted = foreign(state, end, mosaic)
+    wanted = unpack_2022(wanted) if name == "llpacknet" else unpack_2020(wanted)
+    wanted = wanted[:, :74, :106]
+    assert float(wanted.std()) > 0.05
+    found = run_tiled(model, packed, "off").double()
+    assert float((found - wanted).abs().max() / wanted.abs().max()) < TOLERANCE
+
+
+def test_unpack_has_one_order_in_both_years() -> None:
+    x = torch.randn(1, 192, 3, 5, dtype=torch.float64)
+    assert torch.equal(unpack_2020(torch.sigmoid(x)), unpack_2022(x))
+
+
+def test_tiles_equal_the_whole(tmp_path: Path) -> None:
+    torch.save(weights(".0", "g"), tmp_path / "weights")
+    model = load_model(tmp_path / "weights", device="cpu", precision="fp32")
+    packed = torch.rand(4, 420, 13)
+    whole, tiled = run_tiled(model, packed, "off"), run_tiled(model, packed, 80)
+    # The same float32 numbers in convolutions of another size.
+    assert torch.allclose(whole, tiled, rtol=0, atol=1e-5)
+
+
+def test_halo_by_impulse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llpacknet, "_GROWTH", 1)  # reach does not depend on widths
+    architecture = llpacknet.ARCHITECTURES[0]
+    network = llpacknet.LLPackNet(sigmoid=False).double().eval().requires_grad_(False)
+    for name, parameter in network.named_parameters():
+        parameter.fill_(0.0 if name.endswith("bias") else 1 / parameter[0].numel())
+    size, middle = 400, 192
+    reach = 0
+    for phase in range(architecture.multiple):
+        at = middle + phase
+        x = torch.zeros(1, 4, size, architecture.multiple, dtype=torch.float64)
+        x[:, :, at] = 1
+        for lines in (network(x), network(x.mT).mT):
+            reached = lines[0].amax((0, 2)).nonzero().flatten() // 2
+            reach = max(reach, at - int(reached[0]), int(reached[-1]) - at)
+    assert reach == architecture.halo
+
+
+def test_other_shapes_are_refused() -> None:
+    state = weights(".0", "g")
+    shapes = shapes_of(state)
+    assert identify(shapes).name == "llpacknet"
+    wrong = shapes | {"RDBr.0.weight_g": (1, 1, 1, 1)}
+    assert not any(a.recognise(wrong) for a in ARCHITECTURES)
+    del shapes["final.2.0.bias"]
+    with pytest.raises(CheckpointError, match=r"nearest is llpacknet, with 1 missing \(final"):
+        identify(shapes)
+
+
+# --- the amplifier -----------------------------------------------------------------------------
+
+
+def histogram_amplifier(sign: float = 1.0) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(11)
+    return {
+        "amplifier.conv_post.0.weight": torch.randn(128, 63, generator=generator),
+        "amplifier.conv_post.0.bias": torch.randn(128, generator=generator),
+        "amplifier.conv_post.1.weight": torch.randn(1, 128, generator=generator),
+        "amplifier.conv_post.1.bias": torch.tensor([sign * 100.0]),
+    }
+
+
+def convolutional_amplifier(side: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(12)
+    shapes = {
+        "conv_pre.0": (16, 4, side, side),
+        "conv.0": (128, 16, 1, 1),
+        "conv.1": (1, 128, 1, 1),
+    }
+    state = {}
+    for name, shape in shapes.items():
+        state[f"amplifier.{name}.weight"] = torch.randn(shape, generator=generator)
+        state[f"amplifier.{name}.bias"] = 1 + torch.rand(shape[0], generator=generator)
+    state["amplifier.conv.1.bias"] += 500
+    return state
+
+
+def dark_packed() -> Tensor:
+    return torch.from_numpy(np.random.default_rng(2).exponential(0.02, (4, 31, 45))).float() - 0.01
+
+
+def test_histogram_amplifier_as_published() -> None:
+    state, packed = histogram_amplifier(), dark_packed()
+    light = np.maximum(packed.double().numpy(), 0)
+    edges = (np.logspace(0, 8, 64, base=2.0) - 1) / 255
+    counts, _ = np.histogram(light, bins=edges)
+    hidden = state["amplifier.conv_post.0.weight"].double().numpy() @ (counts / light.size)
+    hidden += state["amplifier.conv_post.0.bias"].numpy()
+    wanted = float(state["amplifier.conv_post.1.weight"].double().numpy()[0] @ hidden) + 100
+    found = llpacknet.amplifier_gain(packed, weights("", "") | state)
+    assert found == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("side", [1, 3])
+def test_convolutional_amplifier(side: int) -> None:
+    state, packed = convolutional_amplifier(side), dark_packed()
+    w = {name.removeprefix("amplifier."): t.double() for name, t in state.items()}
+    x = functional.conv2d(
+        packed.double().clamp(min=0)[None],
+        w["conv_pre.0.weight"],
+        w["conv_pre.0.bias"],
+        padding=side // 2,
+    )
+    hidden = w["conv.0.weight"][:, :, 0, 0] @ x.mean((0, 2, 3)) + w["conv.0.bias"]
+    wanted = float(w["conv.1.weight"][0, :, 0, 0] @ hidden + w["conv.1.bias"])
+    assert wanted > 1
+    assert llpacknet.amplifier_gain(packed, state) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_amplifier_never_gives_zero_or_less() -> None:
+    state = histogram_amplifier(sign=-10)
+    assert llpacknet.amplifier_gain(dark_packed(), state) == pytest.approx(1e-4)
+
+
+def test_no_amplifier_is_an_error() -> None:
+    with pytest.raises(CheckpointError, match="no amplifier"):
+        llpacknet.amplifier_gain(dark_packed(), weights(".0", "g"))
+    state = histogram_amplifier()
+    del state["amplifier.conv_post.0.bias"]
+    with pytest.raises(CheckpointError, match="hidden"):
+        llpacknet.amplifier_gain(dark_packed(), state)
