@@ -39,7 +39,7 @@ TEXT = (
     (0.019, "Jackdaws love my big sphinx of quartz."),
 )
 """Size as a share of the panel's width, and the line."""
-PAPER, INK = (0.74, 0.70, 0.60), (0.03, 0.028, 0.026)
+PAPER, INK = np.array([0.74, 0.70, 0.60]), np.array([0.03, 0.028, 0.026])
 
 BLACK, WHITE = 512, 16383
 WHITE_BALANCE = np.array([2.1, 1.0, 1.7])
@@ -163,7 +163,7 @@ def _text(height: int, width: int, _: np.random.Generator) -> Panel:
         pen.text((left, top), line, fill=255, font=ImageFont.load_default(share * width))
         top += 1.55 * share * width
     ink = np.asarray(image, np.float32)[..., None] / 255
-    panel: Panel = ink * np.array(INK, np.float32) + (1 - ink) * np.array(PAPER, np.float32)
+    panel: Panel = (ink * INK + (1 - ink) * PAPER).astype(np.float32)
     return panel
 
 
