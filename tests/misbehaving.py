@@ -159,6 +159,9 @@ class Handler(BaseHTTPRequestHandler):
     def serve_busy(self, query: object) -> None:
         self.send(503, b"", Retry_After="100000")
 
+    def serve_overloaded(self, query: object) -> None:
+        self.send(503, b"")
+
     def serve_html(self, query: object) -> None:
         self.send(200, b"<html><title>Please log in</title></html>", Content_Type="text/html")
 
@@ -245,6 +248,9 @@ class Server(ThreadingHTTPServer):
         self.seen: Counter[str] = Counter()
         self.requests: list[tuple[str, str | None]] = []
         self.closing = threading.Event()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: clients that hang up are what this server is for."""
 
     @property
     def url(self) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ from darkroom.weights.store import State, Trust
 
 PAYLOAD = bytes(range(256)) * 200  # 51,200 bytes: several reads, sent in a moment
 SHA256 = hashlib.sha256(PAYLOAD).hexdigest()
-HASTY = Patience(attempts=4, backoff=0.01, longest_wait=0.05, connect=2.0, stall=0.3)
+HASTY = Patience(attempts=3, backoff=0.01, longest_wait=0.05, connect=5.0, stall=5.0)
+IMPATIENT = replace(HASTY, stall=0.3)
 REDI = Path(__file__).parents[2] / "shared" / "weights" / "redi"
 
 
@@ -159,7 +161,7 @@ def test_wherever_it_is_cut_the_file_is_whole(cuts: list[int]) -> None:
 def test_a_later_run_goes_on_too(server: misbehaving.Server) -> None:
     entry = entry_at(f"{server.url}/drops/weights", sha256=SHA256)
     with pytest.raises(WeightsError, match=r"\(1 attempts\)|dropped|connection"):
-        fetch(entry, patience=Patience(attempts=1, stall=0.3))
+        fetch(entry, patience=Patience(attempts=1))
     fetch(entry, patience=HASTY)
     assert server.requests[1][1] == f"bytes={len(PAYLOAD) // 2}-"
     assert store.verify(entry).read_bytes() == PAYLOAD
@@ -184,21 +186,36 @@ def test_a_spoilt_partial_file_costs_one_fresh_start(server: misbehaving.Server)
     assert store.verify(entry).read_bytes() == PAYLOAD
 
 
+@pytest.mark.parametrize("notes", ["", "[]", "{}", "[" * 9999, '{"url": 1, "validator": 2}'])
+def test_odd_notes_beside_a_partial_file_are_ignored(
+    server: misbehaving.Server, notes: str
+) -> None:
+    entry = entry_at(f"{server.url}/good/weights")
+    staging = store.partial_folder(entry)
+    staging.mkdir(parents=True)
+    (staging / "weights.part").write_bytes(b"\xff" * 999)
+    (staging / "weights.part.json").write_text(notes)
+    fetch(entry, patience=HASTY)
+    assert store.verify(entry).read_bytes() == PAYLOAD
+    assert server.requests[0][1] is None
+
+
 REFUSED = [
     ("missing", {}, "HTTP 404", 1),
     ("wrong", {"sha256": SHA256}, "SHA-256 is not the published", 1),
-    ("busy", {}, r"HTTP 503 \(4 attempts\)", 4),
-    ("always-drops", {}, r"\(4 attempts\)", 4),
-    ("silent", {}, r"silent for 0.3 s \(4 attempts\)", 4),
-    ("stalls", {}, r"\(4 attempts\)", 4),
-    ("trickles", {}, r"only .* bytes in", 4),
+    ("busy", {}, "HTTP 503, try again in 100,000 s", 1),
+    ("overloaded", {}, r"HTTP 503 \(3 attempts\)", 3),
+    ("always-drops", {}, r"dropped with 46,200 bytes to come \(3 attempts\)", 3),
+    ("silent", {}, r"silent for 0.3 s \(3 attempts\)", 3),
+    ("stalls", {}, r"\(3 attempts\)", 3),
+    ("trickles", {}, r"only .* bytes in", 3),
     ("html", {}, "web page .'Please log in'. instead of the file", 1),
     ("disguised", {}, "web page instead of the file", 1),
     ("quota", {}, r"'Google Drive - \[31m Quota exceeded'", 1),
     ("confirm-elsewhere", {}, "web page .*Virus scan warning", 1),
     ("loop", {}, "redirected more than 5 times", 6),
     ("to-file", {}, "not an address", 1),
-    ("long", {}, r"\(4 attempts\)", 4),
+    ("long", {}, r"\(3 attempts\)", 3),
     ("short", {"size": len(PAYLOAD)}, "offers 51,100 bytes, 51,200 expected", 1),
     ("short", {"sha256": SHA256}, "SHA-256 is not the published", 1),
     ("huge", {}, "offers 10,000,000,000,000 bytes, more than", 1),
@@ -220,8 +237,9 @@ def test_what_is_refused_in_one_line(
     requests: int,
 ) -> None:
     monkeypatch.setattr(download, "MAX_BYTES", 1_000_000)
+    patience = IMPATIENT if how in {"silent", "stalls", "trickles"} else HASTY
     with pytest.raises(WeightsError, match=says) as caught:
-        fetch(entry_at(f"{server.url}/{how}/weights", **facts), patience=HASTY)
+        fetch(entry_at(f"{server.url}/{how}/weights", **facts), patience=patience)
     message = str(caught.value)
     assert message.isprintable(), "one line, and nothing that drives a terminal"
     assert "--from" in message
@@ -473,6 +491,13 @@ def test_from_a_mirror(server: misbehaving.Server, path: str) -> None:
             WeightsError, match=r"/mirror/tiny/weights: HTTP 404; .*/mirror/weights"
         ):
             fetch(entry, Source.parse(f"{server.url}/mirror"), HASTY)
+
+
+def test_a_mirror_that_fails_is_not_asked_for_another_layout(server: misbehaving.Server) -> None:
+    entry = entry_at("https://unused.example", size=len(PAYLOAD))
+    with pytest.raises(WeightsError, match=r"offers 51,100 bytes.*; try another --from"):
+        fetch(entry, Source(f"{server.url}/short"), HASTY)
+    assert len(server.requests) == 1
 
 
 def test_a_source_is_a_folder_or_an_address(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ wait in `part`, with the server's validator beside it.
 
 import contextlib
 import errno
+import http.client
 import json
 import os
 import re
@@ -52,6 +53,10 @@ class PassingError(WeightsError):
         self.after = after
 
 
+class MissingError(WeightsError):
+    """The server has no such file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Download:
     """Downloads one file. `size`: what it must be, if known. `hashed`: whether a hash is known.
@@ -80,10 +85,11 @@ class Download:
                 self._attempt(session, url)
                 return
             except PassingError as error:
+                if error.after > self.patience.longest_wait:
+                    raise WeightsError(f"{error}, try again in {error.after:,.0f} s") from error
                 if attempt == self.patience.attempts:
                     raise WeightsError(f"{error} ({attempt} attempts)") from error
                 wait = max(self.patience.backoff * 2 ** (attempt - 1), error.after)
-                wait = min(wait, self.patience.longest_wait)
                 self.note(f"{error}; trying again in {wait:g} s")
                 time.sleep(wait)
 
@@ -104,10 +110,11 @@ class Download:
             size = self.part.stat().st_size
             notes = json.loads(_notes(self.part).read_text(encoding="utf-8"))
             validator = notes["validator"]
-            usable = notes["url"] == url and size > 0 and (self.hashed or validator is not None)
-        except (OSError, ValueError, KeyError, TypeError):
+            usable = notes["url"] == url and size > 0
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return 0, None
-        return (size, validator) if usable else (0, None)
+        vouched = isinstance(validator, str) or (validator is None and self.hashed)
+        return (size, validator) if usable and vouched else (0, None)
 
     def _open(
         self, session: requests.Session, url: str, resume: tuple[int, str | None]
@@ -190,7 +197,7 @@ class Download:
             raise PassingError(f"{url}: cannot resume at {start:,} bytes")
         if status in RETRIED:
             raise PassingError(f"{url}: HTTP {status}", after=_retry_after(response))
-        raise WeightsError(f"{url}: HTTP {status}")
+        raise (MissingError if status in (404, 410) else WeightsError)(f"{url}: HTTP {status}")
 
     def _total(self, url: str, response: requests.Response, start: int) -> int | None:
         """Return the size of the whole file as the server states it, checked; None if it does not.
@@ -257,20 +264,18 @@ def _network_error(url: str, error: Exception, patience: Patience) -> WeightsErr
     if isinstance(error, requests.exceptions.TooManyRedirects):
         return WeightsError(f"{url}: redirected more than {MAX_REDIRECTS} times: refused")
     if isinstance(error, requests.exceptions.SSLError):
-        return WeightsError(f"{url}: no trusted encryption: {_reason(error)}")
+        return WeightsError(f"{url}: no trusted encryption: {printable(str(error))[:120]}")
     if isinstance(error, ValueError):
         return WeightsError(f"{url}: not an address to download from")
     if isinstance(error, requests.exceptions.Timeout | urllib3.exceptions.TimeoutError):
         return PassingError(f"{url}: silent for {patience.stall:g} s")
-    return PassingError(f"{url}: connection failed: {_reason(error)}")
-
-
-def _reason(error: Exception) -> str:
-    """Return the innermost cause's words in one printable line."""
-    inner: BaseException = error
-    while isinstance(inner.__context__, Exception):
-        inner = inner.__context__
-    return printable(getattr(inner, "strerror", None) or str(inner))[:120]
+    cause: BaseException = error
+    while isinstance(cause.__context__, Exception):
+        cause = cause.__context__
+    if isinstance(cause, http.client.IncompleteRead):
+        return PassingError(f"{url}: dropped with {cause.expected:,} bytes to come")
+    words = printable(getattr(cause, "strerror", None) or str(cause))[:120]
+    return PassingError(f"{url}: connection failed: {words}")
 
 
 def _validator(response: requests.Response) -> str | None:

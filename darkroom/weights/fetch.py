@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from darkroom.errors import UsageError, WeightsError
 from darkroom.weights import lock, registry, store
-from darkroom.weights.download import CHUNK, MAX_BYTES, Download, Patience
+from darkroom.weights.download import CHUNK, MAX_BYTES, Download, MissingError, Patience
 from darkroom.weights.registry import FileEntry, WeightsEntry
 from darkroom.weights.store import InstalledFile, State, Trust
 
@@ -200,13 +200,15 @@ def _gather(job: _Job, source: Source, patience: Patience, watcher: Watcher) -> 
             path = _retrieve(job, place, downloader, part)
         except WeightsError as error:
             failures.append(str(error))
-            continue
+            if source.mirror is None or isinstance(error, MissingError):
+                continue
+            break
         trust = Trust.FIRST_USE if job.file.sha256 is None else Trust.REGISTRY
         size = path.stat().st_size
         return InstalledFile(job.file.name, size, store.sha256(path), place, trust)
     failures = failures or ["no published address is known"]
-    hint = "" if isinstance(source.mirror, Path) else "; --from takes a mirror or a folder instead"
-    raise WeightsError(f"{job.entry.name}: {'; '.join(failures)}{hint}")
+    hint = "--from DIR|URL takes another" if source.mirror is None else "try another --from"
+    raise WeightsError(f"{job.entry.name}: {'; '.join(failures)}; {hint}")
 
 
 def _retrieve(job: _Job, place: str, downloader: Any, part: Path) -> Path:
