@@ -141,7 +141,7 @@ def test_a_cut_download_goes_on_where_it_stopped(server: misbehaving.Server) -> 
     assert "trying again in 0.01 s" in watcher.notes[0]
 
 
-@given(st.lists(st.integers(0, len(PAYLOAD) - 1), max_size=3))
+@given(st.lists(st.integers(0, len(PAYLOAD) - 1), max_size=2))
 @settings(
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
