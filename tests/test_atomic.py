@@ -213,7 +213,7 @@ def test_a_full_disk_says_how_much_is_needed(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    wanted = r"photo.png: the disk is full; it needs up to 36.0 MB, [\d.]+ MB are free; free some"
+    wanted = r"photo.png: the disk is full; needs up to 36.0 MB, [\d.]+ MB were free; free some"
     with (
         pytest.raises(OutputError, match=wanted),
         atomic_write(tmp_path / "photo.png", size=36_000_000) as stream,
@@ -224,5 +224,5 @@ def test_a_full_disk_says_how_much_is_needed(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
 def test_the_full_device() -> None:
-    with pytest.raises(OutputError, match=r"the disk is full; [^,]+ MB are free"):
+    with pytest.raises(OutputError, match=r"the disk is full; [^,]+ MB were free"):
         write(Path("/dev/full"))

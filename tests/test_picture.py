@@ -200,7 +200,7 @@ def test_a_full_disk_leaves_nothing(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OutputError, match=r"the disk is full; it needs up to 0\.\d MB"):
+    with pytest.raises(OutputError, match=r"the disk is full; needs up to 0\.\d MB"):
         save_picture(gradient(200, 300), tmp_path / "picture", SaveOptions(kind))
     assert list(tmp_path.iterdir()) == []
 

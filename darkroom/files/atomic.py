@@ -69,19 +69,20 @@ def atomic_write(
     written; other errors of the block pass unchanged.
     """
     check_target(path, overwrite)
+    final = _resolved(path)
+    room = _room(final.parent, size)
     if path.exists() and not path.is_file():
-        with _reported(path, size), path.open("wb") as device:
+        with _reported(path, room), path.open("wb") as device:
             yield device
         return
-    final = _resolved(path)
     temporary = final.with_name(TEMPORARY_PATTERN.replace("*", secrets.token_hex(8)))
     try:
-        with _reported(path, size):
+        with _reported(path, room):
             stream = temporary.open("x+b")
         try:
-            with _reported(path, size, only=FULL):
+            with _reported(path, room, only=FULL):
                 yield stream
-            with _reported(path, size):
+            with _reported(path, room):
                 stream.flush()
                 os.fsync(stream.fileno())
                 stream.close()
@@ -117,7 +118,7 @@ def _publish(temporary: Path, final: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def _reported(path: Path, size: int | None, only: tuple[int, ...] = ()) -> Iterator[None]:
+def _reported(path: Path, room: str, only: tuple[int, ...] = ()) -> Iterator[None]:
     """Turn the system's errors (`only` these numbers, if given) into OutputError."""
     try:
         yield
@@ -126,23 +127,23 @@ def _reported(path: Path, size: int | None, only: tuple[int, ...] = ()) -> Itera
     except OSError as error:
         if only and error.errno not in only:
             raise
-        raise _output_error(path, error, size) from error
+        raise _output_error(path, error, room) from error
 
 
-def _output_error(path: Path, error: OSError, size: int | None = None) -> OutputError:
+def _output_error(path: Path, error: OSError, room: str = "") -> OutputError:
     """One line that says what is wrong with writing `path` and what to do."""
     if error.errno in FULL:
-        needed = f" it needs up to {_megabytes(size)}," if size is not None else ""
-        free = _megabytes(shutil.disk_usage(_resolved(path).parent).free)
         return OutputError(
-            f"{path}: the disk is full;{needed} {free} are free; free some or choose another disk"
+            f"{path}: the disk is full{room}; free some space or choose another disk"
         )
     default = f"cannot be written ({error.strerror}); choose another place"
     return OutputError(f"{path}: {REMEDIES.get(error.errno or 0, default)}")
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
+def _room(folder: Path, size: int | None) -> str:
+    """How much space a file needs and there was before it took any, for a full disk's message."""
+    needed = f" needs up to {size / 1e6:.1f} MB," if size is not None else ""
+    return f";{needed} {shutil.disk_usage(folder).free / 1e6:.1f} MB were free"
 
 
 def _resolved(path: Path) -> Path:
