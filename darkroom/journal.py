@@ -1,0 +1,290 @@
+r"""What became of each photo of a batch: append-only JSON Lines beside the pictures.
+
+One line per photo and attempt, written and synced when its picture is whole; before the picture
+gets its name, a line with status "writing" claims the name, so that a picture whose record was
+lost to a kill is known to be ours. The last line about an output counts. Readable with jq:
+`jq -r 'select(.status == "failed") | "\(.input): \(.error)"' darkroom.jsonl`
+"""
+
+import errno
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, BinaryIO, Self
+
+from darkroom.errors import OutputError
+from darkroom.files.atomic import atomic_write
+
+JOURNAL = "darkroom.jsonl"
+"""Name of the journal in the folder of the pictures."""
+SCHEMA = 1
+"""Version of the records; it grows when a key changes its meaning."""
+
+
+class Status(Enum):
+    """What became of a photo."""
+
+    DONE = "done"
+    FAILED = "failed"
+    WRITING = "writing"
+    """Claims a name; stands alone only where a process was killed before it could say more."""
+    SKIPPED = "skipped"
+    """Done by an earlier run and still valid; never in the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one photo; also one record of the journal, key by key.
+
+    `input`: absolute path or URL. `output`: with "/", relative to the journal's folder. `time`: of
+    the record, ISO 8601, UTC. `input_*` and `output_*`: bytes, nanoseconds since 1970, hexadecimal;
+    None where not known. `width`, `height`: of the picture. `camera`, `taken`, `exposure_seconds`,
+    `iso`: as the photo says. `gain`, `gain_rule` (None: the user's number), `gain_reason`: as in
+    `darkroom.gain.Gain`. `model_sha256`: of the tensors as they ran. `options`: what the user
+    decided and pixels depend on. `seconds`: per stage (decode, network, encode). `error`: one line
+    with the remedy, None if all is well. `exit_code`: what `darkroom enhance` would have answered.
+    """
+
+    input: str
+    output: str
+    status: Status
+    time: str = ""
+    input_size: int | None = None
+    input_mtime_ns: int | None = None
+    input_sha256: str | None = None
+    output_size: int | None = None
+    output_mtime_ns: int | None = None
+    width: int | None = None
+    height: int | None = None
+    camera: str = ""
+    taken: str | None = None
+    exposure_seconds: float | None = None
+    iso: float | None = None
+    gain: float | None = None
+    gain_rule: str | None = None
+    gain_reason: str | None = None
+    model: str = ""
+    model_sha256: str = ""
+    device: str = ""
+    precision: str = ""
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    seconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+    exit_code: int = 0
+
+    def record(self) -> dict[str, Any]:
+        """Return the outcome as JSON values, schema version first."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values |= {
+            "status": self.status.value,
+            "options": dict(self.options),
+            "seconds": {stage: round(seconds, 4) for stage, seconds in self.seconds.items()},
+            "warnings": list(self.warnings),
+        }
+        return {"schema": SCHEMA, **values}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Outcome":
+        """Read a record back; keys that a later schema-1 version added are ignored.
+
+        Raises ValueError for what is no record.
+        """
+        known = {f.name for f in fields(cls)}
+        values = {key: value for key, value in record.items() if key in known}
+        try:
+            values["status"] = Status(values["status"])
+            values["warnings"] = tuple(values.get("warnings", ()))
+            return cls(**values)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no record of a photo: {error}") from error
+
+
+class Journal:
+    """The journal of one output folder, held by one process at a time.
+
+    Only the place of each record is kept in memory, so a million photos fit.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open or begin the journal in `folder`; damaged lines, torn by power loss, are dropped.
+
+        Raises OutputError where it cannot be written, was written by a newer darkroom, or where
+        another process holds it.
+        """
+        self.path = folder / JOURNAL
+        self.dropped = 0
+        """Damaged lines that were found on opening."""
+        self._lock = threading.Lock()
+        self._places: dict[str, int] = {}
+        self._stream = self._open()
+        kept = self._index()
+        if self.dropped:
+            self._rewrite(kept)
+        self._end = self._stream.seek(0, os.SEEK_END)
+        self._reader = self.path.open("rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._reader.close()
+        self._stream.close()
+
+    def latest(self, output: str) -> Outcome | None:
+        """Return the last record that says whose picture `output` is: done or writing."""
+        with self._lock:
+            place = self._places.get(output)
+            if place is None:
+                return None
+            self._reader.seek(place)
+            return Outcome.from_record(json.loads(self._reader.readline()))
+
+    def claim(self, source: str, output: str) -> None:
+        """Note that `output` is about to be written, and is ours from now on."""
+        self.append(Outcome(source, output, Status.WRITING))
+
+    def append(self, outcome: Outcome) -> Outcome:
+        """Add one record, on the disk when this returns; gives it back with its time.
+
+        Safe from several threads. Raises OutputError, with the journal left as it was.
+        """
+        stamped = replace(outcome, time=datetime.now(UTC).isoformat(timespec="milliseconds"))
+        line = (json.dumps(stamped.record()) + "\n").encode("ascii")
+        with self._lock:
+            try:
+                self._stream.seek(self._end)
+                rest = memoryview(line)
+                while rest:  # a disk that is nearly full takes a part first
+                    rest = rest[self._stream.write(rest) :]
+                os.fsync(self._stream.fileno())
+            except OSError as error:
+                self._stream.truncate(self._end)
+                raise _output_error(self.path, error) from error
+            if stamped.status in (Status.DONE, Status.WRITING):
+                self._places[stamped.output] = self._end
+            self._end += len(line)
+        return stamped
+
+    def _open(self) -> BinaryIO:
+        """Open and lock the file, made if missing."""
+        try:
+            stream = self.path.open("r+b" if self.path.exists() else "x+b", buffering=0)
+        except OSError as error:
+            raise _output_error(self.path, error) from error
+        if not _taken(stream):
+            stream.close()
+            raise OutputError(
+                f"{self.path.parent}: another darkroom batch is writing there; wait for it, or "
+                "choose another folder"
+            )
+        return stream
+
+    def _index(self) -> list[int]:
+        """Note where each output's last record begins; returns where all whole lines begin."""
+        kept, place = [], 0
+        with self.path.open("rb") as lines:
+            for line in lines:
+                outcome = _parsed(line, self.path)
+                if outcome is None:
+                    self.dropped += 1
+                else:
+                    kept.append(place)
+                    if outcome.status in (Status.DONE, Status.WRITING):
+                        self._places[outcome.output] = place
+                place += len(line)
+        return kept
+
+    def _rewrite(self, kept: list[int]) -> None:
+        """Keep only whole lines, so that other programs can read the journal too."""
+        with atomic_write(self.path, overwrite=True) as whole, self.path.open("rb") as old:
+            for place in kept:
+                old.seek(place)
+                whole.write(old.readline())
+        self._stream.close()
+        self._stream = self._open()
+        self._places.clear()
+        dropped = self.dropped
+        self._index()
+        self.dropped = dropped
+
+
+def read_outcomes(journal: Path) -> Iterator[Outcome]:
+    """Yield the last outcome of each output in a journal (done or failed), oldest first.
+
+    Needs no lock, so it works while a batch is running. Raises OutputError where it is missing or
+    of a newer darkroom.
+    """
+    last: dict[str, int] = {}
+    try:
+        with journal.open("rb") as stream:
+            place = 0
+            for line in stream:
+                outcome = _parsed(line, journal)
+                if outcome is not None and outcome.status is not Status.WRITING:
+                    last.pop(outcome.output, None)
+                    last[outcome.output] = place
+                place += len(line)
+            for place in last.values():
+                stream.seek(place)
+                yield Outcome.from_record(json.loads(stream.readline()))
+    except OSError as error:
+        raise _output_error(journal, error) from error
+
+
+def _parsed(line: bytes, path: Path) -> Outcome | None:
+    """Read one line; None where it is damaged."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        record = json.loads(line)
+        if isinstance(record, dict) and record.get("schema", 0) > SCHEMA:
+            raise OutputError(f"{path}: written by a newer darkroom; update this one")
+        return Outcome.from_record(record)
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(f"{path}: the disk is full; free some and run the same command again")
+    return OutputError(f"{path}: cannot be written ({error.strerror}); choose another folder")
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    LOCK_OFFSET = 1 << 30
+    """A byte far past the records: locks are mandatory on Windows, and others may read."""
+
+    def _taken(stream: Any) -> bool:
+        stream.seek(LOCK_OFFSET)
+        try:
+            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _taken(stream: Any) -> bool:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:  # some network file systems have no locks
+            return error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+        return True
