@@ -10,58 +10,63 @@ POLYNOMIAL = 0x82F63B78
 # Source: LevelDB's table format, "masked" checksums.
 MASK_DELTA = 0xA282EAD8
 
-# One lane is one column of bytes that numpy walks down together with all the others.
-_LANE_BYTES = 512
+# The data are cut into lanes of 2^k bytes that numpy walks down side by side; k is at most this.
+_MAX_LANE_BITS = 9
+
+_Words = NDArray[np.uint32]
+_BYTE = np.uint32(0xFF)
 
 
 @cache
-def _byte_table() -> NDArray[np.uint32]:
+def _byte_table() -> _Words:
     """Return what one byte does to the checksum, for all 256 of them."""
-    table: NDArray[np.uint32] = np.arange(256, dtype=np.uint32)
+    table: _Words = np.arange(256, dtype=np.uint32)
     one = np.uint32(1)
     for _ in range(8):
         table = (table >> one) ^ (table & one) * np.uint32(POLYNOMIAL)
     return table
 
 
-def _apply(operator: NDArray[np.uint32], values: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Multiply checksums by a 32x32 matrix over GF(2), given as the images of the 32 bits."""
-    result = np.zeros_like(values)
-    for bit in range(32):
-        result ^= ((values >> np.uint32(bit)) & np.uint32(1)) * operator[bit]
-    return result
+@cache
+def _zeros_tables(power: int) -> _Words:
+    """Return (4, 256): what 2^power zero bytes make of each value of a checksum's four bytes."""
+    shifts = np.arange(0, 32, 8, dtype=np.uint32)[:, None]
+    values = np.arange(256, dtype=np.uint32) << shifts
+    if power == 0:
+        after: _Words = (values >> np.uint32(8)) ^ _byte_table()[values & _BYTE]
+        return after
+    return _append_zeros(power - 1, _append_zeros(power - 1, values))
 
 
-def _zeros_operator(count: int) -> NDArray[np.uint32]:
-    """Return the matrix that appends `count` zero bytes to a checksum."""
-    result = np.left_shift(np.uint32(1), np.arange(32, dtype=np.uint32))
-    power = (result >> np.uint32(8)) ^ _byte_table()[result & np.uint32(0xFF)]
-    while count:
-        if count & 1:
-            result = _apply(power, result)
-        power = _apply(power, power)
-        count >>= 1
+def _append_zeros(power: int, checksums: _Words) -> _Words:
+    """Return the checksums after 2^power more zero bytes."""
+    tables = _zeros_tables(power)
+    result: _Words = tables[0][checksums & _BYTE]
+    for i in range(1, 4):
+        result ^= tables[i][(checksums >> np.uint32(8 * i)) & _BYTE]
     return result
 
 
 def crc32c(data: bytes | bytearray | memoryview) -> int:
     """Return the CRC-32C of `data`: 0xE3069283 for b"123456789"."""
     octets = np.frombuffer(data, dtype=np.uint8)
-    lanes = max(1, -(-octets.size // _LANE_BYTES))
+    lane_bits = min(octets.size.bit_length() // 2, _MAX_LANE_BITS)
+    lanes = max(1, -(-octets.size // (1 << lane_bits)))
     lanes = 1 << (lanes - 1).bit_length()  # a power of two, so that lanes merge in pairs
-    length = -(-octets.size // lanes)
     # Zeros in front of the data leave a checksum of zero as it is.
-    padded = np.zeros(lanes * length, dtype=np.uint8)
+    padded = np.zeros(lanes << lane_bits, dtype=np.uint8)
     padded[padded.size - octets.size :] = octets
-    columns = np.ascontiguousarray(padded.reshape(lanes, length).T)
     table = _byte_table()
-    state = np.zeros(lanes, dtype=np.uint32)
-    for column in columns:
-        state = (state >> np.uint32(8)) ^ table[(state ^ column) & np.uint32(0xFF)]
+    state: _Words = np.zeros(lanes, dtype=np.uint32)
+    for column in np.ascontiguousarray(padded.reshape(lanes, -1).T):
+        state = (state >> np.uint32(8)) ^ table[(state ^ column) & _BYTE]
     while state.size > 1:
-        state = _apply(_zeros_operator(length), state[0::2]) ^ state[1::2]
-        length *= 2
-    start = _apply(_zeros_operator(octets.size), np.array([0xFFFFFFFF], dtype=np.uint32))
+        state = _append_zeros(lane_bits, state[0::2]) ^ state[1::2]
+        lane_bits += 1
+    start: _Words = np.array([0xFFFFFFFF], dtype=np.uint32)
+    for bit in range(octets.size.bit_length()):
+        if octets.size >> bit & 1:
+            start = _append_zeros(bit, start)
     return int(state[0] ^ start[0]) ^ 0xFFFFFFFF
 
 
