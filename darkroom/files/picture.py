@@ -10,19 +10,17 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms
+from PIL import Image, ImageCms
 
 from darkroom.errors import OutputError, UsageError
 from darkroom.files.atomic import atomic_write
 from darkroom.files.png import write_png
-from darkroom.files.sensor import RawImage
 from darkroom.files.tiff import MAX_BYTES, write_tiff
 
 FULL_CHROMA_QUALITY = 90
 """JPEG quality from which colour is stored at full resolution."""
 EXIF_MARK = b"Exif\0\0"
 """What JPEG puts before EXIF, and other formats do not."""
-UPRIGHT, SRGB, MAX_SHORT = 1, 1, 65535
 MAX_JPEG_SIDE = 65500
 """Source: libjpeg, jmorecfg.h, JPEG_MAX_DIMENSION."""
 PROFILE_DATE = slice(24, 36)
@@ -125,35 +123,6 @@ def save_picture(
         if error.errno == errno.EPIPE:
             raise
         raise OutputError(f"standard output: {error.strerror}; write to a file instead") from error
-
-
-def photo_exif(raw: RawImage) -> bytes:
-    """Describe how a photo was taken as EXIF for `save_picture`: upright, in sRGB.
-
-    Source of tag numbers: EXIF 2.32, sections 4.6.4 and 4.6.5.
-    """
-    exif = Image.Exif()
-    make, _, model = raw.camera.partition(" ")
-    exposure = raw.exposure
-    exif[ExifTags.Base.Orientation] = UPRIGHT
-    exif[ExifTags.Base.Software] = "darkroom"
-    if make:
-        exif[ExifTags.Base.Make] = make
-        exif[ExifTags.Base.Model] = model or make
-    details = exif.get_ifd(ExifTags.IFD.Exif)
-    details[ExifTags.Base.ExifVersion] = b"0232"
-    details[ExifTags.Base.ColorSpace] = SRGB
-    if exposure.seconds is not None:
-        details[ExifTags.Base.ExposureTime] = exposure.seconds
-    if exposure.aperture is not None:
-        details[ExifTags.Base.FNumber] = exposure.aperture
-    if exposure.iso is not None:
-        details[ExifTags.Base.ISOSpeedRatings] = min(round(exposure.iso), MAX_SHORT)
-    if raw.time is not None:
-        details[ExifTags.Base.DateTimeOriginal] = raw.time.strftime("%Y:%m:%d %H:%M:%S")
-    if raw.lens:
-        details[ExifTags.Base.LensModel] = raw.lens
-    return exif.tobytes().removeprefix(EXIF_MARK)
 
 
 @cache
