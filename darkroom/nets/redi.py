@@ -49,19 +49,48 @@ class DenseBlock(nn.Module):
         return x + fused
 
 
+class Runs(nn.Module):
+    """The first layer, 1024 to 128 channels in 128 groups, straight from the packed mosaic.
+
+    A group holds 8 neighbours of one row of a 16x16 block, so the layer is a product of these runs
+    with 9 weights each, one per tap of the 3x3 kernel, and a sum of the shifted products: neither
+    the shuffle to 1024 channels nor a convolution of single channels is needed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(128, 8, 3, 3))
+        self.bias = nn.Parameter(torch.empty(128))
+
+    def forward(self, packed: Tensor) -> Tensor:
+        """(N, 4, h, w) -> (N, 128, h/16, w/16)."""
+        count, _, height, width = packed.shape
+        rows, cols = height // 16, width // 16
+        runs = packed.reshape(count, 4, rows, 16, cols, 2, 8).permute(1, 3, 5, 0, 2, 4, 6)
+        taps = torch.bmm(runs.reshape(128, -1, 8), self.weight.flatten(2))
+        taps = taps.view(128, count, rows, cols, 9)
+        total = taps.new_zeros(128, count, rows + 2, cols + 2)
+        for tap in range(9):
+            # The product at a block counts for the block that this tap sees it from.
+            down, right = 2 - tap // 3, 2 - tap % 3
+            total[:, :, down : down + rows, right : right + cols] += taps[..., tap]
+        inner = total[:, :, 1:-1, 1:-1].transpose(0, 1)
+        return inner + self.bias.view(1, -1, 1, 1)
+
+
 class Coarse(nn.Module):
     """The branch at 1/32 of the mosaic: (N, 4, h, w) packed to (N, 4, h/4, w/4)."""
 
     def __init__(self, depths: tuple[int, ...]) -> None:
         super().__init__()
-        self.runs = nn.Conv2d(1024, 128, 3, padding=1, groups=128)
+        self.runs = Runs()
         self.enter = nn.Conv2d(128, 64, 3, padding=1)
         self.blocks = nn.ModuleList(DenseBlock(layers) for layers in depths)
         self.join = nn.Conv2d(64 * len(depths), 64, 1, bias=False)
 
     def forward(self, packed: Tensor) -> Tensor:
         """Sizes must be multiples of 16."""
-        x = first = self.enter(self.runs(functional.pixel_unshuffle(packed, 16)))
+        x = first = self.enter(self.runs(packed))
         outputs = []
         for block in self.blocks:
             x = block(x)
@@ -77,11 +106,12 @@ class Redi(nn.Module):
         conv3 = partial(nn.Conv2d, kernel_size=3, padding=1)
         self.coarse = Coarse(depths)
         self.coarse_out = conv3(4, 64)
-        self.middle = nn.Sequential(conv3(64, 64), nn.LeakyReLU(SLOPE), conv3(64, 64))
+        self.middle = nn.Sequential(conv3(64, 64), nn.LeakyReLU(SLOPE, inplace=True), conv3(64, 64))
         self.middle_in = conv3(128, 32, groups=4)
         self.middle_out = conv3(32, 192)
         self.fine = conv3(16, 48)
-        self.last = conv3(96, 48)
+        self.last_fine = conv3(48, 48)
+        self.last_coarse = conv3(48, 48, bias=False)
 
     def forward(self, packed: Tensor) -> Tensor:
         """(N, 4, h, w) amplified, not white-balanced -> (N, 3, 2h, 2w) sRGB, clamped to [0, 1].
@@ -89,28 +119,31 @@ class Redi(nn.Module):
         Sizes must be multiples of 16. Values below black are clipped, as in the authors' code.
         """
         packed = packed.clamp(min=0)
-        eighth = functional.pixel_unshuffle(packed, 4)
-        eighth = eighth + self.middle(eighth)
+        quarter = functional.pixel_unshuffle(packed, 2)
+        quarter = quarter.contiguous(memory_format=torch.channels_last)
+        eighth = functional.pixel_unshuffle(quarter, 2)
+        eighth = self.middle(eighth).add_(eighth)
         coarse = self.coarse_out(self.coarse(packed))
         # Each of the four groups sees 16 channels of either branch.
         pairs = zip(eighth.chunk(4, dim=1), coarse.chunk(4, dim=1), strict=True)
         both = self.middle_in(torch.cat([part for pair in pairs for part in pair], dim=1))
-        both = functional.leaky_relu(self.middle_out(both), SLOPE)
-        quarter = self.fine(functional.pixel_unshuffle(packed, 2))
-        quarter = torch.cat([quarter, functional.pixel_shuffle(both, 2)], dim=1)
-        return functional.pixel_shuffle(self.last(quarter), 4).clamp(0, 1)
+        both = functional.leaky_relu(self.middle_out(both), SLOPE, inplace=True)
+        both = functional.pixel_shuffle(both, 2)
+        # One convolution of both, without the cost of joining them.
+        picture = self.last_fine(self.fine(quarter)).add_(self.last_coarse(both))
+        return functional.pixel_shuffle(picture.clamp_(0, 1), 4)
 
 
-def _shuffle_by_two(channels: int) -> list[int]:
-    """Order 16 * channels so that pixel_shuffle(2), of two, does the coarse step of a shuffle by 4.
+def _two_steps(channels: int) -> list[int]:
+    """Order `channels` * 16 for a shuffle by 4 that is done as two by 2, either way.
 
-    What is left are `channels` * 4 channels in the order of a later pixel_shuffle(2).
+    The result counts (channel, fine row, fine column, coarse row, coarse column).
     """
     old = torch.arange(channels * 16).view(channels, 2, 2, 2, 2)  # c, row (coarse, fine), col
     return old.permute(0, 2, 4, 1, 3).flatten().tolist()
 
 
-def _shuffle_by_four(channels: int) -> list[int]:
+def _one_step(channels: int) -> list[int]:
     """Order (c, fine 2x2, coarse 2x2) as one pixel_shuffle(4) needs it: (c, row, col)."""
     old = torch.arange(channels * 16).view(channels, 2, 2, 2, 2)  # c, fine y x, coarse y x
     return old.permute(0, 3, 1, 4, 2).flatten().tolist()
@@ -138,20 +171,26 @@ def _convert(state: State) -> State:
 
 
 def _middle_and_fine(plain: State) -> dict[str, Tensor]:
-    """Fold what follows the two branches at 1/8 and 1/2."""
+    """Fold what happens at 1/8 and 1/2 of the mosaic."""
+    eighth, both, picture = _two_steps(4), _two_steps(12), _one_step(3)
     # The authors interleave the 64 channels of either branch; we keep them apart in each group.
-    apart = [*range(0, 32, 2), *range(1, 32, 2)]
-    by_two, by_four = _shuffle_by_two(12), _shuffle_by_four(3)
-    last, bias = plain["conv_2_8_32.0.weight"], plain["conv_2_8_32.0.bias"]
+    apart = [*(2 * i for i in _two_steps(1)), *range(1, 32, 2)]
+    last = fold.permute_outputs(fold.polyphase(plain["conv_2_8_32.0.weight"], 2), picture)
+    bias = plain["conv_2_8_32.0.bias"].repeat_interleave(4)
     return {
+        "middle.0.weight": fold.permute_inputs(plain["resblock8x.conv1.0.weight"], eighth),
+        "middle.0.bias": plain["resblock8x.conv1.0.bias"],
+        "middle.2.weight": fold.permute_outputs(plain["resblock8x.conv2.0.weight"], eighth),
+        "middle.2.bias": fold.permute_outputs(plain["resblock8x.conv2.0.bias"], eighth),
         "middle_in.weight": fold.permute_inputs(plain["conv32_8_cat.0.0.weight"], apart),
         "middle_in.bias": plain["conv32_8_cat.0.0.bias"],
-        "middle_out.weight": fold.permute_outputs(plain["conv32_8_cat.1.0.weight"], by_two),
-        "middle_out.bias": fold.permute_outputs(plain["conv32_8_cat.1.0.bias"], by_two),
+        "middle_out.weight": fold.permute_outputs(plain["conv32_8_cat.1.0.weight"], both),
+        "middle_out.bias": fold.permute_outputs(plain["conv32_8_cat.1.0.bias"], both),
         "fine.weight": fold.polyphase(plain["conv2x.0.weight"], 2),
         "fine.bias": plain["conv2x.0.bias"].repeat_interleave(4),
-        "last.weight": fold.permute_outputs(fold.polyphase(last, 2), by_four),
-        "last.bias": fold.permute_outputs(bias.repeat_interleave(4), by_four),
+        "last_fine.weight": last[:, :48],
+        "last_fine.bias": fold.permute_outputs(bias, picture),
+        "last_coarse.weight": last[:, 48:],
     }
 
 
@@ -159,8 +198,6 @@ _PLAIN = {
     "coarse.runs": "conv32x.0.0",
     "coarse.enter": "conv32x.1.0",
     "coarse_out": "conv_rdb8x.0",
-    "middle.0": "resblock8x.conv1.0",
-    "middle.2": "resblock8x.conv2.0",
 }
 """Our layers that are the published ones unchanged."""
 
