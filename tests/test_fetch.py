@@ -4,9 +4,11 @@ import errno
 import hashlib
 import json
 import os
+import signal as signals
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -302,6 +304,32 @@ def test_two_at_once_fetch_once(server: misbehaving.Server, place: Path) -> None
     assert said == [b"0", b"1"], "one of them fetched, the other found it there"
     assert len(server.requests) == 1
     assert store.verify(entry_at(f"{server.url}/good/weights")).read_bytes() == PAYLOAD
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+@pytest.mark.parametrize("signal", [signals.SIGKILL, signals.SIGINT])
+def test_a_killed_fetch_is_taken_up(
+    server: misbehaving.Server, place: Path, signal: signals.Signals
+) -> None:
+    """Its lock is freed by the system; what it left is hidden, and used or thrown away."""
+    script = (
+        "import sys; sys.path.insert(0, 'tests'); import test_fetch as t;"
+        f"t.fetch(t.entry_at('{server.url}/stalls/weights'), patience=t.HASTY)"
+    )
+    command = [sys.executable, "-c", script]
+    folder = Path(__file__).parents[1]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)
+    part = place / ".tiny.partial" / "weights.part"
+    deadline = time.monotonic() + 30
+    while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal)
+    assert process.wait(10) != 0
+    assert not (place / "tiny").exists()
+    entry = entry_at(f"{server.url}/good/weights", sha256=SHA256)
+    fetch(entry, patience=HASTY)
+    assert store.verify(entry).read_bytes() == PAYLOAD
+    assert sorted(path.name for path in (place / "tiny").iterdir()) == [store.RECORD, "weights"]
 
 
 def test_the_second_waits_and_says_so(server: misbehaving.Server, place: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from darkroom.cli import output
-from darkroom.cli.weights_report import Report, hash_words, size_words, watching
+from darkroom.cli.weights_report import Report, hash_words, size_of, size_words, watching
 from darkroom.errors import WeightsError
 from darkroom.weights import registry, store
 from darkroom.weights.registry import FileEntry, WeightsEntry
@@ -46,7 +46,7 @@ def list_entries(report: Report) -> None:
             (
                 entry.name,
                 store.state(entry).value,
-                size_words(entry.size),
+                size_words(size_of(entry)),
                 hash_words(entry),
                 entry.licence.name,
                 entry.description,

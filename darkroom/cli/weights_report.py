@@ -77,6 +77,7 @@ def watching() -> Iterator["Watcher"]:
         *columns,
         console=console,
         transient=True,
+        redirect_stdout=False,
         disable=not console.is_terminal,
     )
 
@@ -94,6 +95,14 @@ def watching() -> Iterator["Watcher"]:
 
     with bars:
         yield Bars()
+
+
+def size_of(entry: WeightsEntry) -> int | None:
+    """Return the bytes of an entry's files: as published, else as recorded, else None."""
+    recorded = {} if entry.bundled else store.record(entry)
+    if entry.size is None and recorded:
+        return sum(file.size for file in recorded.values())
+    return entry.size
 
 
 def size_words(size: int | None) -> str:
@@ -118,7 +127,7 @@ def facts(entry: WeightsEntry) -> dict[str, Any]:
         "path": str(store.folder(entry)),
         "architecture": entry.architecture,
         "sensor": entry.sensor.value,
-        "size": entry.size,
+        "size": size_of(entry),
         "trust": hash_words(entry),
         "licence": {
             "name": entry.licence.name,
