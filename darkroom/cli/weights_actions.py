@@ -102,13 +102,13 @@ def fetch_entries(
                 wanted.append(entry)
             else:
                 wanted.append(entry)
-    with watching() as watcher:
-        for entry in wanted:
-            with report.each(entry):
+    for entry in wanted:
+        with report.each(entry):
+            with watching() as watcher:
                 fetched = fetch(entry, source, PATIENCE, watcher)
-                state = "installed" if fetched else f"{store.state(entry).value} already"
-                where = store.folder(entry)
-                report.say(entry, f"{entry.name}: {state} in {where}; SHA-256 {hash_words(entry)}")
+            state = "installed" if fetched else f"{store.state(entry).value} already"
+            where = store.folder(entry)
+            report.say(entry, f"{entry.name}: {state} in {where}; SHA-256 {hash_words(entry)}")
 
 
 def _needs_asking(entry: WeightsEntry) -> bool:
