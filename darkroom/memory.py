@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-CPU_LIMIT = 1_500_000_000
+CPU_LIMIT = 2_000_000_000
 """Bytes of tensors that a tile may take on the processor, however much is free.
 
 Larger tiles gain little: REDI, of the widest reach, does 12 MP whole in this. With libraries, the
