@@ -77,7 +77,9 @@ for _module, _function in (
     ("inspect", "inspect_photo"),
     ("models", "models"),
     ("fetch_weights", "fetch_weights"),
+    ("demo", "demo"),
     ("evaluate", "evaluate"),
+    ("bench", "bench"),
     ("train", "train"),
 ):
     _command = getattr(import_module(f"darkroom.cli.{_module}"), _function)

@@ -1,0 +1,63 @@
+"""darkroom bench: seconds of each stage, and memory, on this machine."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from darkroom.cli import inputs, output
+from darkroom.cli.options import Device, Json, Precision
+from darkroom.errors import RawError
+
+Models = Annotated[
+    list[str],
+    typer.Option("--model", "-m", metavar="NAME|FILE", help="May be given again, to compare."),
+]
+
+
+def bench(
+    photo: Annotated[
+        Path | None, typer.Argument(metavar="[PHOTO]", help="Default: a 12-MP test chart.")
+    ] = None,
+    models: Models = ["safelight"],  # noqa: B006 (Typer copies it)
+    runs: Annotated[int, typer.Option("--runs", min=1, help="After one warm-up.")] = 3,
+    bits: Annotated[int, typer.Option("--bits", help="8 or 16 per sample.")] = 8,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: Json = False,
+) -> None:
+    """Time each stage of enhancing a photo, for one model or several side by side.
+
+    The ratio is to the first model's time of the same stage.
+
+    Example:
+    darkroom bench -m safelight -m redi
+
+    """
+    from darkroom.evaluation.bench import measure, peak_memory, sample_photo
+
+    data = _bytes(photo) if photo else sample_photo()
+    first: dict[str, float] = {}
+    for name in models:
+        network = inputs.load(name, device, precision)
+        if not as_json:
+            typer.echo(f"{network.name} on {network.device}, {str(network.dtype)[6:]}")
+        for stage in measure(data, network, runs, bits):
+            ratio = stage.median / first.setdefault(stage.name, stage.median)
+            if as_json:
+                output.print_json({"model": name, **asdict(stage), "ratio": ratio})
+            else:
+                typer.echo(
+                    f"  {stage.name:<8} {stage.median:7.3f} s  "
+                    f"({stage.least:.3f} to {stage.greatest:.3f})  x{ratio:.2f}"
+                )
+    if (peak := peak_memory()) is not None and not as_json:
+        typer.echo(f"peak memory {peak / 1e9:.2f} GB")
+
+
+def _bytes(photo: Path) -> bytes:
+    try:
+        return photo.read_bytes()
+    except OSError as error:
+        raise RawError(f"{photo}: {error.strerror}; check the name") from error

@@ -1,0 +1,98 @@
+"""darkroom demo: the whole way on a photo of known truth, made on the spot."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from darkroom.cli import inputs, output
+from darkroom.cli.options import Device, ModelName, Overwrite, Precision, Quiet
+from darkroom.cli.progress import Stages
+from darkroom.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+SHEET_HEIGHT = 600
+FILES = ("chart.dng", "chart.png", "before-after.png")
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where the files go.")
+    ] = Path("darkroom-demo"),
+    exposure: Annotated[
+        float, typer.Option("--exposure", help="Light for the photo, 1 being enough.")
+    ] = 1 / 300,
+    model: ModelName = "safelight",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Photograph a test chart almost in the dark, enhance it, and compare with the truth.
+
+    A simulated sensor takes the chart at 1/300 of the light it needs. Leaves chart.dng (the RAW
+    photo), chart.png (enhanced, gain found automatically) and before-after.png.
+
+    Example:
+    darkroom demo -o demo/
+
+    """
+    import numpy as np
+
+    from darkroom.evaluation.chart import draw_chart, photograph
+    from darkroom.evaluation.truth import against_truth, plainly_developed
+    from darkroom.files.atomic import atomic_write, check_target
+    from darkroom.files.dng import write_dng
+    from darkroom.files.picture import PictureFormat, SaveOptions, save_picture
+    from darkroom.files.raw import read_raw
+    from darkroom.pipeline import Options, enhance
+
+    if not 0 < exposure <= 1:
+        raise UsageError(f"--exposure {exposure:g}: give a share of the light, above 0 up to 1")
+    paths = [out / name for name in FILES]
+    _make_folder(out)
+    for path in paths:
+        check_target(path, overwrite)
+    with Stages(quiet) as stages:
+        with stages.stage("photograph the chart"):
+            chart = draw_chart()
+            with atomic_write(paths[0], overwrite) as stream:
+                write_dng(stream, photograph(chart, exposure=exposure))
+        with stages.stage("load the model"):
+            network = inputs.load(model, device, precision)
+        with stages.stage("enhance") as watch:
+            raw = read_raw(paths[0])
+            picture = enhance(raw, network, Options(), watch)
+        with stages.stage("compare"):
+            plain = plainly_developed(raw, picture.gain.value)
+            save = SaveOptions(PictureFormat.PNG, overwrite=overwrite)
+            save_picture(picture.pixels, paths[1], save)
+            bright = picture.pixels.astype(np.uint8, copy=False)
+            panels = (plainly_developed(raw, 1.0), plain, bright)
+            save_picture(_sheet(panels, picture.gain.value), paths[2], save)
+            without, enhanced = (against_truth(pixels, chart).psnr for pixels in panels[1:])
+    if not quiet:
+        output.say(f"amplified x{picture.gain.value:.0f}: {picture.gain.reason}")
+        output.say(f"look at {paths[2]}")
+    typer.echo(
+        f"PSNR against the truth: {without:.2f} dB amplified only, {enhanced:.2f} dB enhanced"
+    )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: {error.strerror}; choose another folder") from error
+
+
+def _sheet(panels: "tuple[NDArray[np.uint8], ...]", gain: float) -> "NDArray[np.uint8]":
+    """Lay out the photo as taken, amplified only, and enhanced."""
+    from darkroom.evaluation.sheet import sheet
+
+    labels = ("as taken", f"amplified {gain:.0f} times", "darkroom")
+    return sheet(list(zip(labels, panels, strict=True)), height=SHEET_HEIGHT)
