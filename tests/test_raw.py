@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -286,6 +287,13 @@ def test_placeholder_balance_falls_back_to_daylight_then_gray_world(as_shot: lis
     assert "gray world" in warnings[0]
 
 
+def test_kodak_matrix_serves_where_there_is_no_other() -> None:
+    kodak = np.array([[1.5, -0.4, -0.1], [-0.1, 1.3, -0.2], [0, -0.4, 1.4]])
+    color, warnings = colour(xyz_to_camera=np.zeros((4, 3), np.float32), kodak=kodak)
+    np.testing.assert_allclose(color.xyz_to_camera @ SRGB_TO_XYZ @ kodak, np.eye(3), atol=1e-12)
+    assert warnings == ()
+
+
 def test_unknown_camera_counts_as_srgb() -> None:
     color, warnings = colour(xyz_to_camera=np.zeros((4, 3), np.float32))
     np.testing.assert_allclose(color.xyz_to_camera @ SRGB_TO_XYZ, np.eye(3), atol=1e-12)
@@ -355,7 +363,8 @@ def picture(kind: str) -> bytes:
         (bytes(5000), "is no RAW photo that LibRaw knows"),
         (picture("JPEG"), "is a JPEG picture"),
         (picture("PNG"), "is a PNG picture"),
-        (picture("TIFF"), "is a TIFF file without a RAW photo"),
+        (picture("TIFF"), "is a TIFF picture"),
+        (b"FOVb" + bytes(900), "is from a Foveon sensor"),
         (picture("WEBP"), "is a WebP picture"),
         (b"\0\0\0\x18ftypheic" + bytes(900), "is a HEIF picture"),
         (b"II*\0\x08\0\0\0", "is damaged or truncated"),
@@ -370,6 +379,7 @@ def test_other_files_are_named(data: bytes, what: str) -> None:
     [
         (259, 9, "GPR"),
         (259, 52546, "JPEG XL"),
+        (259, 8, "compressed by method 8"),
         (262, 34892, "linear DNG"),
         (262, 1, "monochrome"),
         (257, 60000, "truncated"),
@@ -504,6 +514,16 @@ def test_directory_loops_end() -> None:
     count = struct.unpack_from("<H", data, 8)[0]
     struct.pack_into("<I", data, 10 + 12 * count, 8)
     assert len(read_directories(bytes(data))) == 2
+
+
+@pytest.mark.parametrize("count", [255, 65535])
+def test_absurd_counts_cost_no_time(count: int) -> None:
+    """A damaged count of 65535 tags in 64 directories took seconds."""
+    data = bytearray(dng(synthetic_raw(600, 800)))
+    struct.pack_into("<H", data, 8, count)
+    start = time.perf_counter()
+    read_directories(bytes(data))
+    assert time.perf_counter() - start < 1
 
 
 # Real cameras.

@@ -18,14 +18,16 @@ def read_color(
     daylight: Sequence[float],
     camera_to_srgb: NDArray[np.float32],
     xyz_to_camera: NDArray[np.float32],
+    kodak: NDArray[np.float64] | None = None,
 ) -> tuple[Color, tuple[str, ...]]:
     """Choose the photo's colours, and a warning for each part that had to be replaced.
 
     `as_shot`, `daylight`: LibRaw's four multipliers. `camera_to_srgb`: (3, 4), rows sum to 1, as
     computed from the file's matrix, or zeros. `xyz_to_camera`: (4, 3) from LibRaw's list, or zeros.
+    `kodak`: (3, 3) camera to sRGB from tags that LibRaw uses but does not hand out.
     """
     balance, source, warnings = _white_balance(as_shot, daylight)
-    matrix, more = _matrix(camera_to_srgb[:, :3], xyz_to_camera[:3])
+    matrix, more = _matrix(camera_to_srgb[:, :3], xyz_to_camera[:3], kodak)
     return Color(balance, matrix, source), warnings + more
 
 
@@ -52,9 +54,11 @@ def _scaled(multipliers: Sequence[float]) -> NDArray[np.float64] | None:
 
 
 def _matrix(
-    camera_to_srgb: NDArray[np.float32], xyz_to_camera: NDArray[np.float32]
+    camera_to_srgb: NDArray[np.float32],
+    xyz_to_camera: NDArray[np.float32],
+    kodak: NDArray[np.float64] | None,
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """(3, 3) XYZ to camera RGB from the first usable of the two, else sRGB's own."""
+    """(3, 3) XYZ to camera RGB from the first usable of the three, else sRGB's own."""
     xyz_to_srgb = np.asarray(np.linalg.inv(SRGB_TO_XYZ), dtype=np.float64)
     own = camera_to_srgb.astype(np.float64)
     if own[0, 0] > MIN_CMATRIX and _invertible(own):
@@ -62,6 +66,8 @@ def _matrix(
     listed = xyz_to_camera.astype(np.float64)
     if _invertible(listed):
         return listed, ()
+    if kodak is not None and _invertible(kodak):
+        return np.asarray(np.linalg.inv(kodak) @ xyz_to_srgb, dtype=np.float64), ()
     return xyz_to_srgb, ("no colour matrix known for this camera; colours are approximate",)
 
 

@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from darkroom.files.sensor import Exposure
 
+KODAK_MATRIX = 37400
 EXPOSURE_TIME, F_NUMBER, ISO = 33434, 33437, 34855
 MAKE, MODEL, SUB_DIRECTORIES, EXIF_DIRECTORY, UNIQUE_CAMERA_MODEL = 271, 272, 330, 34665, 50708
 
 MAX_DIRECTORIES = 64
 """More are a loop or damage: camera files have under twenty."""
+MAX_ENTRIES = 1024
+"""Tags in one directory; camera files have under two hundred."""
 MAX_HEADER = 1 << 18
 """Where a file does not begin with its tags, they begin within its first 256 KiB."""
 
@@ -64,15 +67,16 @@ class Directory:
     order: str
     entries: dict[int, Entry]
 
-    def numbers(self, code: int) -> NDArray[np.float64]:
-        """Give the tag's values, rationals divided; empty where it is missing or damaged."""
+    def numbers(self, code: int, limit: int | None = None) -> NDArray[np.float64]:
+        """Give the tag's (first) values, rationals divided; empty where missing or damaged."""
         entry = self.entries.get(code)
         if entry is None or entry.kind not in KINDS:
             return np.empty(0)
         kind = np.dtype(self.order + KINDS[entry.kind])
         parts = 2 if entry.kind in RATIONALS else 1
-        block = self.data[entry.offset : entry.offset + entry.count * parts * kind.itemsize]
-        if len(block) < entry.count * parts * kind.itemsize:
+        size = min(entry.count, limit or entry.count) * parts * kind.itemsize
+        block = self.data[entry.offset : entry.offset + size]
+        if len(block) < size:
             return np.empty(0)
         values = np.frombuffer(block, kind).astype(np.float64)
         if parts == 1:
@@ -82,7 +86,7 @@ class Directory:
 
     def number(self, code: int) -> int | None:
         """Give the tag's first value as a whole number; None where it is missing or damaged."""
-        values = self.numbers(code)
+        values = self.numbers(code, limit=1)
         return int(values[0]) if values.size and np.isfinite(values[0]) else None
 
     def text(self, code: int) -> str:
@@ -113,7 +117,7 @@ def read_directories(data: bytes) -> tuple[Directory, ...]:
         found.append(directory)
         waiting.append(following)
         for code in (SUB_DIRECTORIES, EXIF_DIRECTORY):
-            waiting.extend(int(n) for n in directory.numbers(code)[:MAX_DIRECTORIES])
+            waiting.extend(int(n) for n in directory.numbers(code, MAX_DIRECTORIES))
     return tuple(found)
 
 
@@ -138,12 +142,24 @@ def read_exposure(directories: tuple[Directory, ...]) -> Exposure | None:
     for directory in directories:
         for code in (EXPOSURE_TIME, F_NUMBER, ISO):
             if code in directory.entries and not found.get(code):
-                values = directory.numbers(code)
+                values = directory.numbers(code, limit=1)
                 usable = values.size > 0 and np.isfinite(values[0]) and values[0] > 0
                 found[code] = float(values[0]) if usable else None
     if EXPOSURE_TIME not in found:
         return None
     return Exposure(found[EXPOSURE_TIME], iso=found.get(ISO), aperture=found.get(F_NUMBER))
+
+
+def read_kodak_matrix(directories: tuple[Directory, ...]) -> NDArray[np.float64] | None:
+    """Read the (3, 3) camera-to-sRGB matrix of Kodak's early KDC files; None in others.
+
+    Source: dcraw.c, TIFF tag 37400: three rows of an offset and three factors.
+    """
+    for directory in directories:
+        values = directory.numbers(KODAK_MATRIX)
+        if values.size == 12 and np.all(np.isfinite(values)):
+            return values.reshape(3, 4)[:, 1:]
+    return None
 
 
 def is_ciff(data: bytes) -> bool:
@@ -176,7 +192,7 @@ def _read_directory(block: memoryview, order: str, offset: int) -> tuple[Directo
     count = struct.unpack_from(order + "H", block, offset)[0]
     entries = {}
     at = offset + 2
-    for _ in range(min(count, (len(block) - at) // 12)):
+    for _ in range(min(count, MAX_ENTRIES, (len(block) - at) // 12)):
         code, kind, values = struct.unpack_from(order + "HHI", block, at)
         size = values * np.dtype(KINDS.get(kind, "u1")).itemsize * (2 if kind in RATIONALS else 1)
         place = at + 8 if size <= 4 else struct.unpack_from(order + "I", block, at + 8)[0]

@@ -2,17 +2,18 @@
 
 import struct
 
-from darkroom.files.exif import Directory, ciff_is_whole, is_ciff
+from darkroom.files.exif import Directory, ciff_is_whole, is_ciff, read_camera
 
 COMPRESSION, PHOTOMETRIC, DNG_VERSION, SUBFILE_TYPE = 259, 262, 50706, 254
 STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES = 273, 279, 324, 325
 
 PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR = 32803, 34892
 """Source: DNG 1.4, "PhotometricInterpretation"."""
-VC5 = 9
-"""DNG compression code of GoPro's GPR files (SMPTE ST 2073)."""
-UNDECODABLE = {VC5: "GoPro GPR (VC-5 wavelets)", 52546: "JPEG XL"}
-"""DNG compressions that LibRaw 0.22 does not decode."""
+DNG_COMPRESSIONS = {9: "GoPro GPR (VC-5 wavelets)", 52546: "DNG with JPEG XL"}
+DNG_DECODABLE = (1, 7, 34892)
+"""None, lossless and lossy JPEG; deflate (8) LibRaw 0.22 decodes for floating point only."""
+DEFLATE = (8, 32946)
+SAMPLE_FORMAT, IEEE_FLOAT = 339, 3
 
 MAGICS = (
     (0, b"\xff\xd8\xff", "a JPEG picture"),
@@ -32,24 +33,38 @@ MAGICS = (
 CAMERA_FILE = "give the camera's own RAW file"
 
 
-def undecodable(directories: tuple[Directory, ...]) -> str | None:
-    """Why a TIFF-based file holds no mosaic that can be decoded, and what to do; None if it may."""
+def undecodable(data: bytes, directories: tuple[Directory, ...]) -> str | None:
+    """Say why a file holds no mosaic that can be decoded, and what to do; None if it may."""
+    if data[:4] == b"FOVb":
+        return "is from a Foveon sensor, which has no colour filter array; use Sigma's own program"
     if not directories:
         return None
     arrays = [d for d in directories if d.number(PHOTOMETRIC) == PHOTOMETRIC_CFA]
-    for directory in arrays:
-        method = UNDECODABLE.get(directory.number(COMPRESSION) or 0)
-        if method and len(arrays) == 1:
-            return f"{method} cannot be decoded; convert it to an uncompressed DNG first"
-    if arrays or not any(d.number(DNG_VERSION) is not None for d in directories):
+    if not any(DNG_VERSION in d.entries for d in directories):
+        unknown = (
+            not arrays and data[2:4] in (b"*\0", b"\0*") and not read_camera(data, directories)
+        )
+        return f"is a TIFF picture, not a RAW photo; {CAMERA_FILE}" if unknown else None
+    if arrays:
+        methods = [_undecodable_compression(d) for d in arrays]
+        if all(methods):
+            return f"is a {methods[0]}, which cannot be decoded; convert it to an uncompressed DNG"
         return None
-    main = [d for d in directories if d.number(SUBFILE_TYPE) in (0, None)]
-    kinds = {d.number(PHOTOMETRIC) for d in main}
+    kinds = {d.number(PHOTOMETRIC) for d in directories if not d.number(SUBFILE_TYPE)}
     if PHOTOMETRIC_LINEAR in kinds:
         return f"is a linear DNG, already demosaiced; {CAMERA_FILE}"
     if kinds & {0, 1}:
         return "is from a monochrome sensor; darkroom needs a colour filter array"
     return None
+
+
+def _undecodable_compression(directory: Directory) -> str:
+    """Say what kind of DNG this is, where LibRaw cannot decode it; empty where it can."""
+    method = directory.number(COMPRESSION) or 1
+    is_float = directory.number(SAMPLE_FORMAT) == IEEE_FLOAT
+    if method in DNG_DECODABLE or (method in DEFLATE and is_float):
+        return ""
+    return DNG_COMPRESSIONS.get(method, f"DNG compressed by method {method}")
 
 
 def truncated(data: bytes, directories: tuple[Directory, ...]) -> bool:

@@ -16,7 +16,12 @@ from darkroom.errors import RawError
 from darkroom.files.borders import with_checked_black, without_optical_black
 from darkroom.files.camera_color import read_color
 from darkroom.files.dng import DngBlack, read_black
-from darkroom.files.exif import read_camera, read_directories, read_exposure
+from darkroom.files.exif import (
+    read_camera,
+    read_directories,
+    read_exposure,
+    read_kodak_matrix,
+)
 from darkroom.files.foreign import describe, truncated, undecodable
 from darkroom.files.sensor import CFA, Exposure, RawImage
 from darkroom.files.silence import silenced
@@ -53,6 +58,7 @@ class FileFacts:
     refusal: str
     exposure: Exposure | None
     dng_black: DngBlack | None
+    kodak_matrix: NDArray[np.float64] | None
 
 
 def read_raw(source: Path | bytes, name: str | None = None) -> RawImage:
@@ -96,7 +102,7 @@ def _read_facts(data: bytes, name: str) -> FileFacts:
     if len(data) > MAX_BYTES:
         raise RawError(f"{name}: {TOO_LARGE}")
     directories = read_directories(data)
-    if reason := undecodable(directories):
+    if reason := undecodable(data, directories):
         raise RawError(f"{name}: {reason}")
     if truncated(data, directories):
         raise RawError(f"{name}: is truncated, its end is missing; copy it from the card again")
@@ -106,6 +112,7 @@ def _read_facts(data: bytes, name: str) -> FileFacts:
         refusal=describe(data, directories),
         exposure=read_exposure(directories),
         dng_black=read_black(directories),
+        kodak_matrix=read_kodak_matrix(directories),
     )
 
 
@@ -134,7 +141,11 @@ def _translate(file: rawpy.RawPy, facts: FileFacts) -> RawImage:
     if min(mosaic.shape) < cfa.period or not last.any():
         raise RawError(f"{facts.name}: {DAMAGED}")
     color, warnings = read_color(
-        file.camera_whitebalance, file.daylight_whitebalance, file.color_matrix, file.rgb_xyz_matrix
+        file.camera_whitebalance,
+        file.daylight_whitebalance,
+        file.color_matrix,
+        file.rgb_xyz_matrix,
+        facts.kodak_matrix,
     )
     raw = RawImage(
         mosaic=mosaic,
