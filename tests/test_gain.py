@@ -142,7 +142,8 @@ def test_lamps_hot_pixels_and_borders_hardly_count() -> None:
     masked[:, :16] = BLACK
     for mosaic in (lamps, hot, masked):
         gain = choose_gain(dataclasses.replace(clean, mosaic=mosaic), GainRule.PERCENTILE).value
-        assert abs(math.log2(gain / expected)) < 0.15
+        # The brightest percent moves a little; one lamp as the maximum would make it 6 stops.
+        assert abs(math.log2(gain / expected)) < 0.25
 
 
 @pytest.mark.parametrize("read_noise", [3.0, 10.0, 60.0])
