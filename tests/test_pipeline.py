@@ -1,0 +1,161 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import synthetic_raw
+from PIL import Image, ImageOps
+from safetensors.torch import save_file
+
+from darkroom.errors import SensorError
+from darkroom.files.sensor import WhiteBalance
+from darkroom.gain import given_gain
+from darkroom.model import Model, load_model
+from darkroom.nets.safelight import Safelight
+from darkroom.pipeline import Options, enhance, square, upright
+
+RATIO = Options(gain=given_gain(1.0))
+
+
+class Binning(torch.nn.Module):
+    """A network that denoises nothing: each 2x2 block of photosites becomes four equal pixels."""
+
+    def forward(self, packed: torch.Tensor) -> torch.Tensor:
+        rgb = torch.stack([packed[:, 0], packed[:, 1:3].mean(1), packed[:, 3]], 1)
+        return rgb.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    """A tiny safelight with random weights, from a file."""
+    torch.manual_seed(3)
+    save_file(Safelight(widths=(8, 8, 8, 8)).state_dict(), tmp_path / "tiny.safetensors")
+    return load_model(tmp_path / "tiny.safetensors", "cpu", "fp32")
+
+
+@pytest.fixture
+def binning(model: Model) -> Model:
+    return replace(model, network=Binning())
+
+
+def test_a_gray_card_stays_gray_and_gains_its_brightness(binning: Model) -> None:
+    """Levels, white balance, gain, matrix and curve together, against the sRGB curve's own values.
+
+    18 % gray must come out as 118 of 255 (0.18 encoded is 0.4613); 1 code for rounding.
+    """
+    raw = synthetic_raw(32, 32, read_noise=0)
+    card = np.empty((32, 32), np.float32)
+    for row in range(2):
+        for col in range(2):
+            multiplier = raw.color.white_balance[raw.cfa.channels[row, col]]
+            card[row::2, col::2] = 512 + (16383 - 512) * 0.18 / 100 / multiplier
+    raw = replace(raw, mosaic=card)
+    picture = enhance(raw, binning, Options(gain=given_gain(100.0)))
+    assert np.abs(picture.pixels.astype(int) - 118).max() <= 1
+
+
+@pytest.mark.parametrize("cfa", ["RGGB", "BGGR", "GRBG", "GBRG"])
+def test_every_bayer_phase_gives_the_same_colours(binning: Model, cfa: str) -> None:
+    """Mean colours of one scene; a wrong phase would swap red and blue or mix in green."""
+    means = [
+        enhance(synthetic_raw(64, 64, phase, read_noise=0), binning, RATIO).pixels.mean((0, 1))
+        for phase in ("RGGB", cfa)
+    ]
+    assert np.abs(means[0] - means[1]).max() < 2.5
+
+
+@pytest.mark.parametrize(("height", "width"), [(33, 48), (48, 33), (35, 37), (32, 64)])
+@pytest.mark.parametrize("cfa", ["RGGB", "BGGR"])
+def test_only_alignment_costs_rows_and_columns(
+    model: Model, height: int, width: int, cfa: str
+) -> None:
+    picture = enhance(synthetic_raw(height, width, cfa), model, RATIO)
+    lost = 0 if cfa == "RGGB" else 1
+    assert picture.pixels.shape == (height - lost, width - lost, 3)
+
+
+def test_tiled_picture_equals_whole_picture(model: Model) -> None:
+    """After rounding to 16 bits float32's last digits may tip a code; never more than one."""
+    raw = synthetic_raw(640, 70, exposure=0.05)
+    whole, tiled = (
+        enhance(raw, model, replace(RATIO, bits=16, tile=tile)).pixels.astype(int)
+        for tile in ("off", 64)
+    )
+    assert np.abs(whole - tiled).max() <= 1
+
+
+def test_eight_bits_are_sixteen_bits_rounded(model: Model) -> None:
+    """Two rounding steps may differ by one code."""
+    raw = synthetic_raw(48, 48, exposure=0.2)
+    deep = enhance(raw, model, replace(RATIO, bits=16)).pixels
+    flat = enhance(raw, model, RATIO).pixels
+    assert deep.dtype == np.uint16
+    assert flat.dtype == np.uint8
+    assert np.abs(deep / 257 - flat).max() <= 1
+    assert len(np.unique(deep)) > 2 * len(np.unique(flat))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright_as_pillow_does_it(orientation: int) -> None:
+    pixels = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+    image = Image.fromarray(pixels)
+    image.getexif()[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(image))
+    assert np.array_equal(upright(pixels, orientation), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(("aspect", "size"), [(1.0, (10, 20)), (1.5, (10, 30)), (0.5, (20, 20))])
+def test_pixels_become_square_and_nothing_shrinks(
+    dtype: type[np.uint8] | type[np.uint16], aspect: float, size: tuple[int, int]
+) -> None:
+    pixels = np.full((10, 20, 3), 200, dtype)
+    stretched = square(pixels, aspect)
+    assert stretched.shape[:2] == size
+    assert stretched.dtype == dtype
+    assert (stretched == 200).all()
+
+
+def test_a_missing_white_balance_is_measured(binning: Model) -> None:
+    """Gray world: the picture's means agree within a tenth, where the raw values are off by two."""
+    raw = synthetic_raw(64, 64)
+    blind = replace(raw.color, white_balance=None, source=WhiteBalance.GRAY_WORLD)
+    picture = enhance(replace(raw, color=blind), binning, RATIO).pixels.astype(float) / 255
+    means = (picture**2.2).mean((0, 1))
+    assert means.max() / means.min() < 1.25
+
+
+def test_the_wrong_sensor_is_refused(model: Model) -> None:
+    with pytest.raises(SensorError, match="X-Trans"):
+        enhance(synthetic_raw(36, 36, "xtrans"), model, RATIO)
+
+
+def test_progress_reaches_the_end(model: Model) -> None:
+    shares: list[float] = []
+    enhance(synthetic_raw(320, 64), model, replace(RATIO, tile=64), shares.append)
+    assert shares == sorted(shares)
+    assert len(shares) > 1
+    assert shares[-1] == 1.0
+
+
+def test_warnings_come_through(model: Model) -> None:
+    stranger = replace(model, name="one-camera", trained_on=("SONY ILCE-7SM2",))
+    raw = replace(synthetic_raw(32, 32), warnings=("something odd",))
+    notes = enhance(raw, stranger, RATIO).warnings
+    assert notes[0] == "something odd"
+    assert "one-camera" in notes[1]
+    assert "safelight" in notes[1]
+
+
+def test_the_gain_is_one_number_for_all_tiles(
+    binning: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A photo dark on the left and bright on the right stays continuous when tiled."""
+    raw = synthetic_raw(64, 256, read_noise=0, exposure=0.01)
+    ramp = np.linspace(0.2, 1, 256, dtype=np.float32)
+    raw = replace(raw, mosaic=(512 + (raw.mosaic - 512.0) * ramp).astype(np.float32))
+    whole, tiled = (
+        enhance(raw, binning, Options(tile=tile, bits=16)).pixels for tile in ("off", 64)
+    )
+    assert np.array_equal(whole, tiled)
