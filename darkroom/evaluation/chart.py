@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from darkroom.evaluation.scenery import Panel, foliage, night
-from darkroom.files.sensor import CFA, Color, RawImage
+from darkroom.files.sensor import CFA, SRGB_TO_XYZ, Color, RawImage
 
 HEIGHT, WIDTH = 1200, 1800
 SAMPLES = 2
@@ -47,10 +47,6 @@ XYZ_TO_CAMERA = np.array(
     [[0.5838, -0.1430, -0.0246], [-0.3498, 1.1477, 0.2297], [-0.0748, 0.1884, 0.5779]]
 )
 """Of the Sony ILCE-7SM2 for D65. Source: Adobe DNG Converter, as LibRaw's colour table has it."""
-SRGB_TO_XYZ = np.array(
-    [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
-)
-"""Source: IEC 61966-2-1, section 5.3."""
 ELECTRONS_PER_STEP = 1.0
 READ_NOISE = 2.5
 ROW_NOISE = 0.6

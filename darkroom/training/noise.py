@@ -32,6 +32,7 @@ QUANTISATION = (0.05, 1.5)
 # Shape of the read noise: Tukey's lambda; 0.14 is Gaussian, negative has heavy tails.
 # Source: Wei et al., "A Physics-based Noise Formation Model", CVPR 2020, section 4.
 TUKEY_LAMBDA = (-0.1, 0.16)
+LEAST_LAMBDA = 0.02  # nearer to 0 the formulas cancel in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def draw_sensors(count: int, generator: Generator) -> Sensors:
 
 def tukey(shape: tuple[int, ...], lam: Tensor, generator: Generator) -> Tensor:
     """Draw Tukey-lambda noise of unit std; `lam` broadcasts against `shape`."""
-    lam = torch.where(lam.abs() < 1e-3, torch.full_like(lam, 1e-3), lam)
+    lam = torch.where(lam.abs() < LEAST_LAMBDA, torch.full_like(lam, LEAST_LAMBDA), lam)
     u = torch.rand(shape, generator=generator).clamp(1e-6, 1 - 1e-6)
     variance = (2 / lam**2) * (
         1 / (1 + 2 * lam) - (2 * torch.lgamma(lam + 1) - torch.lgamma(2 * lam + 2)).exp()

@@ -10,8 +10,9 @@ from PIL import Image
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from darkroom.color import SRGB_TO_XYZ, srgb_decode
+from darkroom.color import srgb_decode
 from darkroom.errors import UsageError
+from darkroom.files.sensor import SRGB_TO_XYZ
 from darkroom.training.noise import log_uniform, uniform
 
 # CIE XYZ (D65) to camera RGB times 10000, of cameras of several makers and decades.
@@ -142,5 +143,5 @@ def draw_cameras(count: int, generator: Generator) -> Tensor:
     picks = torch.randint(len(known), (2, count), generator=generator)
     share = torch.rand(count, 1, 1, generator=generator, dtype=torch.float64)
     mixed = share * known[picks[0]] + (1 - share) * known[picks[1]]
-    matrix = mixed @ torch.as_tensor(SRGB_TO_XYZ, dtype=torch.float64)
+    matrix = mixed @ torch.from_numpy(SRGB_TO_XYZ)
     return (matrix / matrix.sum(2, keepdim=True)).float()
