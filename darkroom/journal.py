@@ -89,6 +89,8 @@ class Outcome:
             "seconds": {stage: round(seconds, 4) for stage, seconds in self.seconds.items()},
             "warnings": list(self.warnings),
         }
+        if self.status is Status.WRITING:  # nothing else is known yet
+            values = {key: values[key] for key in ("input", "output", "status", "time")}
         return {"schema": SCHEMA, **values}
 
     @classmethod

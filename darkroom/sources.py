@@ -1,6 +1,26 @@
 """Which photos a batch works on, and what their pictures are called."""
 
-from dataclasses import dataclass
+import glob
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from darkroom.errors import RawError, UsageError
+
+RAW_ENDINGS = (
+    *(".3fr", ".arw", ".bay", ".cap", ".cr2", ".cr3", ".crw", ".cs1", ".dcr", ".dcs", ".dng"),
+    *(".drf", ".eip", ".erf", ".fff", ".gpr", ".iiq", ".k25", ".kc2", ".kdc", ".mdc", ".mef"),
+    *(".mos", ".mrw", ".nef", ".nrw", ".orf", ".ori", ".pef", ".ptx", ".pxn", ".raf", ".raw"),
+    *(".rw2", ".rwl", ".rwz", ".sr2", ".srf", ".srw", ".sti", ".x3f"),
+)
+"""Endings of cameras' RAW files. Source: LibRaw's list of supported cameras, by maker."""
+SETTLE_SECONDS = 2.0
+"""A file that has not grown or changed for so long is complete: cameras and copies write on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,3 +33,169 @@ class Job:
 
     source: str
     target: str
+
+
+class FileState(NamedTuple):
+    """What tells a changed file: bytes, and nanoseconds since 1970."""
+
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What pictures are called: the photo's place below `base`, its name, `suffix` and `ending`.
+
+    `base`: None for the closest folder that all photos share. `ending`: with the dot.
+    """
+
+    ending: str = ".png"
+    suffix: str = ""
+    base: Path | None = None
+
+    def __post_init__(self) -> None:
+        if any(mark in self.suffix for mark in "/\\\0"):
+            raise UsageError(f"--suffix {self.suffix}: is part of a name; leave slashes out")
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How folders are searched.
+
+    `recursive`: their subfolders too. `everything`: files of any ending. `skip`: a folder that is
+    left out, the output's.
+    """
+
+    recursive: bool = False
+    everything: bool = False
+    skip: Path | None = None
+
+
+def find_jobs(
+    sources: Iterable[str | Path], naming: Naming = Naming(), search: Search = Search()
+) -> list[Job]:
+    """Return the jobs of files, folders and globs, in order, each photo once.
+
+    Files are taken as they are named; in folders, only those with a RAW photo's ending, hidden
+    ones never. Where two photos of one folder would get one name (IMG.ARW and IMG.DNG), both keep
+    their ending (IMG.ARW.png). Raises RawError for a source that is not there, UsageError where a
+    photo lies outside `naming.base`.
+    """
+    found: dict[Path, None] = {}
+    roots: list[Path] = []
+    for source in sources:
+        for path in _expanded(source):
+            is_folder = path.is_dir()
+            roots.append(path if is_folder else path.parent)
+            found |= dict.fromkeys(_photos(path, search) if is_folder else [path])
+    if not found:
+        return []
+    base = common_folder(roots) if naming.base is None else _absolute(naming.base)
+    return _named(list(found), naming, base)
+
+
+def common_folder(folders: Iterable[Path]) -> Path:
+    """Return the closest folder that holds all of these. Raises UsageError where there is none."""
+    try:
+        return Path(os.path.commonpath(list(folders)))
+    except ValueError as error:  # two drives of Windows
+        raise UsageError("the photos lie on several drives; run a batch for each") from error
+
+
+def watch_folders(
+    folders: Sequence[str | Path],
+    naming: Naming = Naming(),
+    search: Search = Search(),
+    poll_seconds: float = 1.0,
+) -> Iterator[Job | None]:
+    """Yield jobs as their photos arrive in folders, without end; None before each pause.
+
+    A photo has arrived once it stayed the same for SETTLE_SECONDS; one that changes afterwards
+    arrives anew. Folders may vanish and come back, but are there at the start: else RawError.
+    """
+    places = [path for folder in folders for path in _expanded(folder)]
+    if strange := [path for path in places if not path.is_dir()]:
+        raise UsageError(f"{strange[0]}: is no folder; --watch looks at folders")
+    fixed = naming if naming.base else replace(naming, base=common_folder(places))
+    seen: dict[Job, tuple[FileState, float]] = {}
+    arrived: dict[Job, FileState] = {}
+    while True:
+        for job in _there(places, fixed, search):
+            state = local_state(job.source)
+            if state is None or state == arrived.get(job):
+                continue
+            now = time.monotonic()
+            before, since = seen.get(job, (None, now))
+            if before != state:
+                seen[job] = state, now
+            elif now - since >= SETTLE_SECONDS:
+                arrived[job] = state
+                del seen[job]
+                yield job
+        yield None
+        time.sleep(poll_seconds)
+
+
+def local_state(path: str) -> FileState | None:
+    """Return size and time of a file; None where there is none."""
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return FileState(status.st_size, status.st_mtime_ns)
+
+
+def _there(folders: Sequence[Path], naming: Naming, search: Search) -> Iterator[Job]:
+    """Find what is there now; a folder that is gone for the moment holds nothing."""
+    for folder in folders:
+        with suppress(RawError):
+            yield from find_jobs([folder], naming, search)
+
+
+def _absolute(path: str | Path) -> Path:
+    """Make a path absolute; symbolic links stay, for their own names count."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow them
+
+
+def _expanded(source: str | Path) -> list[Path]:
+    """Expand a glob that the shell left alone; a file of just that name goes first."""
+    name = os.fspath(source)
+    if os.path.lexists(name):
+        return [_absolute(name)]
+    if not glob.has_magic(name):
+        raise RawError(f"{name}: no such file or folder; check the name")
+    names = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - patterns may be absolute
+    if not names:
+        raise RawError(f"{name}: no file fits; check the pattern")
+    return [_absolute(name) for name in names]
+
+
+def _photos(folder: Path, search: Search) -> Iterator[Path]:
+    """Yield the photos of a folder in the order of their names."""
+
+    def fail(error: OSError) -> None:
+        raise RawError(f"{error.filename}: cannot be read ({error.strerror}); check permissions")
+
+    skip = None if search.skip is None else _absolute(search.skip)
+    for name, folders, files in os.walk(folder, onerror=fail):
+        place = Path(name)
+        folders[:] = sorted(
+            name for name in folders if search.recursive and name[0] != "." and place / name != skip
+        )
+        for name in sorted(files):
+            if name[0] != "." and (search.everything or name.lower().endswith(RAW_ENDINGS)):
+                yield place / name
+
+
+def _named(paths: list[Path], naming: Naming, base: Path) -> list[Job]:
+    """Give each photo its picture's name; a shared name is told apart by the photo's ending."""
+    shared = Counter(str(path.with_suffix("")).casefold() for path in paths)
+    jobs = []
+    for path in paths:
+        stem = path.with_suffix("")
+        name = stem if shared[str(stem).casefold()] == 1 else path
+        if not name.is_relative_to(base):
+            raise UsageError(f"{path}: lies outside --base {base}; name a folder above it")
+        target = name.relative_to(base).as_posix() + naming.suffix + naming.ending
+        jobs.append(Job(str(path), target))
+    return jobs

@@ -22,7 +22,17 @@ LAYERS = (
     ("nets", "tiling", "color"),
     ("model",),
     ("pipeline",),
-    ("journal", "sources", "decoding", "batch", "cluster", "report", "training", "evaluation"),
+    (
+        "journal",
+        "sources",
+        "decoding",
+        "resume",
+        "batch",
+        "cluster",
+        "report",
+        "training",
+        "evaluation",
+    ),
     ("cli",),
 )
 TOP_LAYER = ("", "__main__")
@@ -79,7 +89,8 @@ def test_lower_layers_do_not_need_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["enhance", "--help"], ["models"], ["models", "--json"]]
+    "arguments",
+    [["--help"], ["--version"], ["enhance", "--help"], ["models"], ["models", "--json"]],
 )
 def test_quick_commands_import_no_torch(arguments: list[str]) -> None:
     code = (

@@ -5,6 +5,8 @@ import os
 import secrets
 import shutil
 import stat
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,8 +14,13 @@ from typing import BinaryIO
 
 from darkroom.errors import OutputError
 
+if sys.platform != "win32":
+    import fcntl
+
 TEMPORARY_PATTERN = ".darkroom-*.part"
 """What unfinished files are called; only a killed process leaves one behind."""
+FRESH_SECONDS = 2.0
+"""An unfinished file that was written to so lately may be unlocked: just opened, or just closed."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
@@ -79,6 +86,7 @@ def atomic_write(
     try:
         with _reported(path, room):
             stream = temporary.open("x+b")
+        _held(stream)
         try:
             with _reported(path, room, only=FULL):
                 yield stream
@@ -92,6 +100,34 @@ def atomic_write(
                 stream.close()
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_strays(folder: Path) -> int:
+    """Remove unfinished files that killed processes left in a folder; returns how many.
+
+    Those of living processes stay: they hold a lock, or on Windows cannot be removed.
+    """
+    count = 0
+    for stray in folder.glob(TEMPORARY_PATTERN):
+        with suppress(OSError), stray.open("r+b") as stream:
+            fresh = time.time() - os.fstat(stream.fileno()).st_mtime < FRESH_SECONDS
+            if fresh or not _held(stream):
+                continue
+            if os.name == "nt":
+                stream.close()
+            stray.unlink()
+            count += 1
+    return count
+
+
+def _held(stream: BinaryIO) -> bool:
+    """Lock an unfinished file until it is closed or its process dies; False where it is locked."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # taken, or a file system without locks: then strays stay
+            return False
+    return True
 
 
 def _publish(temporary: Path, final: Path, overwrite: bool) -> None:
