@@ -27,6 +27,8 @@ LAYERS = (
         "sources",
         "decoding",
         "resume",
+        "devices",
+        "assembly",
         "batch",
         "cluster",
         "report",
