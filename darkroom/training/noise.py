@@ -12,15 +12,16 @@ from torch import Generator, Tensor
 
 # Variance of shot noise per unit of signal: gain / full well. At ratio 100 a full-frame sensor at
 # high ISO stands at 2.5e-3 (measured on pairs of the SID data set: 0.4 DN per DN, white 15871 DN).
-SHOT = (6e-5, 6e-2)
+SHOT = (6e-5, 3e-2)
 
 # Read noise in electrons, so that its std is shot * electrons. The same pairs give 4.
-READ_ELECTRONS = (0.8, 12.0)
-READ_LIMIT = 0.15
+READ_ELECTRONS = (0.8, 10.0)
+READ_LIMIT = 0.1
 
-# An error of the black level common to the photo, in stds of the read noise. The pairs above sit
-# at -0.4 (-0.6 DN of 1.6 DN); dark current pushes the other way.
-COMMON_BLACK_ERROR = (-0.7, 0.35)
+# An error of the black level common to the photo, in stds of the read noise. Cameras state a black
+# above the real one: the pairs above sit at -0.4 (-0.65 DN of 1.6), the masked pixels of a Canon
+# 550D at -1; dark current pushes the other way.
+COMMON_BLACK_ERROR = (-1.0, 0.3)
 CHANNEL_BLACK_ERROR = 0.08
 ROW_NOISE = 0.3
 COLUMN_NOISE = 0.1
