@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import traceback
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -82,7 +82,7 @@ def enhance_all(
     model: str | Path | Model | Sequence[Model] = "safelight",
     options: BatchOptions = BatchOptions(),
     watch: Watch = lambda progress: None,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Enhance many photos into the folder `out`, and yield what became of each as it is done.
 
     `photos`: jobs (see `darkroom.sources.find_jobs`), which may come one by one without end, None

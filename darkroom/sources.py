@@ -63,12 +63,13 @@ class Search:
     """How folders are searched.
 
     `recursive`: their subfolders too. `everything`: files of any ending. `skip`: a folder that is
-    left out, the output's.
+    left out, the output's. `missing`: names of nothing count as photos, to fail one by one.
     """
 
     recursive: bool = False
     everything: bool = False
     skip: Path | None = None
+    missing: bool = False
 
 
 def find_jobs(
@@ -84,7 +85,7 @@ def find_jobs(
     found: dict[Path, None] = {}
     roots: list[Path] = []
     for source in sources:
-        for path in _expanded(source):
+        for path in _expanded(source, search.missing):
             is_folder = path.is_dir()
             roots.append(path if is_folder else path.parent)
             found |= dict.fromkeys(_photos(path, search) if is_folder else [path])
@@ -157,10 +158,10 @@ def _absolute(path: str | Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow them
 
 
-def _expanded(source: str | Path) -> list[Path]:
+def _expanded(source: str | Path, missing: bool = False) -> list[Path]:
     """Expand a glob that the shell left alone; a file of just that name goes first."""
     name = os.fspath(source)
-    if os.path.lexists(name):
+    if missing or os.path.lexists(name):
         return [_absolute(name)]
     if not glob.has_magic(name):
         raise RawError(f"{name}: no such file or folder; check the name")

@@ -73,6 +73,7 @@ def darkroom(
 
 for _module, _function in (
     ("enhance", "enhance"),
+    ("batch", "batch"),
     ("estimate", "estimate"),
     ("inspect", "inspect_photo"),
     ("models", "models"),
@@ -83,9 +84,9 @@ for _module, _function in (
     ("train", "train"),
 ):
     _command = getattr(import_module(f"darkroom.cli.{_module}"), _function)
-    app.command(_module.replace("_", "-"), no_args_is_help=_module in {"enhance", "estimate"})(
-        _command
-    )
+    app.command(
+        _module.replace("_", "-"), no_args_is_help=_module in {"enhance", "batch", "estimate"}
+    )(_command)
 
 
 def main() -> None:

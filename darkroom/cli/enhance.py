@@ -93,6 +93,7 @@ def _enhance(
     stages: Stages,
 ) -> dict[str, Any]:
     """Read, enhance and write; returns the record of what was done."""
+    from darkroom.assembly import describe
     from darkroom.files.metadata import picture_exif
     from darkroom.files.picture import save_picture
     from darkroom.pipeline import enhance
@@ -104,20 +105,11 @@ def _enhance(
     with stages.stage("write"):
         sink = sys.stdout.buffer if target == inputs.STANDARD else target
         save_picture(picture.pixels, sink, save, exif=picture_exif(raw))
-    height, width = picture.pixels.shape[:2]
     return {
         "photo": str(photo),
         "output": str(target),
-        "width": width,
-        "height": height,
-        "gain": picture.gain.value,
-        "gain_rule": picture.gain.rule.value if picture.gain.rule else None,
-        "gain_reason": picture.gain.reason,
-        "model": model.name,
-        "device": str(model.device),
-        "precision": str(model.dtype).removeprefix("torch."),
+        **describe(raw, picture, model),
         "seconds": {name: round(seconds, 3) for name, seconds in stages.seconds.items()},
-        "warnings": list(picture.warnings),
     }
 
 

@@ -1,0 +1,159 @@
+"""What a batch shows: a live table on a terminal, lines where it is piped, JSON events, or nothing.
+
+Words go to standard error; with --json, one event per photo and a summary to standard output.
+"""
+
+import sys
+from collections import Counter
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from darkroom.cli import output
+from darkroom.journal import JOURNAL, Outcome, Status
+
+if TYPE_CHECKING:
+    from darkroom.assembly import Progress
+
+SHOWN = 10
+"""Failures and warnings that are repeated at the end, at most; the journal has all."""
+REFRESHES = 8
+"""Per second."""
+
+
+class Display:
+    """Counts and shows what becomes of photos; `total` is None where more may arrive."""
+
+    def __init__(self, total: int | None, out: Path, *, quiet: bool, as_json: bool) -> None:
+        self._total = total
+        self._out = out
+        self._quiet = quiet
+        self._as_json = as_json
+        self._counts: Counter[Status] = Counter()
+        self._failures: list[Outcome] = []
+        self._warnings: Counter[str] = Counter()
+        self._at_hand: dict[str, Progress] = {}
+        self._started = monotonic()
+        console = Console(stderr=True)
+        mixed = as_json and sys.stdout.isatty()  # two streams on one terminal
+        self._live = Live(
+            console=console,
+            get_renderable=self._render,
+            refresh_per_second=REFRESHES,
+            transient=True,
+        )
+        self._is_live = console.is_terminal and not quiet and not mixed
+        self._lines = not self._is_live and not quiet and not as_json
+
+    def __enter__(self) -> Self:
+        if self._is_live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._is_live:
+            self._live.stop()
+        if kind is not BrokenPipeError:
+            self._sum_up(finished=kind is None)
+
+    @property
+    def failed(self) -> int:
+        """Photos that failed."""
+        return self._counts[Status.FAILED]
+
+    def watch(self, progress: "Progress") -> None:
+        """Note where a photo is; called from several threads."""
+        self._at_hand[progress.job.target] = progress
+
+    def show(self, outcome: Outcome) -> None:
+        """Count what became of a photo, and say it."""
+        self._at_hand.pop(outcome.output, None)
+        self._counts[outcome.status] += 1
+        if outcome.status is not Status.SKIPPED:
+            self._warnings.update(outcome.warnings)
+        if outcome.status is Status.FAILED:
+            self._failures = [*self._failures, outcome][:SHOWN]
+        if self._as_json:
+            output.print_json({"event": "photo", **outcome.record()})
+        if self._lines and outcome.status is not Status.SKIPPED:
+            output.say(f"{self._position()} {line(outcome)}")
+        elif self._is_live and outcome.status is Status.FAILED:
+            self._live.console.print(Text(f"failed: {outcome.error}", style="red"))
+
+    def _position(self) -> str:
+        number = self._counts.total()
+        return f"[{number}]" if self._total is None else f"[{number}/{self._total}]"
+
+    def _sum_up(self, finished: bool) -> None:
+        counts, seconds = self._counts, monotonic() - self._started
+        if self._as_json:
+            numbers = {status.value: counts[status] for status in (Status.DONE, Status.FAILED)}
+            numbers[Status.SKIPPED.value] = counts[Status.SKIPPED]
+            summary = {"event": "summary", "finished": finished, **numbers}
+            output.print_json({**summary, "total": self._total, "seconds": round(seconds, 3)})
+        if self._quiet:
+            return
+        for text, count in self._warnings.most_common(SHOWN):
+            output.warn(f"{text} ({count} photos)" if count > 1 else text)
+        if not self._as_json:
+            parts = [f"{counts[Status.DONE]} done"]
+            if counts[Status.SKIPPED]:
+                parts.append(f"{counts[Status.SKIPPED]} done before")
+            if self.failed:
+                parts.append(f"{self.failed} failed")
+            if self._total is not None and counts.total() < self._total:
+                parts.append(f"{self._total - counts.total()} left, run it again to go on")
+            output.say(f"{', '.join(parts)} in {clock(seconds)}; see {self._out / JOURNAL}")
+        if self._is_live or self._as_json:
+            return
+        for outcome in self._failures if len(self._failures) > 1 else ():
+            output.say(f"failed: {outcome.error}")
+
+    def _render(self) -> Group:
+        """Draw photos done, rate, time left, failures, and where each photo at hand is."""
+        number, fresh = self._counts.total(), self._counts[Status.DONE] + self.failed
+        seconds = monotonic() - self._started
+        head = Table.grid(padding=(0, 2))
+        cells = [f"{number} photos" if self._total is None else f"{number}/{self._total} photos"]
+        if fresh:
+            cells.append(f"{seconds / fresh:.2f} s each")
+            if self._total is not None:
+                cells.append(f"{clock((self._total - number) * seconds / fresh)} left")
+        if self.failed:
+            cells.append(f"[red]{self.failed} failed[/red]")
+        bar = [ProgressBar(self._total, number, width=30)] if self._total is not None else []
+        head.add_row(*bar, *cells)
+        stages = Table.grid(padding=(0, 2))
+        for target, progress in sorted(self._at_hand.copy().items()):
+            share = f"{progress.share:.0%}" if progress.share else ""
+            stages.add_row(Text(progress.stage.value, style="cyan"), Text(target), share)
+        return Group(head, stages)
+
+
+def line(outcome: Outcome) -> str:
+    """Return one line about a photo."""
+    if outcome.error is not None:
+        return f"failed: {outcome.error}"
+    times = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in outcome.seconds.items())
+    return f"{outcome.output}: x{outcome.gain:.4g} on {outcome.device}, {times}"
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as people write it: 12.3 s, 4:05, 1:02:03."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
