@@ -274,7 +274,7 @@ def test_multipliers_are_scaled_to_green() -> None:
 
 @pytest.mark.parametrize(
     "as_shot",
-    [[0, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0], [-1, 1, 2, 0], [np.nan, 1, 1, 0], [1e9, 1, 1, 0]],
+    [[0, 1, 0, 0], [0, 0, 0, 0], [-1, 1, 2, 0], [np.nan, 1, 1, 0], [1e9, 1, 1, 0]],
 )
 def test_placeholder_balance_falls_back_to_daylight_then_gray_world(as_shot: list[float]) -> None:
     color, warnings = colour(as_shot=as_shot)
@@ -285,6 +285,15 @@ def test_placeholder_balance_falls_back_to_daylight_then_gray_world(as_shot: lis
     assert color.source is WhiteBalance.GRAY_WORLD
     assert color.white_balance is None
     assert "gray world" in warnings[0]
+
+
+@pytest.mark.parametrize("one", [1.0, 256.0])
+def test_balance_of_ones_is_measured(one: float) -> None:
+    """Nikon's D1 writes ones and values that are balanced already: daylight would turn them pink."""
+    color, warnings = colour(as_shot=[one, one, one, one])
+    assert color.white_balance is None
+    assert color.source is WhiteBalance.GRAY_WORLD
+    assert "1 throughout" in warnings[0]
 
 
 def test_kodak_matrix_serves_where_there_is_no_other() -> None:

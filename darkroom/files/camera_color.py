@@ -37,11 +37,21 @@ def _white_balance(
     """Multipliers with green = 1, where they come from, and what was missing."""
     if (balance := _scaled(as_shot)) is not None:
         return balance, WhiteBalance.AS_SHOT, ()
+    if _says_nothing(as_shot):
+        # The sensor's values may be balanced already (Nikon D1), so daylight would be a guess.
+        warning = "the white balance is 1 throughout; measuring it on the brightened picture"
+        return None, WhiteBalance.GRAY_WORLD, (warning,)
     if (balance := _scaled(daylight)) is not None:
         warning = "no white balance in the file; using the camera's daylight balance"
         return balance, WhiteBalance.DAYLIGHT, (warning,)
     warning = "no white balance known; measuring it on the brightened picture (gray world)"
     return None, WhiteBalance.GRAY_WORLD, (warning,)
+
+
+def _says_nothing(multipliers: Sequence[float]) -> bool:
+    """Whether all are the same, as cameras write that set none, or balanced the values before."""
+    first, *others = multipliers[:3]
+    return first > 0 and all(other == first for other in others)
 
 
 def _scaled(multipliers: Sequence[float]) -> NDArray[np.float64] | None:
