@@ -289,7 +289,7 @@ def test_placeholder_balance_falls_back_to_daylight_then_gray_world(as_shot: lis
 
 @pytest.mark.parametrize("one", [1.0, 256.0])
 def test_balance_of_ones_is_measured(one: float) -> None:
-    """Nikon's D1 writes ones and values that are balanced already: daylight would turn them pink."""
+    """Nikon's D1 writes ones beside balanced values: daylight would turn them pink."""
     color, warnings = colour(as_shot=[one, one, one, one])
     assert color.white_balance is None
     assert color.source is WhiteBalance.GRAY_WORLD
