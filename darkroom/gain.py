@@ -5,7 +5,7 @@ never per tile. White is the sensor's white level; "light" is what a photosite h
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
@@ -42,10 +42,11 @@ BORDER = 1 / 32
 
 
 class GainRule(Enum):
-    """The rules that find a gain from the photo alone."""
+    """The rules that find a gain from the photo; llpacknet needs a network's amplifier for it."""
 
     REDI = "redi"
     PERCENTILE = "percentile"
+    LLPACKNET = "llpacknet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +85,23 @@ def given_gain(ratio: float) -> Gain:
     return Gain(float(ratio), None, f"{_times(ratio)} was asked for")
 
 
-def choose_gain(raw: RawImage, rule: GainRule, m: int = 1) -> Gain:
+def choose_gain(
+    raw: RawImage,
+    rule: GainRule,
+    m: int = 1,
+    amplifier: Callable[[RawImage], float] | None = None,
+) -> Gain:
     """Find the gain of a photo from its own values, within MIN_GAIN and MAX_GAIN.
 
-    `m`: REDI's choice of brightness, one of REDI_BRIGHTNESS. Raises UsageError for another `m`.
+    `m`: REDI's choice of brightness, one of REDI_BRIGHTNESS. `amplifier`: the network's own,
+    for the rule llpacknet. Raises UsageError for another `m`, and for that rule without one.
     """
     if rule is GainRule.REDI:
         return _redi_gain(raw, m)
     if m != 1:
         raise UsageError(f"m = {m}: only the rule redi has a choice of brightness; leave m out")
+    if rule is GainRule.LLPACKNET:
+        return _learned_gain(raw, amplifier)
     return _percentile_gain(raw)
 
 
@@ -143,6 +152,24 @@ def _histogram(
         counts = np.bincount(sites.ravel())
         return np.arange(len(counts)), counts.astype(np.float64)
     return sites.ravel(), np.ones(sites.size)
+
+
+# LLPackNet's rule
+
+
+def _learned_gain(raw: RawImage, amplifier: Callable[[RawImage], float] | None) -> Gain:
+    """Take what a trained amplifier finds, as far as a gain goes."""
+    if amplifier is None:
+        raise UsageError(
+            "the rule llpacknet needs weights with an amplifier (--model, LLPackNet of 2020); "
+            "use percentile or redi"
+        )
+    found = amplifier(raw)
+    value = min(max(found, MIN_GAIN), MAX_GAIN)
+    reason = f"the amplifier that was trained with the network finds {_times(found)}"
+    if value != found:
+        reason += f"; {_times(value)} is the {'most' if value == MAX_GAIN else 'least'} there is"
+    return Gain(value, GainRule.LLPACKNET, reason, {"amplifier": found})
 
 
 # The percentile rule

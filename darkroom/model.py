@@ -1,6 +1,5 @@
 """A network ready to run: weights by name or file, on a device, in a precision."""
 
-import fnmatch
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +10,8 @@ from torch import Tensor, nn
 from darkroom.errors import CheckpointError, SensorError, UsageError
 from darkroom.files.sensor import RawImage, Sensor
 from darkroom.gain import GainRule
-from darkroom.nets import identify
-from darkroom.nets.base import Architecture, shapes_of
+from darkroom.nets import ARCHITECTURES, identify, named
+from darkroom.nets.base import Architecture, Shapes, shapes_of
 from darkroom.tiling import Grid
 from darkroom.weights import checkpoint, registry, store, tensorflow
 from darkroom.weights.kinds import Output
@@ -31,6 +30,8 @@ class Model:
     """A network, where and how it runs, and what shapes cannot say about it.
 
     `trained_on`: patterns (fnmatch) of the cameras that it was trained on; empty means any.
+    `amplifier`: what came with the weights to find the gain, on the processor: (N, C, h, w), not
+    amplified, to (N,) gains.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Model:
     device: torch.device
     dtype: torch.dtype
     trained_on: tuple[str, ...] = ()
+    amplifier: nn.Module | None = None
 
     @property
     def grid(self) -> Grid:
@@ -76,40 +78,90 @@ class Model:
                 f"{self.name} is made for {kinds[wanted]} sensors, {camera} has {kinds[found]}: "
                 f"{_advice(found)}"
             )
-        known = [pattern.lower() for pattern in self.trained_on]
-        if known and not any(fnmatch.fnmatch(raw.camera.lower(), pattern) for pattern in known):
-            cameras = ", ".join(self.trained_on)
-            warning = f"{self.name} was trained on {cameras} only; colours of {camera} will be off"
-            return (f"{warning}: {_advice(found)}",)
-        return ()
+        if registry.fits_camera(self.trained_on, raw.camera):
+            return ()
+        cameras = ", ".join(self.trained_on)
+        warning = f"{self.name} was trained on {cameras} only; colours of {camera} will be off"
+        return (f"{warning}: {_advice(found)}",)
 
 
 def load_model(name_or_path: str | Path, device: str = "auto", precision: str = "auto") -> Model:
     """Return the network of a registered name or a checkpoint file, ready to run.
 
-    `device`: auto, cpu, cuda or cuda:N. `precision`: auto, fp32, bf16 or fp16; auto is bfloat16 on
-    processors that have it, float16 on GPUs that are fast at it, else float32. Raises WeightsError
-    where weights are unknown, missing or changed, CheckpointError where no network recognises
-    them, UsageError for a device or precision that is not there.
+    A file whose tensors fit two networks goes to the first; NETWORK=FILE says which it is, as in
+    sid-norm-last=weights.pth. An amplifier in the file finds the gain unless another rule is asked
+    for. `device`: auto, cpu, cuda or cuda:N. `precision`: auto, fp32, bf16 or fp16; auto is
+    bfloat16 on processors that have it, float16 on GPUs that are fast at it, else float32. Raises
+    WeightsError where weights are unknown, missing or changed, CheckpointError where no network
+    recognises them, UsageError for a device or precision that is not there.
     """
     place = find_device(device)
     dtype = find_dtype(precision, place)
-    entry = _entry(name_or_path)
-    path = Path(name_or_path) if entry is None else store.verify(entry)
-    state = checkpoint.read_checkpoint(path)
-    try:
-        architecture = identify(shapes_of(state))
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    source = find_source(name_or_path)
+    state = checkpoint.read_checkpoint(source.path)
+    architecture = source.identify(shapes_of(state))
     network = _placed(architecture.load(state), place, dtype)
-    facts = entry or _published(path)
-    if facts is None:
-        output, rule = architecture.output, architecture.gain_rule
-        return Model(path.stem, network, architecture, output, rule, place, dtype)
-    if facts.sensor is not architecture.sensor:
-        raise CheckpointError(f"{path}: {facts.name} is for another sensor than its tensors are")
-    output, rule, cameras = facts.output, facts.gain_rule, facts.trained_on
-    return Model(facts.name, network, architecture, output, rule, place, dtype, cameras)
+    amplifier = architecture.amplifier(state)
+    facts = source.entry or _published(source.path)
+    if facts is not None and facts.sensor is not architecture.sensor:
+        raise CheckpointError(
+            f"{source.path}: {facts.name} is for another sensor than its tensors are"
+        )
+    known = facts or architecture
+    return Model(
+        name=source.path.stem if facts is None else facts.name,
+        network=network,
+        architecture=architecture,
+        output=known.output,
+        gain_rule=known.gain_rule if amplifier is None else GainRule.LLPACKNET,
+        device=place,
+        dtype=dtype,
+        trained_on=() if facts is None else facts.trained_on,
+        amplifier=amplifier,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where weights are: a file, its entry where it has a name, the networks that it may be of."""
+
+    path: Path
+    entry: registry.WeightsEntry | None = None
+    networks: tuple[Architecture, ...] = ARCHITECTURES
+
+    def identify(self, shapes: Shapes) -> Architecture:
+        """Return the network that tensors of these names and shapes belong to.
+
+        Raises CheckpointError, which names the file, where none of them does.
+        """
+        try:
+            return identify(shapes, self.networks)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.path}: {error}") from error
+
+
+def find_source(name_or_path: str | Path) -> Source:
+    """Find the weights of a registered name, a checkpoint file or NETWORK=FILE.
+
+    Raises WeightsError where weights are unknown, missing or changed, CheckpointError where a file
+    is not there.
+    """
+    network, equals, file = str(name_or_path).partition("=")
+    if equals and named(network):
+        path = Path(file).expanduser()
+        if not _is_there(path):
+            raise CheckpointError(f"{path} is not there; give NETWORK=FILE, as in {network}=FILE")
+        return Source(path, networks=named(network))
+    entry = _entry(name_or_path)
+    if entry is None:
+        return Source(Path(name_or_path))
+    # Where tensors fit two networks, the entry says which one it is.
+    first = named(entry.architecture)
+    return Source(store.verify(entry), entry, (*first, *ARCHITECTURES))
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or tensorflow.is_bundle(path)
 
 
 def _entry(name_or_path: str | Path) -> registry.WeightsEntry | None:
@@ -117,7 +169,7 @@ def _entry(name_or_path: str | Path) -> registry.WeightsEntry | None:
     if isinstance(name_or_path, str) and name_or_path in registry.ENTRIES:
         return registry.ENTRIES[name_or_path]
     path = Path(name_or_path)
-    if path.exists() or tensorflow.is_bundle(path):
+    if _is_there(path):
         return None
     if isinstance(name_or_path, Path) or path.suffix or len(path.parts) > 1:
         raise CheckpointError(f"{path} is not there; darkroom models lists the known names")

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from darkroom.color import gray_world, render_codes, white_balanced
@@ -76,10 +77,21 @@ def enhance(
 
 
 def find_gain(raw: RawImage, model: Model, options: Options) -> Gain:
-    """Return the user's gain, or measure the photo's; one number per photo."""
+    """Return the user's gain, or measure the photo's; one number per photo.
+
+    Raises UsageError for a rule that needs an amplifier where the model has none.
+    """
     rule = options.rule or model.gain_rule
-    found = options.gain or choose_gain(raw, rule, options.brightness)
+    amplifier = None if model.amplifier is None else partial(_amplification, model.amplifier)
+    found = options.gain or choose_gain(raw, rule, options.brightness, amplifier)
     return found.brightened(options.ev)
+
+
+@torch.inference_mode()
+def _amplification(amplifier: nn.Module, raw: RawImage) -> float:
+    """Return what a trained amplifier finds for a photo."""
+    mosaic, cfa, _, _ = align(linearise(raw), raw.cfa)
+    return float(amplifier(torch.from_numpy(pack(mosaic, cfa))[None]))
 
 
 def balanced(color: Color, packed: Tensor) -> Color:

@@ -19,6 +19,7 @@ from darkroom.gain import MAX_GAIN, MIN_GAIN, REDI_BRIGHTNESS, GainRule, choose_
 
 BLACK, WHITE = 512, 16383
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+MEASURED = (GainRule.REDI, GainRule.PERCENTILE)
 
 
 def photo(light: NDArray[np.float64], seed: int | None = 0, read_noise: float = 3.0) -> RawImage:
@@ -38,6 +39,32 @@ def scene(height: int = 512, width: int = 512, seed: int = 0) -> NDArray[np.floa
     random = np.random.default_rng(seed)
     coarse = np.exp(random.normal(-2.9, 0.7, (height // 16, width // 16)))
     return np.asarray(np.minimum(np.kron(coarse, np.ones((16, 16))), 1.0))
+
+
+# LLPackNet's amplifier
+
+
+@pytest.mark.parametrize(("found", "value"), [(42.5, 42.5), (1e-4, MIN_GAIN), (1e4, MAX_GAIN)])
+def test_a_trained_amplifier_finds_the_gain(found: float, value: float) -> None:
+    raw = photo(scene(64, 64) / 50)
+    seen = []
+    gain = choose_gain(raw, GainRule.LLPACKNET, amplifier=lambda one: seen.append(one) or found)
+    assert seen == [raw]
+    assert (gain.value, gain.rule, gain.details) == (
+        value,
+        GainRule.LLPACKNET,
+        {"amplifier": found},
+    )
+    assert ("there is" in gain.reason) == (value != found)
+
+
+def test_its_rule_is_no_other_rule_without_it() -> None:
+    with pytest.raises(
+        UsageError, match=r"needs weights with an amplifier .* use percentile or redi"
+    ):
+        choose_gain(photo(scene(64, 64)), GainRule.LLPACKNET)
+    with pytest.raises(UsageError, match="m = 5"):
+        choose_gain(photo(scene(64, 64)), GainRule.LLPACKNET, 5, amplifier=lambda _: 2.0)
 
 
 # REDI
@@ -180,7 +207,7 @@ def test_every_sensor_phase_and_size_works(synthetic_raw: Callable[..., RawImage
     for cfa in ("RGGB", "GBRG", "xtrans"):
         for height, width in ((6, 6), (7, 13), (49, 64), (300, 200)):
             raw = synthetic_raw(height, width, cfa, exposure=0.02)
-            for rule in GainRule:
+            for rule in MEASURED:
                 assert MIN_GAIN < choose_gain(raw, rule).value <= MAX_GAIN
 
 
@@ -191,7 +218,7 @@ def test_unknown_white_balance_is_taken_as_even() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.floats(1e-6, 1), st.floats(0, 100), st.sampled_from(GainRule))
+@given(st.floats(1e-6, 1), st.floats(0, 100), st.sampled_from(MEASURED))
 def test_always_between_the_bounds(brightness: float, read_noise: float, rule: GainRule) -> None:
     gain = choose_gain(photo(scene(64, 96) * brightness, 3, read_noise), rule)
     assert MIN_GAIN <= gain.value <= MAX_GAIN

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from darkroom import model as module
 from darkroom.errors import CheckpointError, SensorError, UsageError, WeightsError
 from darkroom.model import find_device, find_dtype, load_model, native_bfloat16
-from darkroom.nets import redi
+from darkroom.nets import ARCHITECTURES, named, redi
 from darkroom.weights import registry
 
 (REDI,) = redi.ARCHITECTURES
@@ -93,6 +93,32 @@ def test_unknown_names_and_missing_files(tmp_path: Path, monkeypatch):
     save_file({"fc.weight": torch.zeros(2)}, tmp_path / "other")
     with pytest.raises(CheckpointError, match="other: no known network"):
         load_model(tmp_path / "other")
+
+
+def test_network_equals_file_says_which_network_it_is(tmp_path: Path):
+    """Batch norms that are named bn1 may stand before or after the activation."""
+    (last,) = named("sid-norm-last")
+    shapes = last.dialects[0]
+    state = {name: torch.full(shape, 0.01) for name, shape in shapes.items()}
+    save_file(state, tmp_path / "some=file.safetensors")
+    file = tmp_path / "some=file.safetensors"
+    assert load_model(file, "cpu").architecture.name == "sid-batch-norm"
+    model = load_model(f"sid-norm-last={file}", "cpu")
+    assert (model.architecture.name, model.name) == ("sid-norm-last", "some=file")
+    with pytest.raises(
+        CheckpointError, match=r"file\.safetensors: no known network: .* as in redi"
+    ):
+        load_model(f"redi={file}", "cpu")
+    with pytest.raises(CheckpointError, match="x is not there; give NETWORK=FILE, as in redi=FILE"):
+        load_model("redi=x")
+
+
+def test_an_entry_says_which_network_it_is(weights: Path, monkeypatch):
+    entry = dataclasses.replace(registry.ENTRIES["redi"], architecture="sid-norm-last")
+    monkeypatch.setattr(module.store, "verify", lambda entry: weights)
+    monkeypatch.setattr(registry, "ENTRIES", {"redi": entry})
+    first, second, *_ = module.find_source("redi").networks
+    assert (first.name, second) == ("sid-norm-last", ARCHITECTURES[0])
 
 
 def test_the_kind_of_sensor_must_fit(weights: Path, synthetic_raw):

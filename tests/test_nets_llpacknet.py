@@ -1,6 +1,7 @@
 """LLPackNet as published in 2020 and 2022, against networks written from its description."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from darkroom.errors import CheckpointError
+from darkroom.errors import CheckpointError, UsageError
+from darkroom.files.sensor import RawImage
+from darkroom.gain import GainRule
 from darkroom.model import load_model
 from darkroom.mosaic import BAYER, pack
 from darkroom.nets import ARCHITECTURES, identify, llpacknet
 from darkroom.nets.base import shapes_of
+from darkroom.pipeline import Options, find_gain
 from darkroom.tiling import run_tiled
 
 # float32 through 28 layers, against float64: seen are up to 1e-6 of the largest value.
@@ -238,6 +242,12 @@ def dark_packed() -> Tensor:
     return torch.from_numpy(np.random.default_rng(2).exponential(0.02, (4, 31, 45))).float() - 0.01
 
 
+def amplifier_gain(packed: Tensor, state: dict[str, Tensor]) -> float:
+    amplifier = llpacknet.amplifier(state)
+    assert amplifier is not None
+    return float(amplifier(packed[None]))
+
+
 def test_histogram_amplifier_as_published() -> None:
     state, packed = histogram_amplifier(), dark_packed()
     light = np.maximum(packed.double().numpy(), 0)
@@ -246,7 +256,7 @@ def test_histogram_amplifier_as_published() -> None:
     hidden = state["amplifier.conv_post.0.weight"].double().numpy() @ (counts / light.size)
     hidden += state["amplifier.conv_post.0.bias"].numpy()
     wanted = float(state["amplifier.conv_post.1.weight"].double().numpy()[0] @ hidden) + 100
-    found = llpacknet.amplifier_gain(packed, weights("", "") | state)
+    found = amplifier_gain(packed, weights("", "") | state)
     assert found == pytest.approx(wanted, rel=1e-5)
 
 
@@ -263,18 +273,39 @@ def test_convolutional_amplifier(side: int) -> None:
     hidden = w["conv.0.weight"][:, :, 0, 0] @ x.mean((0, 2, 3)) + w["conv.0.bias"]
     wanted = float(w["conv.1.weight"][0, :, 0, 0] @ hidden + w["conv.1.bias"])
     assert wanted > 1
-    assert llpacknet.amplifier_gain(packed, state) == pytest.approx(wanted, rel=1e-5)
+    assert amplifier_gain(packed, state) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_checkpoint_of_2020_brings_its_own_gain(
+    tmp_path: Path, synthetic_raw: Callable[..., RawImage]
+) -> None:
+    """As with `enhance --model FILE`: by the amplifier in it, unless another rule is asked for."""
+    state = weights("", "")
+    torch.save(state, tmp_path / "plain")
+    torch.save(state | histogram_amplifier(), tmp_path / "whole")
+    plain, whole = (load_model(tmp_path / name, "cpu", "fp32") for name in ("plain", "whole"))
+    assert (plain.gain_rule, plain.amplifier) == (GainRule.REDI, None)
+    assert whole.gain_rule is GainRule.LLPACKNET
+    raw = synthetic_raw(32, 48, exposure=0.01, read_noise=0)
+    packed = torch.from_numpy(pack((raw.mosaic - 512.0).astype(np.float32) / 15871, BAYER))
+    wanted = amplifier_gain(packed, state | histogram_amplifier())
+    gain = find_gain(raw, whole, Options())
+    assert gain.value == pytest.approx(wanted, rel=1e-4)
+    assert gain.rule is GainRule.LLPACKNET
+    with pytest.raises(UsageError, match="amplifier"):
+        find_gain(raw, plain, Options(rule=GainRule.LLPACKNET))
 
 
 def test_amplifier_never_gives_zero_or_less() -> None:
     state = histogram_amplifier(sign=-10)
-    assert llpacknet.amplifier_gain(dark_packed(), state) == pytest.approx(1e-4)
+    assert amplifier_gain(dark_packed(), state) == pytest.approx(1e-4)
 
 
-def test_no_amplifier_is_an_error() -> None:
-    with pytest.raises(CheckpointError, match="no amplifier"):
-        llpacknet.amplifier_gain(dark_packed(), weights(".0", "g"))
+def test_no_amplifier_and_unknown_ones() -> None:
+    assert llpacknet.amplifier(weights(".0", "g")) is None
+    with pytest.raises(CheckpointError, match="no known form"):
+        llpacknet.amplifier({"amplifier.gain.weight": torch.zeros(3, 3)})
     state = histogram_amplifier()
     del state["amplifier.conv_post.0.bias"]
     with pytest.raises(CheckpointError, match="hidden"):
-        llpacknet.amplifier_gain(dark_packed(), state)
+        amplifier_gain(dark_packed(), state)

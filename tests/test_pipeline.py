@@ -8,12 +8,12 @@ from conftest import synthetic_raw
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
-from darkroom.errors import SensorError
+from darkroom.errors import SensorError, UsageError
 from darkroom.files.sensor import WhiteBalance
-from darkroom.gain import given_gain
+from darkroom.gain import GainRule, given_gain
 from darkroom.model import Model, load_model
 from darkroom.nets.safelight import Safelight
-from darkroom.pipeline import Options, enhance, square, upright
+from darkroom.pipeline import Options, enhance, find_gain, square, upright
 
 RATIO = Options(gain=given_gain(1.0))
 
@@ -124,6 +124,26 @@ def test_a_missing_white_balance_is_measured(binning: Model) -> None:
     picture = enhance(replace(raw, color=blind), binning, RATIO).pixels.astype(float) / 255
     means = (picture**2.2).mean((0, 1))
     assert means.max() / means.min() < 1.25
+
+
+class Meter(torch.nn.Module):
+    """An amplifier that wants a mean of one half."""
+
+    def forward(self, packed: torch.Tensor) -> torch.Tensor:
+        return 0.5 / packed.mean((1, 2, 3))
+
+
+def test_an_amplifier_finds_the_gain_from_the_packed_photo(model: Model) -> None:
+    raw = synthetic_raw(32, 48, "BGGR", exposure=0.02, read_noise=0)
+    aligned = raw.mosaic[1:-1, 1:-1].astype(float)
+    wanted = 0.5 / ((aligned - 512) / (16383 - 512)).mean()
+    learned = replace(model, amplifier=Meter(), gain_rule=GainRule.LLPACKNET)
+    gain = find_gain(raw, learned, Options())
+    assert gain.rule is GainRule.LLPACKNET
+    assert gain.value == pytest.approx(wanted, rel=1e-5)
+    assert find_gain(raw, learned, Options(rule=GainRule.REDI)).rule is GainRule.REDI
+    with pytest.raises(UsageError, match="amplifier"):
+        find_gain(raw, model, Options(rule=GainRule.LLPACKNET))
 
 
 def test_the_wrong_sensor_is_refused(model: Model) -> None:

@@ -11,7 +11,11 @@ Photo = Annotated[
 ModelName = Annotated[
     str,
     typer.Option(
-        "--model", "-m", metavar="NAME|FILE", help="Weights by name (darkroom models) or a file."
+        "--model",
+        "-m",
+        metavar="NAME|FILE",
+        help="Weights by name (darkroom models) or a file. NETWORK=FILE where a file's tensors fit "
+        "two networks: sid-norm-last=FILE has its batch norms after the activations.",
     ),
 ]
 Ratio = Annotated[
@@ -23,7 +27,12 @@ Ev = Annotated[
 ]
 GainRule = Annotated[
     str | None,
-    typer.Option("--gain", metavar="RULE", help="Automatic rule: percentile, or redi[:1|5|8]."),
+    typer.Option(
+        "--gain",
+        metavar="RULE",
+        help="Automatic rule: percentile, redi[:1|5|8], or llpacknet (the amplifier in the "
+        "weights of LLPackNet 2020, where it is the default).",
+    ),
 ]
 Device = Annotated[
     str, typer.Option("--device", metavar="auto|cpu|cuda[:N]", help="Where the network runs.")

@@ -13,6 +13,11 @@ ARCHITECTURES: tuple[Architecture, ...] = (
 )
 
 
+def named(name: str) -> tuple[Architecture, ...]:
+    """Return the networks of that name, one for each kind of sensor; empty where there is none."""
+    return tuple(architecture for architecture in ARCHITECTURES if architecture.name == name)
+
+
 def identify(
     shapes: Shapes, architectures: tuple[Architecture, ...] = ARCHITECTURES
 ) -> Architecture:

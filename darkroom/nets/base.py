@@ -15,6 +15,10 @@ State = Mapping[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+def _no_amplifier(state: State) -> None:
+    """Find none: the checkpoints of most networks have no amplifier."""
+
+
 @dataclass(frozen=True)
 class Architecture:
     """One network of the literature: from the tensors of its checkpoint to a module that runs.
@@ -28,7 +32,8 @@ class Architecture:
     and plain convolutions of our module; it is given float64 and returns float64. `build`: the
     module, its widths taken from the shapes of the converted float32 tensors, with these weights.
     `dialects`: names and shapes of each published checkpoint form, to name the nearest one when a
-    file is not recognised.
+    file is not recognised. `amplifier`: the part of a checkpoint that finds the gain, if there is
+    one: a module from (N, C, h, w), not amplified, to (N,) gains.
     """
 
     name: str
@@ -41,6 +46,7 @@ class Architecture:
     convert: Callable[[State], State]
     build: Callable[[State], nn.Module]
     dialects: tuple[Shapes, ...] = ()
+    amplifier: Callable[[State], nn.Module | None] = _no_amplifier
 
     @property
     def channels(self) -> int:
@@ -63,6 +69,18 @@ class Architecture:
         for name, tensor in folded.items():
             if not bool(torch.isfinite(tensor).all()):
                 raise CheckpointError(f"{self.name}: {name} is not finite; fetch the file again")
+        return self.build(folded).eval().requires_grad_(False)
+
+    def outline(self, shapes: Shapes) -> nn.Module:
+        """Return the network for a checkpoint of these names and shapes, without its weights.
+
+        It is on torch's meta device: it has shapes and does no arithmetic.
+        """
+        state = {
+            name: torch.empty(shape, dtype=torch.float64, device="meta")
+            for name, shape in shapes.items()
+        }
+        folded = {name: tensor.float() for name, tensor in self.convert(state).items()}
         return self.build(folded).eval().requires_grad_(False)
 
 

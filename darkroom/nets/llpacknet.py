@@ -133,13 +133,16 @@ _AMPLIFIERS: tuple[tuple[Callable[[int], nn.Module], dict[tuple[int, ...], str]]
 """The forms, and the name of each layer by its outputs and inputs."""
 
 
-def amplifier_gain(packed: Tensor, state: State) -> float:
-    """Return the gain that a 2020 checkpoint's own amplifier finds, at least 1e-4.
+def amplifier(state: State) -> nn.Module | None:
+    """Return the amplifier in a checkpoint of 2020, float32, or None where there is none.
 
-    `packed`: (4, h, w), black 0 and white 1, not amplified. `state`: the whole checkpoint; which
-    form its amplifier has is told by shapes. Raises CheckpointError where it has none.
+    It maps packed mosaics (N, 4, h, w), black 0 and white 1, not amplified, to (N,) gains of at
+    least 1e-4. `state`: the whole checkpoint; which form its amplifier has is told by shapes.
+    Raises CheckpointError for an amplifier of no known form.
     """
     shapes = {n: tuple(t.shape) for n, t in state.items() if n.startswith(_AMPLIFIER)}
+    if not shapes:
+        return None
     weights = {shape[:2]: name for name, shape in shapes.items() if len(shape) > 1}
     for make, layers in _AMPLIFIERS:
         if sorted(weights) != sorted(layers):
@@ -150,10 +153,8 @@ def amplifier_gain(packed: Tensor, state: State) -> float:
             present = [part for part in ("weight", "bias") if name + part in shapes]
             new |= {f"{key}.{part}": state[name + part].float() for part in present}
         side = state[weights[next(iter(layers))]].shape[-1]
-        amplifier = filled(partial(make, side), new)
-        with torch.inference_mode():
-            return float(amplifier(packed.float().unsqueeze(0)))
-    raise CheckpointError("no amplifier of LLPackNet's in this checkpoint; give the ratio yourself")
+        return filled(partial(make, side), new).eval().requires_grad_(False)
+    raise CheckpointError("its amplifier has no known form: use the authors' file, unchanged")
 
 
 def _published(sequenced: bool) -> dict[str, tuple[int, ...]]:
@@ -243,6 +244,7 @@ def _architecture(name: str, sequenced: bool, *dialects: Shapes) -> Architecture
         convert=partial(_convert, sequenced),
         build=partial(_build, sequenced),
         dialects=dialects,
+        amplifier=amplifier,
     )
 
 

@@ -78,6 +78,12 @@ class Score:
     date: str
 
 
+def fits_camera(trained_on: Iterable[str], camera: str) -> bool:
+    """Say whether a camera is one of these patterns (fnmatch, any case); none fit every camera."""
+    patterns = [pattern.lower() for pattern in trained_on]
+    return not patterns or any(fnmatch.fnmatch(camera.lower(), pattern) for pattern in patterns)
+
+
 @dataclass(frozen=True, slots=True)
 class WeightsEntry:
     """Weights by name, and everything about them that their bytes do not say.
@@ -107,8 +113,7 @@ class WeightsEntry:
 
     def fits_camera(self, camera: str) -> bool:
         """Say whether it was trained on this camera, or on none in particular."""
-        names = [pattern.lower() for pattern in self.trained_on]
-        return not names or any(fnmatch.fnmatch(camera.lower(), name) for name in names)
+        return fits_camera(self.trained_on, camera)
 
     @property
     def size(self) -> int | None:
