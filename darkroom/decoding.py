@@ -16,22 +16,23 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from darkroom.errors import RawError
 from darkroom.files.raw import read_raw
-from darkroom.files.sensor import CFA, Color, Exposure, RawImage, WhiteBalance
+from darkroom.files.sensor import RawImage
+from darkroom.files.wire import from_header, header
 
 MEMORY_LIMIT = 6 << 30
 """Bytes of address space that decoding may take; a photo of 150 MP takes 2 GB."""
 GRACE_SECONDS = 5.0
 """A worker ends itself so long after its time-out, should nobody be left to do so."""
+DYING_SECONDS = 1.0
+"""A worker that closed its pipe ends within this; its exit code says why."""
 NICENESS = 5
 """Decoding ahead yields to the network, which everything waits for."""
 START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); import darkroom.decoding as d; "
@@ -112,7 +113,7 @@ class _Worker:
         try:
             return _request(process, path)
         except (EOFError, OSError, ValueError) as error:
-            code = _end(process)
+            code = _end(process, DYING_SECONDS)
             raise RawError(f"{path}: {self._reason(late.is_set(), code)}") from error
         finally:
             timer.cancel()
@@ -167,8 +168,10 @@ def _start(timeout: float) -> subprocess.Popen[bytes]:
     )
 
 
-def _end(process: subprocess.Popen[bytes]) -> int:
-    """Kill a process, if need be, and return its exit code."""
+def _end(process: subprocess.Popen[bytes], patience: float = 0.0) -> int:
+    """Kill a process that does not end by itself, and return its exit code."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(patience)
     process.kill()
     code = process.wait()
     for pipe in (process.stdin, process.stdout):
@@ -256,53 +259,3 @@ def _behave() -> None:
     if sys.platform == "linux":
         with suppress(OSError):  # not in every container
             Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-
-
-def header(raw: RawImage) -> dict[str, Any]:
-    """Return all of a photo but its mosaic as JSON values; exact, floats included."""
-    balance = raw.color.white_balance
-    return {
-        "cfa": raw.cfa.pattern,
-        "black": raw.black.tolist(),
-        "white": raw.white.tolist(),
-        "color": {
-            "white_balance": None if balance is None else balance.tolist(),
-            "xyz_to_camera": raw.color.xyz_to_camera.tolist(),
-            "source": raw.color.source.value,
-        },
-        "exposure": [raw.exposure.seconds, raw.exposure.iso, raw.exposure.aperture],
-        "orientation": raw.orientation,
-        "pixel_aspect": raw.pixel_aspect,
-        "camera": raw.camera,
-        "lens": raw.lens,
-        "time": None if raw.time is None else raw.time.isoformat(),
-        "margins": raw.margins,
-        "masked_black": None if raw.masked_black is None else raw.masked_black.tolist(),
-        "warnings": raw.warnings,
-    }
-
-
-def from_header(values: dict[str, Any], mosaic: NDArray[Any]) -> RawImage:
-    """Put a photo together again from `header` and its mosaic."""
-    color, balance = values["color"], values["color"]["white_balance"]
-    masked, time = values["masked_black"], values["time"]
-    return RawImage(
-        mosaic=mosaic,
-        cfa=CFA(values["cfa"]),
-        black=np.array(values["black"], np.float32),
-        white=np.array(values["white"], np.float32),
-        color=Color(
-            None if balance is None else np.array(balance),
-            np.array(color["xyz_to_camera"]),
-            WhiteBalance(color["source"]),
-        ),
-        exposure=Exposure(*values["exposure"]),
-        orientation=values["orientation"],
-        pixel_aspect=values["pixel_aspect"],
-        camera=values["camera"],
-        lens=values["lens"],
-        time=None if time is None else datetime.fromisoformat(time),
-        margins=(values["margins"][0], values["margins"][1]),
-        masked_black=None if masked is None else np.array(masked, np.float32),
-        warnings=tuple(values["warnings"]),
-    )

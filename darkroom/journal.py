@@ -127,9 +127,13 @@ class Journal:
         self._lock = threading.Lock()
         self._places: dict[str, int] = {}
         self._stream = self._open()
-        kept = self._index()
-        if self.dropped:
-            self._rewrite(kept)
+        try:
+            kept = self._index()
+            if self.dropped:
+                self._rewrite(kept)
+        except OutputError:
+            self._stream.close()
+            raise
         self._end = self._stream.seek(0, os.SEEK_END)
         self._reader = self.path.open("rb")
 

@@ -1,0 +1,59 @@
+"""A photo on its way between two processes: everything but the mosaic as JSON values."""
+
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darkroom.files.sensor import CFA, Color, Exposure, RawImage, WhiteBalance
+
+
+def header(raw: RawImage) -> dict[str, Any]:
+    """Return all of a photo but its mosaic as JSON values; exact, floats included."""
+    balance = raw.color.white_balance
+    return {
+        "cfa": raw.cfa.pattern,
+        "black": raw.black.tolist(),
+        "white": raw.white.tolist(),
+        "color": {
+            "white_balance": None if balance is None else balance.tolist(),
+            "xyz_to_camera": raw.color.xyz_to_camera.tolist(),
+            "source": raw.color.source.value,
+        },
+        "exposure": [raw.exposure.seconds, raw.exposure.iso, raw.exposure.aperture],
+        "orientation": raw.orientation,
+        "pixel_aspect": raw.pixel_aspect,
+        "camera": raw.camera,
+        "lens": raw.lens,
+        "time": None if raw.time is None else raw.time.isoformat(),
+        "margins": raw.margins,
+        "masked_black": None if raw.masked_black is None else raw.masked_black.tolist(),
+        "warnings": raw.warnings,
+    }
+
+
+def from_header(values: dict[str, Any], mosaic: NDArray[Any]) -> RawImage:
+    """Put a photo together again from `header` and its mosaic."""
+    color, balance = values["color"], values["color"]["white_balance"]
+    masked, time = values["masked_black"], values["time"]
+    return RawImage(
+        mosaic=mosaic,
+        cfa=CFA(values["cfa"]),
+        black=np.array(values["black"], np.float32),
+        white=np.array(values["white"], np.float32),
+        color=Color(
+            None if balance is None else np.array(balance),
+            np.array(color["xyz_to_camera"]),
+            WhiteBalance(color["source"]),
+        ),
+        exposure=Exposure(*values["exposure"]),
+        orientation=values["orientation"],
+        pixel_aspect=values["pixel_aspect"],
+        camera=values["camera"],
+        lens=values["lens"],
+        time=None if time is None else datetime.fromisoformat(time),
+        margins=(values["margins"][0], values["margins"][1]),
+        masked_black=None if masked is None else np.array(masked, np.float32),
+        warnings=tuple(values["warnings"]),
+    )
