@@ -5,16 +5,42 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from darkroom.batch import BatchOptions, enhance_all
+    from darkroom.errors import DarkroomError
+    from darkroom.files.raw import read_raw
+    from darkroom.files.sensor import RawImage
     from darkroom.journal import Outcome
+    from darkroom.model import Model, load_model
+    from darkroom.pipeline import Options, Picture, enhance
 
 __version__ = "0.1.0"
 
-__all__ = ["BatchOptions", "Outcome", "__version__", "enhance_all"]
+__all__ = [
+    "BatchOptions",
+    "DarkroomError",
+    "Model",
+    "Options",
+    "Outcome",
+    "Picture",
+    "RawImage",
+    "__version__",
+    "enhance",
+    "enhance_all",
+    "load_model",
+    "read_raw",
+]
 
 _HOMES = {
     "BatchOptions": "darkroom.batch",
+    "DarkroomError": "darkroom.errors",
+    "Model": "darkroom.model",
+    "Options": "darkroom.pipeline",
     "Outcome": "darkroom.journal",
+    "Picture": "darkroom.pipeline",
+    "RawImage": "darkroom.files.sensor",
+    "enhance": "darkroom.pipeline",
     "enhance_all": "darkroom.batch",
+    "load_model": "darkroom.model",
+    "read_raw": "darkroom.files.raw",
 }
 
 

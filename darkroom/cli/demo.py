@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 SHEET_HEIGHT = 600
+SMALLEST = 120
 FILES = ("chart.dng", "chart.png", "before-after.png")
 
 
@@ -26,6 +27,9 @@ def demo(
     exposure: Annotated[
         float, typer.Option("--exposure", help="Light for the photo, 1 being enough.")
     ] = 1 / 300,
+    size: Annotated[
+        str, typer.Option("--size", metavar="WxH", help="Of the chart, in pixels.")
+    ] = "1800x1200",
     model: ModelName = "safelight",
     device: Device = "auto",
     precision: Precision = "auto",
@@ -53,13 +57,14 @@ def demo(
 
     if not 0 < exposure <= 1:
         raise UsageError(f"--exposure {exposure:g}: give a share of the light, above 0 up to 1")
+    width, height = _size(size)
     paths = [out / name for name in FILES]
     _make_folder(out)
     for path in paths:
         check_target(path, overwrite)
     with Stages(quiet) as stages:
         with stages.stage("photograph the chart"):
-            chart = draw_chart()
+            chart = draw_chart(height, width)
             with atomic_write(paths[0], overwrite) as stream:
                 write_dng(stream, photograph(chart, exposure=exposure))
         with stages.stage("load the model"):
@@ -74,13 +79,23 @@ def demo(
             bright = picture.pixels.astype(np.uint8, copy=False)
             panels = (plainly_developed(raw, 1.0), plain, bright)
             save_picture(_sheet(panels, picture.gain.value), paths[2], save)
-            without, enhanced = (against_truth(pixels, chart).psnr for pixels in panels[1:])
+            top, left = raw.margins  # a dark edge may have been taken for optical black
+            scene = chart[top : top + bright.shape[0], left : left + bright.shape[1]]
+            without, enhanced = (against_truth(pixels, scene).psnr for pixels in panels[1:])
     if not quiet:
         output.say(f"amplified x{picture.gain.value:.0f}: {picture.gain.reason}")
         output.say(f"look at {paths[2]}")
     typer.echo(
         f"PSNR against the truth: {without:.2f} dB amplified only, {enhanced:.2f} dB enhanced"
     )
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Read a size such as 1800x1200."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= SMALLEST):
+        raise UsageError(f"--size {text}: give width x height, each at least {SMALLEST}")
+    return int(width), int(height)
 
 
 def _make_folder(folder: Path) -> None:

@@ -32,7 +32,9 @@ def train(
     ] = 160,
     rate: Annotated[float, typer.Option("--rate", help="Greatest learning rate.")] = 1e-3,
     seed: Annotated[int, typer.Option("--seed", help="Another seed, another run.")] = 0,
-    device: Annotated[str, typer.Option("--device", metavar="cpu|cuda[:N]")] = "cpu",
+    device: Annotated[
+        str, typer.Option("--device", metavar="cpu|cuda[:N]", help="Where it trains.")
+    ] = "cpu",
     threads: Annotated[
         int, typer.Option("--threads", min=1, help="Processor threads; 1 if the machine is busy.")
     ] = 1,
