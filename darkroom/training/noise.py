@@ -61,7 +61,8 @@ def log_uniform(low: float, high: float, count: int, generator: Generator) -> Te
 
 def draw_sensors(count: int, generator: Generator) -> Sensors:
     """Draw `count` sensors, each with its amplification already applied."""
-    shot = log_uniform(*SHOT, count, generator)
+    # The geometric mean of two draws: most photos in the middle of the range, few at its ends.
+    shot = (log_uniform(*SHOT, count, generator) * log_uniform(*SHOT, count, generator)).sqrt()
     read = (shot * log_uniform(*READ_ELECTRONS, count, generator)).clamp(2e-4, READ_LIMIT)
     # Photos that needed little amplification clip in the scene's own highlights.
     white = log_uniform(0.9, 30.0, count, generator).clamp(min=1.0)
