@@ -19,9 +19,9 @@ LAYERS = (
     ("gain", "mosaic"),
     ("weights",),
     ("memory",),
-    ("nets", "tiling", "color"),
+    ("nets", "tiling", "color", "tracing"),
     ("model",),
-    ("pipeline",),
+    ("pipeline", "anatomy"),
     (
         "journal",
         "sources",

@@ -1,23 +1,71 @@
-"""darkroom models: the weights there are."""
+"""darkroom models: the weights there are, and what a network is made of."""
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from darkroom.cli import output
-from darkroom.cli.options import Json
+from darkroom.cli import inputs, output, structure
+from darkroom.cli.options import Device, Json, Overwrite, Precision
+from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
+    from darkroom.model import Model
     from darkroom.weights.registry import WeightsEntry
 
 
-def models(as_json: Json = False) -> None:
+def models(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME|FILE]", help="Show this network's structure; it need not be installed."
+        ),
+    ] = None,
+    size: Annotated[
+        str, typer.Option("--size", metavar="WxH", help="Of the photo, in photosites.")
+    ] = "4000x3000",
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            "--features",
+            metavar="PHOTO",
+            help="Draw the feature maps that the network makes of the middle of this photo.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Where the feature maps go."),
+    ] = None,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: Json = False,
+) -> None:
     """List the models by name: what they are for, installed or not, size, licence, scores.
 
-    Example:
+    With a name or a file: its layers, skip connections, parameters and work.
+
+    Examples:
     darkroom models
 
+    darkroom models sid-sony --size 6000x4000
+
+    darkroom models safelight --features IMG.ARW -o features.png
+
     """
+    if (features is None) != (out is None):
+        raise UsageError("--features PHOTO and -o FILE go together; give both or neither")
+    if features is not None and out is not None:
+        if name is None:
+            raise UsageError("--features needs a model; name one of darkroom models")
+        _draw(inputs.load(name, device, precision), features, out, overwrite, as_json)
+    elif name is not None:
+        structure.show(name, size, as_json)
+    else:
+        _list(as_json)
+
+
+def _list(as_json: bool) -> None:
     from darkroom.weights import registry, store
 
     entries = [*registry.ENTRIES.values(), *store.imported().values()]
@@ -49,6 +97,23 @@ def describe(entry: "WeightsEntry") -> dict[str, Any]:
             {"data": s.data, "psnr": s.psnr, "ssim": s.ssim, "date": s.date} for s in entry.scores
         ],
     }
+
+
+def _draw(model: "Model", photo: Path, out: Path, overwrite: bool, as_json: bool) -> None:
+    """Write the sheet of a network's feature maps and say what is on it."""
+    from darkroom.evaluation.features import feature_sheet
+    from darkroom.files.atomic import check_target
+    from darkroom.files.picture import PictureFormat, SaveOptions, save_picture
+
+    save = SaveOptions(PictureFormat.from_path(out), overwrite=overwrite)
+    check_target(out, overwrite)
+    pixels, layers = feature_sheet(inputs.read_photo(photo), model)
+    save_picture(pixels, out, save)
+    if as_json:
+        shown = [{"layer": layer.name, "reduction": layer.reduction} for layer in layers]
+        output.print_json({"photo": str(photo), "output": str(out), "layers": shown})
+    else:
+        output.say(f"{out}: feature maps of {len(layers)} layers of {model.name}")
 
 
 def _show(records: list[dict[str, Any]]) -> None:

@@ -1,0 +1,160 @@
+"""How `darkroom models NAME` shows what a network is made of."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from darkroom.cli import output
+from darkroom.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from darkroom.anatomy import Anatomy, Outline
+
+
+PIPE_WIDTH = 120
+"""Columns of the tables where nobody says how wide they may be."""
+
+
+def show(name: str, size: str, as_json: bool) -> None:
+    """Print the structure of a network by name or file, as words or as JSON."""
+    from darkroom.anatomy import dissect, find_outline
+
+    photo = photo_size(size)
+    outline = find_outline(name)
+    network = outline.architecture.outline(outline.shapes)
+    anatomy = dissect(network, outline.architecture, photo)
+    if as_json:
+        output.print_json(describe(outline, anatomy, photo))
+    else:
+        _print(outline, anatomy, photo)
+
+
+def photo_size(text: str) -> tuple[int, int]:
+    """Read `--size`: width x height in photosites. Raises UsageError for anything else."""
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise UsageError(f"--size {text}: give width x height in photosites, such as 4000x3000")
+    return int(width), int(height)
+
+
+def describe(outline: "Outline", anatomy: "Anatomy", photo: tuple[int, int]) -> dict[str, Any]:
+    """Return the structure as plain JSON values."""
+    architecture = outline.architecture
+    by_part = anatomy.macs_by(lambda layer: layer.part)
+    return {
+        "name": outline.name,
+        "network": architecture.name,
+        "sensor": architecture.sensor.value,
+        "weights": "this checkpoint" if outline.installed else "not installed",
+        "photo": list(photo),
+        "input": list(anatomy.input),
+        "output": list(anatomy.output),
+        "parameters_in_checkpoint": outline.published_parameters,
+        "parameters": anatomy.parameters,
+        "macs": anatomy.macs,
+        "grid": architecture.multiple * architecture.scale,
+        "halo": architecture.halo * architecture.scale,
+        "scales": [
+            {"reduction": scale, "macs": macs, "share": round(macs / anatomy.macs, 4)}
+            for scale, macs in _by_scale(anatomy)
+        ],
+        "parts": [
+            {"part": part, "macs": macs, "share": round(macs / anatomy.macs, 4)}
+            for part, macs in by_part.items()
+        ],
+        "skips": [asdict(skip) for skip in anatomy.skips],
+        "layers": [asdict(layer) for layer in anatomy.layers],
+    }
+
+
+def _print(outline: "Outline", anatomy: "Anatomy", photo: tuple[int, int]) -> None:
+    from rich.console import Console
+
+    architecture = outline.architecture
+    known = "" if outline.installed else " (weights not installed: drawn from its published form)"
+    typer.echo(f"{outline.name}: {architecture.name}, {architecture.sensor.value}{known}")
+    typer.echo(f"photo       {photo[0]} x {photo[1]} photosites")
+    typer.echo(f"input       {_shape(anatomy.input)}, continued up to the grid")
+    typer.echo(f"output      {_shape(anatomy.output)}")
+    typer.echo(
+        f"parameters  {outline.published_parameters:,} in the checkpoint, "
+        f"{anatomy.parameters:,} as darkroom runs them"
+    )
+    typer.echo(f"work        {anatomy.macs / 1e9:,.1f} GMACs without tiles")
+    typer.echo(f"grid        {architecture.multiple * architecture.scale} photosites")
+    typer.echo(f"halo        {architecture.halo * architecture.scale} photosites")
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPE_WIDTH)
+    for table in (_layers(anatomy), _skips(anatomy)):
+        console.print()
+        console.print(table)
+    scales = {f"1/{scale}": macs for scale, macs in _by_scale(anatomy)}
+    parts = anatomy.macs_by(lambda layer: layer.part)
+    for title, macs in (("scale", scales), ("part", parts)):
+        console.print()
+        console.print(_shares(title, macs, anatomy.macs))
+
+
+def _by_scale(anatomy: "Anatomy") -> list[tuple[int, int]]:
+    return sorted(anatomy.macs_by(lambda layer: layer.reduction).items())
+
+
+def _layers(anatomy: "Anatomy") -> "Table":
+    """List the layers, and between them what shuffles or joins; joins inside a block go unsaid."""
+    table = _table("layer", "what", "output", "scale", "parameters", "GMACs", "share", right=3)
+    for layer in anatomy.layers:
+        joins = len(layer.sources) > 1
+        if joins and layer.name.count(".") > 1:
+            continue
+        work = (f"{layer.macs / 1e9:.2f}", f"{layer.macs / anatomy.macs:.1%}")
+        table.add_row(
+            layer.name,
+            f"{layer.kind} of {', '.join(layer.sources)}" if joins else layer.kind,
+            _shape(layer.shape),
+            f"1/{layer.reduction}",
+            f"{layer.parameters:,}" if layer.parameters else "",
+            *(work if layer.macs else ("", "")),
+        )
+    return table
+
+
+def _skips(anatomy: "Anatomy") -> "Table":
+    """List the skip connections; those within one module as their number only."""
+    table = _table("skip connection", "to", "by", "shape")
+    within: dict[str, list[str]] = {}
+    for skip in anatomy.skips:
+        if skip.inside:
+            within.setdefault(skip.inside, []).append(skip.kind)
+        else:
+            table.add_row(skip.source, skip.join, skip.kind, _shape(skip.shape))
+    for place, kinds in within.items():
+        counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+        table.add_row(f"inside {place}", "", counts, "")
+    return table
+
+
+def _shares(title: str, macs: dict[str, int], total: int) -> "Table":
+    """List how the work is spread."""
+    table = _table(title, "GMACs", "share", right=2)
+    for name, part in macs.items():
+        table.add_row(name, f"{part / 1e9:.2f}", f"{part / total:.1%}")
+    return table
+
+
+def _table(*columns: str, right: int = 0) -> "Table":
+    """Make a plain table whose last columns are numbers, set right."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, column in enumerate(columns):
+        number = place >= len(columns) - right
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
+    return table
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,87 @@
+"""What a network sees in a photo: its feature maps at every scale, on one sheet."""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from darkroom.anatomy import Layer, activations, dissect, stages
+from darkroom.color import white_balanced
+from darkroom.evaluation.sheet import sheet
+from darkroom.files.sensor import RawImage
+from darkroom.model import Model
+from darkroom.mosaic import align, linearise, pack
+from darkroom.pipeline import Options, balanced, find_gain, finished
+from darkroom.tiling import run_tiled
+from darkroom.weights.kinds import Output
+
+CROP = 768
+"""Photosites along the side of the middle of the photo that is looked at: quick for any network."""
+
+GRID = 4
+"""Feature maps along the side of a panel."""
+
+PANEL, COLUMNS = 384, 4
+"""Height of a panel in pixels, and panels in a row."""
+
+DARKEST, BRIGHTEST = 1.0, 99.0
+"""Percentiles of a feature map that become black and white: each map has a range of its own."""
+
+
+def feature_sheet(
+    raw: RawImage, model: Model, options: Options = Options()
+) -> tuple[NDArray[np.uint8], tuple[Layer, ...]]:
+    """Draw the feature maps of the middle of a photo: (H, W, 3) uint8, and the layers shown.
+
+    Of each layer the maps that vary most are shown. The first panel is the amplified mosaic, the
+    last the picture. Raises SensorError where the model was made for another kind of sensor.
+    """
+    model.check(raw)
+    architecture = model.architecture
+    mosaic, cfa, _, _ = align(linearise(raw), raw.cfa)
+    packed = torch.from_numpy(pack(mosaic, cfa)).mul_(find_gain(raw, model, options).value)
+    color = balanced(raw.color, packed)
+    if model.output is Output.CAMERA:
+        packed = white_balanced(packed, color)
+    packed = _middle(packed, CROP // architecture.scale, architecture.multiple)
+    size = packed.shape[2] * architecture.scale, packed.shape[1] * architecture.scale
+    layers = tuple(stages(dissect(model.network, architecture, size).layers))
+    with activations(model.network, [layer.name for layer in layers]) as maps:
+        picture = run_tiled(model, packed, "off")
+    panels = [(f"1/{architecture.scale}  mosaic, {len(packed)} channels", _panel(packed))]
+    for layer in layers:
+        channels, height, width = layer.shape
+        label = f"1/{layer.reduction}  {layer.name}  {channels} x {height} x {width}"
+        panels.append((label, _panel(maps[layer.name])))
+    panels.append(
+        ("picture", finished(picture, model.output, color, 8).astype(np.uint8, copy=False))
+    )
+    return sheet(panels, height=PANEL, columns=COLUMNS), layers
+
+
+def _middle(packed: Tensor, side: int, multiple: int) -> Tensor:
+    """Cut the middle out of (C, h, w), at most side x side, starting on the network's grid."""
+    side = max(side // multiple, 1) * multiple
+    top, left = (max(size - side, 0) // 2 // multiple * multiple for size in packed.shape[1:])
+    return packed[:, top : top + side, left : left + side]
+
+
+def _panel(maps: Tensor) -> NDArray[np.uint8]:
+    """Lay out the maps of (C, h, w) that vary most, in their order: gray, (H, W, 3) uint8."""
+    chosen = maps.var((1, 2)).topk(min(GRID**2, len(maps))).indices.sort().values
+    columns = math.ceil(math.sqrt(len(chosen)))
+    height, width = maps.shape[1:]
+    zoom = max(1, round(PANEL / (columns * height)))  # small maps stay sharp
+    gap = max(1, round(height * zoom / 48))
+    down, right = height * zoom + gap, width * zoom + gap
+    rows = -(-len(chosen) // columns)
+    panel = np.zeros((rows * down - gap, columns * right - gap), np.uint8)
+    for place, values in enumerate(maps[chosen].numpy()):
+        dark, bright = np.percentile(values, [DARKEST, BRIGHTEST])
+        codes = np.clip((values - dark) / max(bright - dark, 1e-12), 0, 1) * 255
+        top, left = place // columns * down, place % columns * right
+        enlarged = np.rint(codes).astype(np.uint8).repeat(zoom, axis=0).repeat(zoom, axis=1)
+        panel[top : top + height * zoom, left : left + width * zoom] = enlarged
+    return np.stack([panel] * 3, axis=-1)
