@@ -33,8 +33,6 @@ GRACE_SECONDS = 5.0
 """A worker ends itself so long after its time-out, should nobody be left to do so."""
 DYING_SECONDS = 1.0
 """A worker that closed its pipe ends within this; its exit code says why."""
-NICENESS = 5
-"""Decoding ahead yields to the network, which everything waits for."""
 START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); import darkroom.decoding as d; "
 PIPE_BYTES = 1 << 20
 """Where the system lets us (Linux), so that a mosaic takes fewer switches between processes."""
@@ -251,7 +249,6 @@ def _behave() -> None:
     if sys.platform != "win32":
         import resource
 
-        os.nice(NICENESS)
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         limit = MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT, hard)
         with suppress(ValueError, OSError):  # macOS takes no such limit

@@ -21,4 +21,6 @@ def warn(text: str) -> None:
 
 def print_json(record: dict[str, Any]) -> None:
     """Print one JSON record, on standard output."""
-    typer.echo(json.dumps({"schema": SCHEMA, **record}, ensure_ascii=False))
+    line = json.dumps({"schema": SCHEMA, **record}, ensure_ascii=False)
+    # Undecodable bytes of file names are lone surrogates; as \\udcxx they are valid JSON.
+    typer.echo(line.encode("utf-8", "backslashreplace").decode("utf-8"))
