@@ -10,6 +10,7 @@ from darkroom.cli.options import Device, Json, Overwrite, Precision
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
+    from darkroom.files.picture import SaveOptions
     from darkroom.model import Model
     from darkroom.weights.registry import WeightsEntry
 
@@ -58,7 +59,8 @@ def models(
     if features is not None and out is not None:
         if name is None:
             raise UsageError("--features needs a model; name one of darkroom models")
-        _draw(inputs.load(name, device, precision), features, out, overwrite, as_json)
+        save = _plan(out, overwrite)
+        _draw(inputs.load(name, device, precision), features, out, save, as_json)
     elif name is not None:
         structure.show(name, size, as_json)
     else:
@@ -99,14 +101,20 @@ def describe(entry: "WeightsEntry") -> dict[str, Any]:
     }
 
 
-def _draw(model: "Model", photo: Path, out: Path, overwrite: bool, as_json: bool) -> None:
+def _plan(out: Path, overwrite: bool) -> "SaveOptions":
+    """Settle how the sheet is written, and fail now if it could not be."""
+    from darkroom.files.atomic import check_target
+    from darkroom.files.picture import PictureFormat, SaveOptions
+
+    check_target(out, overwrite)
+    return SaveOptions(PictureFormat.from_path(out), overwrite=overwrite)
+
+
+def _draw(model: "Model", photo: Path, out: Path, save: "SaveOptions", as_json: bool) -> None:
     """Write the sheet of a network's feature maps and say what is on it."""
     from darkroom.evaluation.features import feature_sheet
-    from darkroom.files.atomic import check_target
-    from darkroom.files.picture import PictureFormat, SaveOptions, save_picture
+    from darkroom.files.picture import save_picture
 
-    save = SaveOptions(PictureFormat.from_path(out), overwrite=overwrite)
-    check_target(out, overwrite)
     pixels, layers = feature_sheet(inputs.read_photo(photo), model)
     save_picture(pixels, out, save)
     if as_json:
