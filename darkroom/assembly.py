@@ -51,29 +51,31 @@ class StoppedError(Exception):
 class Order:
     """One photo to make: where it comes from, and what is done and saved.
 
-    `save.overwrite` allows replacing what is at `target`. `claim` is called when the picture is
-    about to be written.
+    `save.overwrite` allows replacing what is at `target`. `check` is called before a folder is
+    made for it, `claim` right before it is written; both may raise.
     """
 
     job: Job
     target: Path
     picture: Options
     save: SaveOptions
+    check: Callable[[], Any] = lambda: None
     claim: Callable[[], Any] = lambda: None
 
 
 class Assembly:
-    """Decoder processes and network threads, shared by as many threads as call `make`."""
+    """Decoder processes and devices, shared by as many threads as call `make`."""
 
     def __init__(
         self, models: Sequence[Model], decoders: int, timeout: float, watch: Watch = lambda p: None
     ) -> None:
         """Start no process yet. `timeout`: seconds after which decoding is given up."""
         self._decoders = Decoders(decoders, timeout)
-        self._devices = [Device(model) for model in models]
-        self._idle: queue.SimpleQueue[Device] = queue.SimpleQueue()
-        for device in self._devices:
-            self._idle.put(device)
+        self._places: queue.SimpleQueue[Device] = queue.SimpleQueue()
+        devices = [Device(model) for model in models]
+        # While one photo has the network, others are prepared and rendered.
+        for device in devices * (1 + decoders):
+            self._places.put(device)
         self._watch = watch
         self._stopped = threading.Event()
 
@@ -87,8 +89,6 @@ class Assembly:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-        for device in self._devices:
-            device.close()
 
     @property
     def stopped(self) -> bool:
@@ -133,15 +133,15 @@ class Assembly:
         )
 
     def _develop(self, raw: RawImage, order: Order) -> Run:
-        """Have the next idle device enhance a photo."""
-        device = self._idle.get()
+        """Have the next device that has a place enhance a photo."""
+        device = self._places.get()
         try:
             self._enter(order.job, Stage.NETWORK)
             return device.run(
                 raw, order.picture, lambda share: self._enter(order.job, Stage.NETWORK, share)
             )
         finally:
-            self._idle.put(device)
+            self._places.put(device)
 
     def _enter(self, job: Job, stage: Stage, share: float = 0.0) -> None:
         if self._stopped.is_set():
@@ -151,6 +151,7 @@ class Assembly:
 
 def _write(picture: Picture, order: Order, exif: bytes) -> None:
     folder = order.target.parent
+    order.check()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

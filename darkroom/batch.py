@@ -5,22 +5,22 @@ Each photo goes its whole way in one thread of a small pool, which waits for wha
 """
 
 import dataclasses
-import errno
 import itertools
 import json
 import os
 import shutil
-import traceback
 from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from darkroom.assembly import Assembly, Order, Progress, Stage, Watch
 from darkroom.devices import load_models, weights_sha256
 from darkroom.errors import DarkroomError, OutputError, UsageError
+from darkroom.failures import FolderGoneError, ends_all, is_full, reason
 from darkroom.files.atomic import remove_strays
 from darkroom.files.picture import PictureFormat, SaveOptions
 from darkroom.gain import Gain
@@ -36,10 +36,6 @@ MAX_JOBS = 8
 """Decoders by default, at most: enough for a GPU that takes 50 ms for 12 MP."""
 POLL_SECONDS = 0.5
 """Longest wait without looking at signals, which Windows needs."""
-FULL = (errno.ENOSPC, errno.EDQUOT)
-FATAL = (*FULL, errno.EROFS, errno.EIO, errno.ENODEV, errno.ESTALE)
-"""What ends a batch when writing: no other photo would fare better."""
-
 Pending = dict[Future[Outcome], Job]
 
 
@@ -122,10 +118,6 @@ def settings(options: BatchOptions, model: Model) -> Settings:
     return Settings(json.loads(json.dumps(decided)), weights_sha256(model))
 
 
-class FolderGoneError(OutputError):
-    """The output folder is not there any more: a disk was unplugged, or it was removed."""
-
-
 class _Batch:
     """Feeds jobs to a pool of threads and gathers what becomes of them."""
 
@@ -168,15 +160,14 @@ class _Batch:
         if plan.done is not None:
             return replace(plan.done, status=Status.SKIPPED)
 
-        def claim() -> None:
-            if not journal.path.exists():
-                raise FolderGoneError(
-                    f"{folder}: is gone; bring it back and run the same command again"
-                )
-            journal.claim(job.source, job.target)
-
-        save = replace(self._options.save, overwrite=plan.replace)
-        order = Order(job, folder / job.target, self._options.picture, save, claim)
+        order = Order(
+            job,
+            folder / job.target,
+            self._options.picture,
+            replace(self._options.save, overwrite=plan.replace),
+            check=self._check_folder,
+            claim=partial(journal.claim, job.source, job.target),
+        )
         made = replace(
             self._assembly.make(order),
             input_size=plan.state and plan.state.size,
@@ -185,6 +176,13 @@ class _Batch:
             model_sha256=settings.model_sha256,
         )
         return journal.append(made)
+
+    def _check_folder(self) -> None:
+        """Never make the output folder anew: it may be a disk that comes back."""
+        if not self._planner.journal.path.exists():
+            raise FolderGoneError(
+                f"{self._planner.folder}: is gone; bring it back and run the same command again"
+            )
 
     def _all_but(self, count: int, pending: Pending) -> Iterator[Outcome]:
         """Wait until no more than so many photos are pending."""
@@ -197,7 +195,7 @@ class _Batch:
         for future in done:
             job = pending.pop(future)
             error = future.exception()
-            if error is not None and _ends_all(error):
+            if error is not None and ends_all(error):
                 yield from self._last(pending)
                 raise self._explained(error) from error
             outcome = future.result() if error is None else self._failed(job, error)
@@ -236,8 +234,8 @@ class _Batch:
 
     def _explained(self, error: BaseException) -> OutputError:
         """Say how much space is needed where the disk is full."""
-        cause, (size, count) = error.__cause__, self._sizes
-        if not (isinstance(cause, OSError) and cause.errno in FULL and count):
+        size, count = self._sizes
+        if not (is_full(error) and count):
             return OutputError(str(error))
         each, free = size / count, shutil.disk_usage(self._planner.folder).free
         need = f"each needs about {each / 1e6:.1f} MB"
@@ -253,25 +251,6 @@ class _Batch:
         if folder not in self._folders:
             self._folders.add(folder)
             remove_strays(folder)
-
-
-def reason(error: BaseException) -> str:
-    """Return one line about what went wrong with a photo."""
-    if isinstance(error, DarkroomError):
-        return " ".join(str(error).split())
-    if isinstance(error, MemoryError):
-        return "not enough memory; use fewer --jobs, or a --tile such as 1024"
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"internal error ({text}, {Path(where.filename).name}:{where.lineno}); please report it"
-
-
-def _ends_all(error: BaseException) -> bool:
-    """Whether no other photo could be written either."""
-    cause = error.__cause__
-    return isinstance(error, FolderGoneError) or (
-        isinstance(error, OutputError) and isinstance(cause, OSError) and cause.errno in FATAL
-    )
 
 
 def _plain(value: object) -> object:

@@ -1,13 +1,15 @@
-"""Where networks run in a batch: one thread per device, and what happens when a device fails."""
+"""Where networks run in a batch: one at a time per device, and what happens when one fails."""
 
 import hashlib
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from darkroom.errors import UsageError
 from darkroom.files.sensor import RawImage
@@ -27,42 +29,72 @@ class Run:
     seconds: float
 
 
+class Turns(nn.Module):
+    """A network that one thread at a time runs; the others prepare and render their photos.
+
+    On CUDA the lock is held while work is queued, so that the device always has some.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self._lock = threading.Lock()
+        self._waits = threading.local()
+
+    def forward(self, packed: Tensor) -> Tensor:
+        """Wait for our turn and run the network."""
+        started = perf_counter()
+        with self._lock:
+            self._waits.seconds = self.waited() + perf_counter() - started
+            picture: Tensor = self.network(packed)
+            return picture
+
+    def waited(self) -> float:
+        """Return the seconds that this thread has waited for its turns, ever."""
+        return getattr(self._waits, "seconds", 0.0)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the network's own tensors, under their own names."""
+        return self.network.state_dict(*args, **kwargs)
+
+
 class Device:
-    """A model on its device, with a thread of its own; the processor stands by for CUDA."""
+    """A model on its device, shared by threads; the processor stands by for CUDA."""
 
     def __init__(self, model: Model) -> None:
-        self.model = model
+        self._turns = Turns(model.network)
+        self.model = replace(model, network=self._turns)
         # Now, because after an error nothing may be read from the device any more.
         self._standby = model.on_cpu() if model.device.type == "cuda" else None
         self._errors = 0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"network {model.device}")
 
     def run(self, raw: RawImage, options: Options, watch: Callable[[float], None]) -> Run:
-        """Enhance one photo in the device's thread; a CUDA error makes it the processor's."""
-        return self._thread.submit(self._run, raw, options, watch).result()
-
-    def close(self) -> None:
-        """Wait for the photo at hand and end the thread."""
-        self._thread.shutdown(cancel_futures=True)
-
-    def _run(self, raw: RawImage, options: Options, watch: Callable[[float], None]) -> Run:
-        started = perf_counter()
-        model, notes = self.model, list[str]()
+        """Enhance one photo; a CUDA error makes it the processor's."""
+        started = perf_counter() - self._turns.waited()
         if self._standby is not None and self._errors >= CUDA_TRIES:
-            model, notes = self._standby, [f"{self.model.device} failed before; done on the CPU"]
+            note = f"{self.model.device} failed before; done on the CPU"
+            picture, model = enhance(raw, self._standby, options, watch), self._standby
+            picture = replace(picture, warnings=(*picture.warnings, note))
+        else:
+            picture, model = self._tried(raw, options, watch)
+        return Run(picture, model, perf_counter() - self._turns.waited() - started)
+
+    def _tried(
+        self, raw: RawImage, options: Options, watch: Callable[[float], None]
+    ) -> tuple[Picture, Model]:
+        """Enhance on the device itself, or where that fails on the processor."""
         try:
-            picture = enhance(raw, model, options, watch)
-            self._errors = 0 if model is self.model else self._errors
+            picture = enhance(raw, self.model, options, watch)
         except RuntimeError as error:  # what torch raises for all that CUDA reports
-            if self._standby is None or model is self._standby:
+            if self._standby is None:
                 raise
             self._errors += 1
             reason = str(error).partition("\n")[0]
-            notes = [f"{self.model.device}: {reason}; done on the CPU instead"]
-            model = self._standby
-            picture = enhance(raw, model, options, watch)
-        picture = replace(picture, warnings=(*picture.warnings, *notes))
-        return Run(picture, model, perf_counter() - started)
+            note = f"{self.model.device}: {reason}; done on the CPU"
+            picture = enhance(raw, self._standby, options, watch)
+            return replace(picture, warnings=(*picture.warnings, note)), self._standby
+        self._errors = 0
+        return picture, self.model
 
 
 def load_models(
@@ -80,7 +112,11 @@ def load_models(
 def weights_sha256(model: Model) -> str:
     """Return the SHA-256 of a model's tensors as they run: names, shapes, formats, values."""
     digest = hashlib.sha256(model.output.value.encode())
-    for name, tensor in sorted(model.network.state_dict().items()):
+    tensors = model.network.state_dict()
+    if model.amplifier is not None:
+        found = model.amplifier.state_dict().items()
+        tensors = {**tensors, **{f"amplifier.{name}": tensor for name, tensor in found}}
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -27,6 +27,7 @@ LAYERS = (
         "sources",
         "decoding",
         "resume",
+        "failures",
         "devices",
         "assembly",
         "batch",
