@@ -70,14 +70,15 @@ class Safelight(nn.Module):
         # The signed square root spreads the shadows, where shot noise is then nearly constant.
         entry = torch.cat([sites, sites.sign() * sites.abs().sqrt()], dim=1)
         x = self.enter(entry)
+        # No activation between scales: a rectifier there starves whole levels to death in training.
         skips = []
         for block, down in zip(self.encoder, self.down, strict=True):
             x = block(x)
             skips.append(x)
-            x = down(functional.relu(x))
+            x = down(x)
         x = self.middle(x)
         for block, up in zip(reversed(self.decoder), reversed(self.up), strict=True):
-            x = block(skips.pop() + up(functional.relu(x)))
+            x = block(skips.pop() + up(x))
         x = self.leave(torch.cat([functional.relu(x), entry], dim=1))
         return functional.pixel_shuffle(x, self.upscale)
 
