@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from darkroom.cli import inputs
+from darkroom.cli import inputs, output
 from darkroom.cli.batch_display import Display
 from darkroom.cli.options import (
     Ev,
@@ -26,6 +26,7 @@ from darkroom.cli.options import (
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
+    from darkroom.batch import BatchOptions
     from darkroom.sources import Job, Naming, Search
 
 SIGNALS = ("SIGTERM", "SIGHUP")
@@ -97,12 +98,17 @@ def batch(
         typer.Option("--device", metavar="auto|cpu|cuda[:N|:all]", help="Where networks run."),
     ] = "auto",
     precision: Precision = "auto",
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE.html", help="Write a page with before and after."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Brighten many dark RAW photos; run it again to go on where it ended.
 
     Examples:
+
     darkroom batch card/DCIM -r -o bright
 
     find . -name '*.ARW' -print0 | darkroom batch -0 - -o bright --format jpg
@@ -110,11 +116,13 @@ def batch(
     darkroom batch incoming --watch -o bright
 
     The folder of the pictures gets a journal, darkroom.jsonl, one line per photo. A photo that
-    fails costs only itself; the exit code is then 1. Terminated: 143; disk full: 5.
-
+    fails costs only itself; the exit code is then 1. Terminated: 143; disk full: 5. --report makes
+    a page of the whole journal, with --watch when it is ended: up to 400 photos with before and
+    after, which are read again for it, the others in one line each.
     """
     from darkroom.batch import BatchOptions, enhance_all, load_models
     from darkroom.files.picture import PictureFormat, SaveOptions
+    from darkroom.report import check_report
     from darkroom.sources import Naming, Search, watch_folders
 
     save = SaveOptions(PictureFormat.from_name(file_format), bits, quality, overwrite)
@@ -122,6 +130,8 @@ def batch(
     options = BatchOptions(picture, save, jobs, timeout, resume, check_hash)
     naming = Naming(f".{file_format.lower().removeprefix('.')}", suffix, base)
     search = Search(recursive, everything, out, missing=sources == ["-"])
+    if report is not None:
+        check_report(report, out, overwrite)
     with _ended_by_signals():
         found: Iterable[Job | None]
         if watch:
@@ -131,6 +141,7 @@ def batch(
             total, found = len(listed), listed
         models = load_models(model, device, precision)
         with (
+            _reported(report, out, options, live=watch, quiet=quiet),
             Display(total, out, quiet=quiet, as_json=as_json) as display,
             closing(enhance_all(found, out, models, options, display.watch)) as outcomes,
         ):
@@ -138,6 +149,29 @@ def batch(
                 display.show(outcome)
     if display.failed:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _reported(
+    path: Path | None, out: Path, options: "BatchOptions", *, live: bool, quiet: bool
+) -> Iterator[None]:
+    """Write the report, if any, once a batch is through; `live`: also when a signal ended it."""
+    from darkroom.journal import JOURNAL
+    from darkroom.report import write_report
+
+    ended: BaseException | None = None
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as signalled:
+        if not (live and (out / JOURNAL).exists()):
+            raise
+        ended = signalled
+    if path is not None:
+        if not quiet:
+            output.say(f"writing {path}")
+        write_report(path, out, options.decoders, options.timeout, options.save.overwrite)
+    if ended is not None:
+        raise ended
 
 
 def _find(sources: list[str], null: bool, naming: "Naming", search: "Search") -> "list[Job]":

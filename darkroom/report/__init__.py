@@ -21,15 +21,16 @@ MARK_BYTES = 200
 """A report's first bytes hold its mark."""
 
 
-def check_report(path: Path, overwrite: bool = False) -> None:
-    """Raise now what would keep a report from being written later.
+def check_report(path: Path, folder: Path, overwrite: bool = False) -> None:
+    """Raise now what would keep a report about `folder` from being written later.
 
-    An earlier report is replaced, anything else only with `overwrite`. Raises UsageError for a name
-    that is no page's, OutputError where it cannot be written.
+    `folder` need not exist yet. An earlier report is replaced, anything else only with `overwrite`.
+    Raises UsageError for a name that is no page's, OutputError where it cannot be written.
     """
     if path.suffix.lower() not in ENDINGS:
         raise UsageError(f"--report {path}: is a page; end its name in .html")
-    check_target(path, overwrite or _is_report(path))
+    if folder.exists() or path.resolve().parent != folder.resolve():
+        check_target(path, overwrite or _is_report(path))
 
 
 def write_report(
@@ -42,7 +43,7 @@ def write_report(
     ones are rows, MAX_ROWS at most. Memory stays bounded. The page appears whole or not at all.
     Raises OutputError where there is no journal or the page cannot be written.
     """
-    check_report(path, overwrite)
+    check_report(path, folder, overwrite)
     found = digest(read_outcomes(folder / JOURNAL))
     with (
         atomic_write(path, overwrite or _is_report(path)) as stream,

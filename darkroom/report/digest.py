@@ -54,6 +54,8 @@ def digest(outcomes: Iterable[Outcome]) -> Digest:
         counts["warned"] += not failed and bool(outcome.warnings)
         for stage, seconds in outcome.seconds.items():
             stages[stage] = stages.get(stage, 0.0) + seconds
+        if not outcome.time:
+            continue
         end = datetime.fromisoformat(outcome.time).timestamp()
         _join(spans, end - sum(outcome.seconds.values()), end)
     latest = list(done)

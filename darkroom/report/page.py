@@ -37,7 +37,7 @@ def page(
     """
     yield head(digest, folder)
     yield failures(digest)
-    yield from photos(pairs, links)
+    yield from photos(pairs, len(digest.shown), links)
     yield from rows(digest)
     yield foot()
 
@@ -105,15 +105,14 @@ def failures(digest: Digest) -> str:
 """
 
 
-def photos(pairs: Iterable[tuple[Outcome, Pair]], links: str | None) -> Iterator[str]:
+def photos(pairs: Iterable[tuple[Outcome, Pair]], count: int, links: str | None) -> Iterator[str]:
     """Yield the section of photos with their pictures, one by one; nothing where there are none."""
-    number = 0
+    if not count:
+        return
+    yield f'<section>\n<h2 id="photos">Photos<small>{count}</small></h2>\n<div class="photos">\n'
     for number, (outcome, pair) in enumerate(pairs, 1):
-        if number == 1:
-            yield '<section>\n<h2 id="photos">Photos</h2>\n<div class="photos">\n'
         yield f"<article>\n{_pictures(number, outcome, pair)}{_about(outcome, links)}</article>\n"
-    if number:
-        yield "</div>\n</section>\n"
+    yield "</div>\n</section>\n"
 
 
 def rows(digest: Digest) -> Iterator[str]:
@@ -177,7 +176,7 @@ def _pictures(number: int, outcome: Outcome, pair: Pair) -> str:
 
 def _image(jpeg: bytes | None, attributes: str) -> str:
     encoded = base64.b64encode(jpeg or b"").decode("ascii")
-    return f'<img {attributes} decoding="async" src="data:image/jpeg;base64,{encoded}">'
+    return f'<img {attributes} src="data:image/jpeg;base64,{encoded}">'
 
 
 def _about(outcome: Outcome, links: str | None) -> str:
@@ -229,7 +228,7 @@ def _numbers(digest: Digest) -> Iterator[str]:
         yield f"<div><dt>total time</dt><dd>{duration(digest.worked)}</dd></div>"
     for stage, seconds in digest.stages.items():
         each = duration(seconds / max(digest.done, 1))
-        yield f"<div><dt>{text(stage)} per photo</dt><dd>{each}</dd></div>"
+        yield f"<div><dt>{text(stage)} each</dt><dd>{each}</dd></div>"
 
 
 def _period(digest: Digest) -> str:
