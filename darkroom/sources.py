@@ -92,7 +92,7 @@ def find_jobs(
     if not found:
         return []
     base = common_folder(roots) if naming.base is None else _absolute(naming.base)
-    return _named(list(found), naming, base)
+    return name_jobs(list(found), naming, base)
 
 
 def common_folder(folders: Iterable[Path]) -> Path:
@@ -188,8 +188,11 @@ def _photos(folder: Path, search: Search) -> Iterator[Path]:
                 yield place / name
 
 
-def _named(paths: list[Path], naming: Naming, base: Path) -> list[Job]:
-    """Give each photo its picture's name; a shared name is told apart by the photo's ending."""
+def name_jobs(paths: list[Path], naming: Naming, base: Path) -> list[Job]:
+    """Give each photo its picture's name; a shared name is told apart by the photo's ending.
+
+    Raises UsageError where a photo lies outside `base`.
+    """
     shared = Counter(str(path.with_suffix("")).casefold() for path in paths)
     jobs = []
     for path in paths:
