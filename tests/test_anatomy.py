@@ -18,6 +18,7 @@ from darkroom.nets import ARCHITECTURES, named
 from darkroom.nets.base import Architecture
 from darkroom.nets.safelight import SAFELIGHT, Safelight
 from darkroom.tracing import trace
+from darkroom.weights.registry import ENTRIES, WeightsEntry
 
 SONY = (4240, 2832)
 """The frame of SID's Sony camera; both published counts are of whole frames of 12 and 24 MP."""
@@ -270,3 +271,10 @@ def test_damaged_weights_are_not_shown_as_published(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(anatomy, "find_source", damaged)
     with pytest.raises(WeightsError, match="damaged"):
         find_outline("redi")
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
+def test_the_registry_records_the_work(entry: WeightsEntry) -> None:
+    """To a tenth of a billion, as it is written down."""
+    found = dissected(entry.architecture, (4000, 3000), entry.sensor)
+    assert entry.gmacs == pytest.approx(found.macs / 1e9, abs=0.051)

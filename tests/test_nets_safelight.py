@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from darkroom.model import load_model
 from darkroom.nets import identify
 from darkroom.nets.base import shapes_of
 from darkroom.nets.safelight import SAFELIGHT, Safelight
@@ -57,3 +58,16 @@ def test_halo_covers_the_reach() -> None:
         changed = (network(struck) - plain).abs().amax((0, 1, 3)).nonzero().flatten() // 2
         reach = max(reach, int(changed.max()) - row, row - int(changed.min()))
     assert SAFELIGHT.halo - SAFELIGHT.multiple < reach <= SAFELIGHT.halo
+
+
+def test_no_level_of_the_bundled_weights_is_dead() -> None:
+    """Once, rectifiers between the scales starved the coarse levels: they changed no picture."""
+    network = load_model("safelight", "cpu", "fp32").network
+    torch.manual_seed(1)
+    packed = 0.1 + 0.1 * torch.rand(1, 4, 64, 64)
+    whole = network(packed)
+    for up in network.up:
+        kept = up.weight.clone()
+        up.weight.zero_()
+        assert (network(packed) - whole).abs().mean() > 5e-5
+        up.weight.copy_(kept)

@@ -32,8 +32,8 @@ def bench(
     The ratio is to the first model's time of the same stage.
 
     Example:
-    darkroom bench -m safelight -m redi
 
+    darkroom bench -m safelight -m redi
     """
     from darkroom.evaluation.bench import measure, peak_memory, sample_photo
 

@@ -42,8 +42,8 @@ def demo(
     photo), chart.png (enhanced, gain found automatically) and before-after.png.
 
     Example:
-    darkroom demo -o demo/
 
+    darkroom demo -o demo/
     """
     import numpy as np
 

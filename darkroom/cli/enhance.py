@@ -61,12 +61,12 @@ def enhance(
     """Brighten one dark RAW photo.
 
     Examples:
+
     darkroom enhance IMG.ARW -o out.png
 
     darkroom enhance IMG.ARW -o out.tif --bits 16 --ratio 100
 
     cat IMG.DNG | darkroom enhance - -o - --format jpg > out.jpg
-
     """
     target, save = _plan_output(photo, out, file_format, bits, quality, overwrite)
     if target == inputs.STANDARD and as_json:

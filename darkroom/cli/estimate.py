@@ -16,10 +16,10 @@ def estimate(
     """Print the amplification that a photo would get, with the reason.
 
     Examples:
+
     darkroom estimate IMG.ARW
 
     darkroom estimate IMG.ARW --gain redi:5 --json
-
     """
     from darkroom.gain import GainRule as Rule
     from darkroom.gain import choose_gain

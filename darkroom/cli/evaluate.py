@@ -33,8 +33,8 @@ def evaluate(
     a stop that suits each picture best.
 
     Example:
-    darkroom evaluate SID/list.txt --model redi
 
+    darkroom evaluate SID/list.txt --model redi
     """
     from darkroom.evaluation.score import read_pairs, score
 

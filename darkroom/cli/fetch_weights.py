@@ -19,7 +19,11 @@ From = Annotated[
 ]
 Import = Annotated[
     Path | None,
-    typer.Option("--import", metavar="FILE", help="Install a checkpoint of your own (with --as)."),
+    typer.Option(
+        "--import",
+        metavar="FILE",
+        help="Install a checkpoint of your own (with --as); NETWORK=FILE where two networks fit it.",
+    ),
 ]
 As = Annotated[
     str | None, typer.Option("--as", metavar="NAME", help="What to call the imported checkpoint.")
@@ -47,8 +51,8 @@ def fetch_weights(
     """Download published weights, checked and installed whole or not at all; or list them.
 
     Example:
-    darkroom fetch-weights sid-sony
 
+    darkroom fetch-weights sid-sony
     """
     named = bool(names) or every
     acts = [checkpoint is not None, verify, remove, source is not None]

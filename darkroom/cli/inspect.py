@@ -13,8 +13,8 @@ def inspect_photo(photo: Photo, as_json: Json = False) -> None:
     """Show a photo's levels, colour filter array, margins, exposure, and the models that fit.
 
     Example:
-    darkroom inspect IMG.ARW
 
+    darkroom inspect IMG.ARW
     """
     raw = inputs.read_photo(photo)
     record = {"photo": str(photo), **facts(raw)}

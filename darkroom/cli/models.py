@@ -47,12 +47,12 @@ def models(
     With a name or a file: its layers, skip connections, parameters and work.
 
     Examples:
+
     darkroom models
 
     darkroom models sid-sony --size 6000x4000
 
     darkroom models safelight --features IMG.ARW -o features.png
-
     """
     if (features is None) != (out is None):
         raise UsageError("--features PHOTO and -o FILE go together; give both or neither")
@@ -92,6 +92,7 @@ def describe(entry: "WeightsEntry") -> dict[str, Any]:
         "trained_on": list(entry.trained_on),
         "state": store.state(entry).value,
         "bytes": entry.size,
+        "gmacs": entry.gmacs,
         "licence": entry.licence.name,
         "licence_is_open": entry.licence.open,
         "source": entry.source,
@@ -125,22 +126,27 @@ def _draw(model: "Model", photo: Path, out: Path, save: "SaveOptions", as_json: 
 
 
 def _show(records: list[dict[str, Any]]) -> None:
+    """Print the list: facts in one line each, and below it what the weights are."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("name", "state", "sensor", "size", "licence", "score", "what it is"):
-        table.add_column(column, overflow="fold")
+    for column in ("name", "state", "size", "work", "score", "licence"):
+        table.add_column(column, no_wrap=column != "licence")
     for record in records:
-        size, scores = record["bytes"], record["scores"]
+        size, work, scores = record["bytes"], record["gmacs"], record["scores"]
         table.add_row(
-            record["name"],
+            Text(record["name"], "bold"),
             record["state"],
-            record["sensor"],
-            "unknown" if size is None else f"{size / 1e6:.1f} MB",
+            "?" if size is None else f"{size / 1e6:.1f} MB",
+            "?" if work is None else f"{work:.0f} GMACs",
+            f"{scores[0]['psnr']:.2f} dB" if scores else "not measured",
             record["licence"],
-            f"{scores[0]['psnr']:.2f} dB / {scores[0]['ssim']:.3f}" if scores else "not measured",
-            record["description"],
         )
-    Console().print(table)
-    typer.echo("\nfetch one: darkroom fetch-weights NAME", err=True)
+    console = Console()
+    console.print(table)
+    console.print()
+    for record in records:
+        console.print(f"[bold]{record['name']}[/]: {record['description']}", highlight=False)
+    output.say("\nwork: for a photo of 12 MP. fetch one: darkroom fetch-weights NAME")

@@ -45,8 +45,8 @@ def train(
     Leaves safelight.safetensors in the output folder, for --model.
 
     Example:
-    darkroom train photos/ -o runs/first --steps 20000
 
+    darkroom train photos/ -o runs/first --steps 20000
     """
     import torch
 

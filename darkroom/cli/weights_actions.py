@@ -148,13 +148,14 @@ def import_checkpoint(checkpoint: Path, name: str, dry_run: bool, report: Report
     registry.check_name(name)
     from safetensors.torch import save
 
-    from darkroom.nets import identify
+    from darkroom.model import find_source
     from darkroom.nets.base import shapes_of
     from darkroom.weights.checkpoint import read_checkpoint
     from darkroom.weights.fetch import install_own
 
-    state = read_checkpoint(checkpoint)
-    network = identify(shapes_of(state))
+    source = find_source(checkpoint)
+    state = read_checkpoint(source.path)
+    network = source.identify(shapes_of(state))
     entry = WeightsEntry(
         name=name,
         architecture=network.name,
@@ -164,8 +165,8 @@ def import_checkpoint(checkpoint: Path, name: str, dry_run: bool, report: Report
         trained_on=(),
         files=(FileEntry(f"{name}.safetensors", ()),),
         licence=store.OWN_LICENCE,
-        source=checkpoint.name,
-        description=f"{network.name}, {network.sensor.value}, imported from {checkpoint.name}",
+        source=source.path.name,
+        description=f"{network.name}, {network.sensor.value}, imported from {source.path.name}",
     )
     if dry_run:
         report.say(entry, f"{name}: {entry.description}; would go to {store.folder(entry)}")
@@ -175,5 +176,5 @@ def import_checkpoint(checkpoint: Path, name: str, dry_run: bool, report: Report
     def write(path: Path) -> None:
         path.write_bytes(content)
 
-    (file,) = install_own(entry, write, str(checkpoint.resolve()))
+    (file,) = install_own(entry, write, str(source.path.resolve()))
     report.say(entry, f"{name}: {entry.description}; SHA-256 {file.sha256}")

@@ -90,7 +90,8 @@ class WeightsEntry:
 
     `architecture`: name of the network in `darkroom.nets`. `trained_on`: patterns (fnmatch) of
     camera names as in RawImage.camera; empty means any camera. `files`: the first one is what the
-    checkpoint reader opens. `scores`: ours, never a paper's.
+    checkpoint reader opens. `scores`: ours, never a paper's. `gmacs`: billions of
+    multiply-accumulates for a photo of 4000x3000, None where nobody counted.
     """
 
     name: str
@@ -105,6 +106,7 @@ class WeightsEntry:
     description: str
     scores: tuple[Score, ...] = ()
     bundled: bool = False
+    gmacs: float | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -153,6 +155,7 @@ _ALL = (
         files=(FileEntry("safelight.safetensors", (), SAFELIGHT_SIZE, SAFELIGHT_SHA256),),
         licence=Licence("MIT", open=True, url="https://spdx.org/licenses/MIT.html"),
         source="trained by the darkroom project with `darkroom train`",
+        gmacs=129.8,
         description="the default: any Bayer camera, small and fast",
         bundled=True,
     ),
@@ -166,6 +169,7 @@ _ALL = (
         files=_sid_files("Sony", "1wmx7AM6XWHjHIvpErmIouQgbQoMxAymG"),
         licence=_SID_LICENCE,
         source=f"https://github.com/{_SID_REPOSITORY}",
+        gmacs=556.0,
         description="Learning to See in the Dark (CVPR 2018), Sony A7S II",
     ),
     WeightsEntry(
@@ -178,6 +182,7 @@ _ALL = (
         files=_sid_files("Fuji", "1PX5wA89d-JLmwQHqpBnyTYJxDVzC1gpt"),
         licence=_SID_LICENCE,
         source=f"https://github.com/{_SID_REPOSITORY}",
+        gmacs=253.0,
         description="Learning to See in the Dark (CVPR 2018), Fujifilm X-T2",
     ),
     WeightsEntry(
@@ -195,6 +200,7 @@ _ALL = (
             notice="no licence found with these weights: all rights may be reserved",
         ),
         source="https://github.com/MohitLamba94/LLPackNet",
+        gmacs=82.7,
         description="Towards Fast and Light-Weight Restoration of Dark Images (BMVC 2020)",
     ),
     WeightsEntry(
@@ -224,6 +230,7 @@ _ALL = (
             "patent application 202141026548",
         ),
         source="https://github.com/MohitLamba94/Restoring-Extremely-Dark-Images-In-Real-Time",
+        gmacs=70.3,
         description="Restoring Extremely Dark Images in Real Time (CVPR 2021)",
     ),
 )
