@@ -10,8 +10,8 @@ from darkroom.decoding import Decoders
 from darkroom.errors import UsageError
 from darkroom.files.atomic import atomic_write, check_target
 from darkroom.journal import JOURNAL, read_outcomes
-from darkroom.report.digest import digest
-from darkroom.report.page import MARK, page
+from darkroom.report.digest import sum_up
+from darkroom.report.page import MARK, pieces
 from darkroom.report.pairs import read_pair
 
 __all__ = ["check_report", "write_report"]
@@ -44,7 +44,7 @@ def write_report(
     Raises OutputError where there is no journal or the page cannot be written.
     """
     check_report(path, folder, overwrite)
-    found = digest(read_outcomes(folder / JOURNAL))
+    found = sum_up(read_outcomes(folder / JOURNAL))
     with (
         atomic_write(path, overwrite or _is_report(path)) as stream,
         ThreadPoolExecutor(decoders, thread_name_prefix="report") as pool,
@@ -52,7 +52,7 @@ def write_report(
     ):
         read = partial(read_pair, folder=folder, decoders=workers)
         pairs = zip(found.shown, pool.map(read, found.shown), strict=True)
-        for piece in page(found, pairs, str(folder), _links(path, folder)):
+        for piece in pieces(found, pairs, str(folder), _links(path, folder)):
             stream.write(piece.encode("utf-8"))
 
 

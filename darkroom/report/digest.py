@@ -40,7 +40,7 @@ class Digest:
         return self.done / self.worked * 3600 if self.worked > 0 else None
 
 
-def digest(outcomes: Iterable[Outcome]) -> Digest:
+def sum_up(outcomes: Iterable[Outcome]) -> Digest:
     """Read outcomes once, oldest first, keeping no more of them than the page holds."""
     failures: deque[Outcome] = deque(maxlen=MAX_ROWS)
     done: deque[Outcome] = deque(maxlen=MAX_PAIRS + MAX_ROWS)

@@ -27,7 +27,7 @@ TALL = 1.1
 """Pictures higher than so many times their width are shown in a square."""
 
 
-def page(
+def pieces(
     digest: Digest, pairs: Iterable[tuple[Outcome, Pair]], folder: str, links: str | None
 ) -> Iterator[str]:
     """Yield the page, piece by piece.
