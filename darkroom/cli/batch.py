@@ -27,7 +27,7 @@ from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
     from darkroom.batch import BatchOptions
-    from darkroom.sources import Job, Naming, Search
+    from darkroom.sources import FileState, Job, Naming, Search
 
 SIGNALS = ("SIGTERM", "SIGHUP")
 """What ends a batch like Ctrl-C does; the exit code is 128 + the signal's number."""
@@ -42,7 +42,10 @@ def batch(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where the pictures go.")
+        str,
+        typer.Option(
+            "-o", "--output", metavar="FOLDER|URL", help="Where the pictures go; URLs on a cluster."
+        ),
     ],
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Search subfolders too.")
@@ -102,6 +105,14 @@ def batch(
         Path | None,
         typer.Option("--report", metavar="FILE.html", help="Write a page with before and after."),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster",
+            metavar="auto|HOST:PORT",
+            help="Work on all machines of a Ray cluster; paths that they share, or URLs.",
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -115,35 +126,51 @@ def batch(
 
     darkroom batch incoming --watch -o bright
 
+    darkroom batch s3://survey/raw -r -o s3://survey/bright --cluster auto
+
     The folder of the pictures gets a journal, darkroom.jsonl, one line per photo. A photo that
     fails costs only itself; the exit code is then 1. Terminated: 143; disk full: 5. --report makes
     a page of the whole journal, with --watch when it is ended: up to 400 photos with before and
     after, which are read again for it, the others in one line each.
     """
     from darkroom.batch import BatchOptions, enhance_all, load_models
+    from darkroom.cluster import Crew, enhance_on_cluster, journal_folder
     from darkroom.files.picture import PictureFormat, SaveOptions
+    from darkroom.remote import without_file
     from darkroom.report import check_report
     from darkroom.sources import Naming, Search, watch_folders
 
+    place = without_file(out)
+    folder = journal_folder(place)
+    _check_urls([place], cluster, report)
     save = SaveOptions(PictureFormat.from_name(file_format), bits, quality, overwrite)
     picture = inputs.enhance_options(ratio, gain, ev, tile, bits)
     options = BatchOptions(picture, save, jobs, timeout, resume, check_hash)
     naming = Naming(f".{file_format.lower().removeprefix('.')}", suffix, base)
-    search = Search(recursive, everything, out, missing=sources == ["-"])
+    search = Search(recursive, everything, folder, missing=sources == ["-"])
     if report is not None:
-        check_report(report, out, overwrite)
+        check_report(report, folder, overwrite)
     with _ended_by_signals():
         found: Iterable[Job | None]
+        known: dict[str, FileState] = {}
         if watch:
             total, found = None, watch_folders(_no_list(sources), naming, search)
         else:
-            listed = _find(sources, null, naming, search)
+            names = _listed(null) if sources == ["-"] else _no_list(sources)
+            _check_urls(names, cluster)
+            listed, known = _find(names, naming, search)
             total, found = len(listed), listed
-        models = load_models(model, device, precision)
+        models = load_models(model, device, precision) if cluster is None else ()
         with (
-            _reported(report, out, options, live=watch, quiet=quiet),
-            Display(total, out, quiet=quiet, as_json=as_json) as display,
-            closing(enhance_all(found, out, models, options, display.watch)) as outcomes,
+            _reported(report, folder, options, live=watch, quiet=quiet),
+            Display(total, folder, quiet=quiet, as_json=as_json) as display,
+            closing(
+                enhance_all(found, folder, models, options, display.watch)
+                if cluster is None
+                else enhance_on_cluster(
+                    found, place, Crew(cluster, model, device, precision), options, known
+                )
+            ) as outcomes,
         ):
             for outcome in outcomes:
                 display.show(outcome)
@@ -174,17 +201,37 @@ def _reported(
         raise ended
 
 
-def _find(sources: list[str], null: bool, naming: "Naming", search: "Search") -> "list[Job]":
-    """Find the photos. Raises UsageError where named folders hold none."""
+def _find(
+    names: list[str], naming: "Naming", search: "Search"
+) -> "tuple[list[Job], dict[str, FileState]]":
+    """Find the photos, and what is known of them already. Raises UsageError where there are none.
+
+    `search.missing`: the names are a list from standard input, which may be empty.
+    """
+    from darkroom.remote import find_url_jobs, is_url, without_file
     from darkroom.sources import find_jobs
 
-    if sources == ["-"]:
-        return find_jobs(_listed(null), naming, search)
-    found = find_jobs(_no_list(sources), naming, search)
-    if not found:
+    names = [without_file(name) for name in names]
+    if any(is_url(name) for name in names):
+        return find_url_jobs(names, naming, search)
+    found = find_jobs(names, naming, search)
+    if not found and not search.missing:
         more = "add --all for files of any ending" if search.recursive else "add -r for subfolders"
-        raise UsageError(f"{', '.join(sources)}: no RAW photo in there; {more}")
-    return found
+        raise UsageError(f"{', '.join(names)}: no RAW photo in there; {more}")
+    return found, {}
+
+
+def _check_urls(names: list[str], cluster: str | None, report: Path | None = None) -> None:
+    """Raise UsageError for URLs where only paths will do."""
+    from darkroom.remote import is_url, without_file
+
+    urls = [name for name in names if is_url(without_file(name))]
+    if urls and cluster is None:
+        raise UsageError(f"{urls[0]}: URLs need --cluster; copy the photos to a folder instead")
+    if urls and report is not None:
+        raise UsageError(f"{urls[0]}: --report needs the pictures in a folder; leave it out")
+    if urls and len(urls) < len(names):
+        raise UsageError(f"{urls[0]}: paths and URLs do not mix; run a batch for each")
 
 
 def _no_list(sources: list[str]) -> list[str]:
