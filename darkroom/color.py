@@ -13,23 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from darkroom.errors import RawError
+from darkroom.files import sensor
 from darkroom.files.bands import in_bands
 from darkroom.files.sensor import Color
 from darkroom.mosaic import BAYER, XTRANS, XTRANS_SITES
 
-SRGB_TO_XYZ = torch.tensor(
-    [
-        [0.4123908, 0.3575843, 0.1804808],
-        [0.2126390, 0.7151687, 0.0721923],
-        [0.0193308, 0.1191948, 0.9505322],
-    ],
-    dtype=torch.float64,
-)
-"""Linear sRGB to CIE XYZ (D65).
-
-Source: IEC 61966-2-1:1999, the primaries (0.64, 0.33), (0.30, 0.60), (0.15, 0.06) and the white
-(0.3127, 0.3290), solved for XYZ; its luminance row is ITU-R BT.709's to four digits.
-"""
+SRGB_TO_XYZ = torch.from_numpy(sensor.SRGB_TO_XYZ)
 
 # The sRGB curve. Source: IEC 61966-2-1:1999, section 5.2.
 SRGB_KNEE = 0.0031308

@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 
 SRGB_TO_XYZ: NDArray[np.float64] = np.array(
     [
-        [0.4124564, 0.3575761, 0.1804375],
-        [0.2126729, 0.7151522, 0.0721750],
-        [0.0193339, 0.1191920, 0.9503041],
+        [0.4123908, 0.3575843, 0.1804808],
+        [0.2126390, 0.7151687, 0.0721923],
+        [0.0193308, 0.1191948, 0.9505322],
     ]
 )
-"""(3, 3) linear sRGB to CIE XYZ, both with D65 white. Source: IEC 61966-2-1's primaries, to the
-seven digits that LibRaw uses."""
+"""(3, 3) linear sRGB to CIE XYZ, both with D65 white.
+
+Source: IEC 61966-2-1:1999, the primaries (0.64, 0.33), (0.30, 0.60), (0.15, 0.06) and the white
+(0.3127, 0.3290), solved for XYZ; its luminance row is ITU-R BT.709's to four digits.
+"""
 
 
 class Sensor(Enum):
