@@ -191,15 +191,15 @@ class _Run:
 
     def _gather(self) -> Iterator[Outcome]:
         """Yield what photos came to. Raises OutputError where none could be written."""
-        for request, made in (answers := self._workers.answers()):
-            if isinstance(made, Failure) and made.fatal:
-                for answer in answers:
-                    if answer[0] is not request:
-                        yield self._noted(answer)
-                for answer in self._workers.stop():
-                    yield self._noted(answer)
-                raise OutputError(made.error)
-            yield self._noted((request, made))
+        answers = self._workers.answers()
+        fatal = [made.error for _, made in answers if isinstance(made, Failure) and made.fatal]
+        if fatal:
+            answers += self._workers.stop()
+        for request, made in answers:
+            if not (isinstance(made, Failure) and made.fatal):
+                yield self._noted((request, made))
+        if fatal:
+            raise OutputError(fatal[0])
 
     def _noted(self, answer: Answer) -> Outcome:
         """Write down what became of a photo."""

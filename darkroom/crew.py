@@ -15,6 +15,8 @@ from darkroom.errors import UsageError
 MAX_DECODERS = 8
 """Per GPU worker: enough for a GPU that takes 50 ms for 12 MP."""
 CONNECT_SECONDS = 10.0
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
+"""Ray reports nobody's use, and keeps off standard output, which is for events. Read on import."""
 
 Node = Mapping[str, float]
 """The resources of a machine, as Ray names them."""
@@ -80,7 +82,7 @@ def shape(nodes: Iterable[Node], device: str, jobs: int | None = None) -> Shape:
 
 def connect(address: str) -> Any:
     """Join a Ray cluster and return Ray's module. Raises UsageError where that is not possible."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read on import
+    os.environ |= QUIET
     try:
         ray = import_module("ray")
     except ImportError as error:

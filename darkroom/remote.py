@@ -137,7 +137,7 @@ def find_url_jobs(
             roots.append(place.parent)
         else:
             known |= _listed(source, search)
-            roots.append(_place(source.partition("*")[0].rpartition("/")[0]))
+            roots.append(_place(_folder(source)))
     if not known:
         return [], {}
     servers = {source.partition("://")[0] for source in known}
@@ -241,16 +241,23 @@ def _place(url: str) -> PurePosixPath:
     return PurePosixPath("/", parts.netloc, unquote(parts.path).lstrip("/"))
 
 
+def _folder(source: str) -> str:
+    """Return the URL of the folder in which a glob begins, or of the folder itself."""
+    return source.partition("*")[0].rpartition("/")[0] if "*" in source else source.rstrip("/")
+
+
 def _listed(source: str, search: Search) -> dict[str, FileState | None]:
     """List the photos of a folder's URL, or of a glob, in the order of their names."""
     fs, path = _opened(source)
+    folder = _folder(source)
+    root = _opened(folder)[1].rstrip("/") + "/"
     with _Reported(source, RawError):
         if "*" in source:
             found = fs.glob(path, detail=True)
         else:
             found = fs.find(path, maxdepth=None if search.recursive else 1, detail=True)
         photos = {
-            str(fs.unstrip_protocol(name)): _state(info)
+            join(folder, name.removeprefix(root)): _state(info)
             for name, info in sorted(found.items())
             if info["type"] == "file"
             and not PurePosixPath(name).name.startswith(".")

@@ -1,0 +1,163 @@
+"""URLs: what is listed, fetched and published there, on file systems in memory and here."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from darkroom import remote
+from darkroom.errors import OutputError, RawError, UsageError
+from darkroom.files.atomic import TEMPORARY_PATTERN
+from darkroom.journal import JOURNAL, Journal, Outcome, Status
+from darkroom.sources import FileState, Naming, Search
+
+fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed (darkroom[cluster])")
+
+
+@pytest.fixture(autouse=True)
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    fs = fsspec.filesystem("memory")
+    fs.store.clear()
+    fs.pseudo_dirs[:] = [""]
+    yield
+    fs.store.clear()
+
+
+def put(url: str, data: bytes = b"x") -> None:
+    with fsspec.open(url, "wb") as file:
+        file.write(data)
+
+
+@pytest.fixture(params=["memory://out", "local"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An object store, and a file system that renames."""
+    return request.param if "://" in request.param else f"local://{tmp_path}/out"
+
+
+def test_urls_are_told_from_paths() -> None:
+    assert remote.is_url("s3://a/b")
+    assert remote.is_url("HTTPS://a/b")
+    assert not any(map(remote.is_url, ("a/b", "C:/a", "C://a", "s3:/a", "-")))
+    assert remote.without_file("file:///a%20b/c") == "/a b/c"
+    assert remote.without_file("s3://a%20b") == "s3://a%20b"
+
+
+def test_what_is_published_can_be_fetched(place: str, tmp_path: Path) -> None:
+    source, copy = tmp_path / "a.png", tmp_path / "copy.png"
+    source.write_bytes(b"one")
+    url = remote.join(place, "sub/a.png")
+    assert remote.state(url) is None
+    written = remote.publish(source, url, replace=False)
+    assert written == remote.state(url)
+    assert written.size == 3
+    assert abs(written.mtime_ns / 1e9 - datetime.now(UTC).timestamp()) < 60
+    assert remote.states(place) == {"sub/a.png": written}
+    remote.fetch(url, copy)
+    assert copy.read_bytes() == b"one"
+    source.write_bytes(b"three")
+    with pytest.raises(OutputError, match="exists already"):
+        remote.publish(source, url, replace=False)
+    assert remote.publish(source, url, replace=True).size == 5
+    assert list(remote.states(place)) == ["sub/a.png"]
+
+
+def test_nothing_half_written_gets_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsspec.implementations.local import LocalFileSystem
+
+    def torn(self: object, source: str, target: str, **options: object) -> None:
+        Path(target).write_bytes(Path(source).read_bytes()[:2])
+        raise ConnectionResetError("by peer")
+
+    monkeypatch.setattr(LocalFileSystem, "put_file", torn)
+    source = tmp_path / "a.png"
+    source.write_bytes(b"whole")
+    with pytest.raises(OutputError, match=r"a\.png: ConnectionResetError: by peer"):
+        remote.publish(source, f"local://{tmp_path}/out/a.png", replace=True)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_strays_are_removed(place: str, tmp_path: Path) -> None:
+    source = tmp_path / "a.png"
+    source.write_bytes(b"x")
+    for name in ("a.png", f"sub/{TEMPORARY_PATTERN.replace('*', 'abc')}"):
+        remote.publish(source, remote.join(place, name), replace=False)
+    remote.remove_strays(place, remote.states(place))
+    assert list(remote.states(place)) == ["a.png"]
+
+
+def test_folders_globs_and_photos() -> None:
+    for name in ("a.ARW", "b.dng", "b.nef", "notes.txt", ".hidden.dng", "sub/c.dng"):
+        put(f"memory://in/{name}", name.encode())
+    top = {"memory://in/a.ARW": "a.jpg", "memory://in/b.dng": "b.dng.jpg"}
+    top |= {"memory://in/b.nef": "b.nef.jpg"}
+    naming, deep = Naming(".jpg"), Search(recursive=True)
+    for source, search, expected in (
+        ("memory://in", Search(), top),
+        ("memory://in", deep, top | {"memory://in/sub/c.dng": "sub/c.jpg"}),
+        ("memory://in/*.dng", Search(), {"memory://in/b.dng": "b.jpg"}),
+        ("memory://in/sub/c.dng", Search(), {"memory://in/sub/c.dng": "c.jpg"}),
+    ):
+        jobs, known = remote.find_url_jobs([source], naming, search)
+        assert {job.source: job.target for job in jobs} == expected
+        assert all(known[url] == remote.state(url) for url in known)
+        assert len(known) == len(jobs) or source.endswith("c.dng")
+    for source, more in (
+        ("memory://nothing", "add -r"),
+        ("memory://in/*.raf", "check the address"),
+    ):
+        with pytest.raises(RawError, match=more):
+            remote.find_url_jobs([source])
+
+
+def test_lists_need_no_listing() -> None:
+    """Queries are no part of names; several servers are refused."""
+    jobs, known = remote.find_url_jobs(["https://h/a/x.dng?key=1%2F2", "https://h/b/y.dng"])
+    assert [job.target for job in jobs] == ["a/x.png", "b/y.png"]
+    assert jobs[0].source.endswith("?key=1%2F2")
+    assert known == {}
+    with pytest.raises(UsageError, match="https and s3"):
+        remote.find_url_jobs(["https://h/a.dng", "s3://h/a.dng"])
+
+
+@pytest.mark.parametrize("url", ["nonsense://a/b.dng"])
+def test_what_fsspec_does_not_know(url: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(url)):
+        remote.state(url)
+
+
+def test_a_missing_photo(tmp_path: Path) -> None:
+    with pytest.raises(RawError, match=r"memory://in/a\.dng: nothing is there"):
+        remote.fetch("memory://in/a.dng", tmp_path / "a.dng")
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"mtime": 1.5}, 1_500_000_000),
+        ({"LastModified": datetime(1970, 1, 1, 0, 0, 2, tzinfo=UTC)}, 2_000_000_000),
+        ({"updated": "1970-01-01T00:00:03Z"}, 3_000_000_000),
+        ({"created": datetime(1970, 1, 1, 0, 0, 4)}, 4_000_000_000),
+        ({}, 0),
+    ],
+)
+def test_times_as_file_systems_tell_them(told: dict[str, object], expected: int) -> None:
+    assert remote._state({"size": 7, **told}) == FileState(7, expected)
+
+
+def test_a_journal_moves_on_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mirror = remote.Mirror("memory://out")
+    with Journal(mirror.folder) as journal:
+        journal.append(Outcome("memory://in/a.dng", "a.png", Status.DONE))
+        mirror.push()
+        assert remote.state(f"memory://out/{JOURNAL}") is None  # it is not time to
+        mirror.push(now=True)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    there = remote.Mirror("memory://out/")
+    assert there.folder != mirror.folder
+    with Journal(there.folder) as journal:
+        assert journal.latest("a.png") is not None
