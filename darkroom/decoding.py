@@ -28,7 +28,7 @@ from darkroom.files.sensor import RawImage
 from darkroom.files.wire import from_header, header
 
 MEMORY_LIMIT = 6 << 30
-"""Bytes of address space that decoding may take; a photo of 150 MP takes 2 GB."""
+"""Bytes of address space that decoding may take; an uncompressed photo of 150 MP takes 0.8 GB."""
 GRACE_SECONDS = 5.0
 """A worker ends itself so long after its time-out, should nobody be left to do so."""
 DYING_SECONDS = 1.0
