@@ -21,7 +21,7 @@ READ_LIMIT = 0.1
 # An error of the black level common to the photo, in stds of the read noise. Cameras state a black
 # above the real one: the pairs above sit at -0.4 (-0.65 DN of 1.6), the masked pixels of a Canon
 # 550D at -1; dark current pushes the other way.
-COMMON_BLACK_ERROR = (-1.0, 0.2)
+COMMON_BLACK_ERROR = (-1.1, 0.1)
 CHANNEL_BLACK_ERROR = 0.08
 ROW_NOISE = 0.3
 COLUMN_NOISE = 0.1

@@ -74,7 +74,7 @@ def load_photos(folder: Path) -> list[NDArray[np.uint8]]:
 def crop(photos: list[NDArray[np.uint8]], size: int, generator: Generator) -> Tensor:
     """Cut one random square out of a random photo, flipped and turned: (3, size, size) linear.
 
-    A third of them are averaged down from twice the size, two fifths softened as lenses do: real
+    A third of them are averaged down from twice the size, three fifths softened as by lenses: real
     photographs are rarely sharp to the pixel.
     """
 
@@ -89,8 +89,8 @@ def crop(photos: list[NDArray[np.uint8]], size: int, generator: Generator) -> Te
     linear = LINEAR[square.permute(2, 0, 1).int()]
     if scale > 1:
         linear = functional.avg_pool2d(linear, scale)
-    if draw(5) < 2:
-        linear = soften(linear, 0.4 + 0.9 * float(torch.rand((), generator=generator)))
+    if draw(5) < 3:
+        linear = soften(linear, 0.4 + 1.2 * float(torch.rand((), generator=generator)))
     if draw(3) == 0:
         linear = relight(linear, 8 * float(torch.rand((), generator=generator)))
     linear = torch.rot90(linear, draw(4), (1, 2))
@@ -99,9 +99,9 @@ def crop(photos: list[NDArray[np.uint8]], size: int, generator: Generator) -> Te
 
 def soften(image: Tensor, sigma: float) -> Tensor:
     """Blur (3, H, W) with a Gaussian of `sigma` pixels."""
-    taps = torch.exp(-0.5 * (torch.arange(-3, 4) / sigma) ** 2)
-    taps = (taps / taps.sum()).expand(3, 1, 1, 7)
-    padded = functional.pad(image[None], (3, 3, 3, 3), mode="reflect")
+    taps = torch.exp(-0.5 * (torch.arange(-4, 5) / sigma) ** 2)
+    taps = (taps / taps.sum()).expand(3, 1, 1, 9)
+    padded = functional.pad(image[None], (4, 4, 4, 4), mode="reflect")
     rows = functional.conv2d(padded, taps, groups=3)
     return functional.conv2d(rows, taps.transpose(2, 3), groups=3)[0]
 
