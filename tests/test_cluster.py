@@ -12,9 +12,11 @@ import pytest
 from batches import environment, start, tiny_weights, write_photos
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from darkroom import workers
 from darkroom.batch import BatchOptions
+from darkroom.cli import app
 from darkroom.cluster import Crew, enhance_on_cluster
 from darkroom.crew import Shape, connect, shape
 from darkroom.errors import DarkroomError, OutputError, UsageError
@@ -85,6 +87,21 @@ def test_addresses_where_nobody_answers(
         connect(address)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["s3://a/b.dng", "-o", "out"], "need --cluster"),
+        (["a.dng", "-o", "s3://a/out"], "need --cluster"),
+        (["s3://a/b.dng", "a.dng", "-o", "out", "--cluster", "h:1"], "do not mix"),
+        (["a.dng", "-o", "s3://a/out", "--cluster", "h:1", "--report", "r.html"], "--report"),
+    ],
+)
+def test_urls_where_only_paths_will_do(arguments: list[str], message: str) -> None:
+    found = CliRunner().invoke(app, ["batch", *arguments])
+    assert found.exit_code == 2, found.stderr
+    assert message in " ".join(found.stderr.split())
+
+
 def test_gpus_are_ray_s_to_pick() -> None:
     with pytest.raises(UsageError, match="Ray picks"):
         Crew(device="cuda:1")
@@ -143,7 +160,7 @@ class FakeRay:
         return Actor
 
     def wait(self, refs: list[Any], num_returns: int, timeout: float) -> Any:
-        return refs[-1:], refs[:-1]  # the newest first: orders must not matter
+        return refs[: -num_returns - 1 : -1], refs[:-num_returns]  # newest first: any order goes
 
     def get(self, ref: Any) -> Any:
         actor, name, *arguments = self.calls.pop(ref)
@@ -274,7 +291,8 @@ def test_all_workers_make_the_same_pictures(
     ray.answer_start = begin
     assert len(go(ray, tmp_path, monkeypatch)) == 30
     assert asked == ["auto", "auto", "bf16"]
-    ray.answer_start = lambda precision: Settings({"precision": "float32"}, str(object()))
+    names = iter("abc")
+    ray.answer_start = lambda precision: Settings({"precision": "float32"}, next(names))
     with pytest.raises(UsageError, match="machines differ"):
         go(ray, tmp_path / "other", monkeypatch)
 
@@ -335,8 +353,10 @@ def test_a_worker_that_does_not_share_the_folder(tmp_path: Path, weights: Path) 
 
 
 @pytest.fixture
-def ray_cluster() -> Iterator[Any]:
+def ray_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     pytest.importorskip("ray", reason="Ray is not installed (darkroom[cluster])")
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
     from ray.cluster_utils import Cluster
 
     node = {"include_dashboard": False, "object_store_memory": 80 << 20}
@@ -359,11 +379,7 @@ def records(out: Path, status: str = "done") -> list[dict[str, Any]]:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_killed_node_loses_nothing(
-    tmp_path: Path, weights: Path, ray_cluster: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in environment().items():
-        monkeypatch.setenv(name, value)
+def test_a_killed_node_loses_nothing(tmp_path: Path, weights: Path, ray_cluster: Any) -> None:
     nodes = [ray_cluster.add_node(num_cpus=1, object_store_memory=80 << 20) for _ in range(2)]
     write_photos(tmp_path / "in", COUNT, (200, 300))
     (tmp_path / "in/bad.dng").write_text("no photo", encoding="utf-8")
@@ -393,7 +409,7 @@ def test_a_killed_node_loses_nothing(
     assert [record["exit_code"] for record in records(out, "failed")] == [4]
     assert list(out.glob(TEMPORARY_PATTERN)) == []
     sys.stderr.write(words.decode())
-    # The machine alone agrees on what is done, and on every pixel of it.
+    # One machine alone goes on with what a cluster left.
     (tmp_path / "in/bad.dng").unlink()
     alone = [sys.executable, "-m", "darkroom", *map(str, command)]
     resumed = subprocess.run(alone, env=environment(), capture_output=True, check=False)
