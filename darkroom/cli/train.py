@@ -25,12 +25,12 @@ def train(
             "-o", "--output", metavar="FOLDER", help="Checkpoints and weights; run again to resume."
         ),
     ],
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps in all.")] = 15000,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Crops per step.")] = 12,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps in all.")] = 20000,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Crops per step.")] = 8,
     size: Annotated[
         int, typer.Option("--size", min=32, help="Photosites per side of a crop, times of 32.")
-    ] = 160,
-    rate: Annotated[float, typer.Option("--rate", help="Greatest learning rate.")] = 1e-3,
+    ] = 192,
+    rate: Annotated[float, typer.Option("--rate", help="Greatest learning rate.")] = 4e-4,
     seed: Annotated[int, typer.Option("--seed", help="Another seed, another run.")] = 0,
     device: Annotated[
         str, typer.Option("--device", metavar="cpu|cuda[:N]", help="Where it trains.")
