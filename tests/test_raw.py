@@ -389,7 +389,7 @@ def test_other_files_are_named(data: bytes, what: str) -> None:
         (259, 9, "GPR"),
         (259, 52546, "JPEG XL"),
         (259, 8, "compressed by method 8"),
-        (262, 34892, "linear DNG"),
+        (262, 34892, "monochrome"),  # one sample: as from a camera without filters
         (262, 1, "monochrome"),
         (257, 60000, "truncated"),
         (256, 0, "decoded"),
@@ -400,6 +400,11 @@ def test_dngs_that_cannot_be_developed(code: int, value: int, what: str) -> None
     if code == 257:
         data = patched(data, 279, 60000 * 128)
     assert what in refused(data)
+
+
+def test_linear_dngs_are_named() -> None:
+    data = patched(patched(dng(synthetic_raw()), 262, 34892), 277, 3)
+    assert "linear DNG" in refused(data)
 
 
 def test_stripes_are_an_unusual_array() -> None:

@@ -4,7 +4,7 @@ import struct
 
 from darkroom.files.exif import Directory, ciff_is_whole, is_ciff, read_camera
 
-COMPRESSION, PHOTOMETRIC, DNG_VERSION, SUBFILE_TYPE = 259, 262, 50706, 254
+COMPRESSION, PHOTOMETRIC, SAMPLES, DNG_VERSION, SUBFILE_TYPE = 259, 262, 277, 50706, 254
 STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES = 273, 279, 324, 325
 
 PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR = 32803, 34892
@@ -50,10 +50,11 @@ def undecodable(data: bytes, directories: tuple[Directory, ...]) -> str | None:
         if all(methods):
             return f"is a {methods[0]}, which cannot be decoded; convert it to an uncompressed DNG"
         return None
-    kinds = {d.number(PHOTOMETRIC) for d in directories if not d.number(SUBFILE_TYPE)}
-    if PHOTOMETRIC_LINEAR in kinds:
+    pictures = [d for d in directories if not d.number(SUBFILE_TYPE)]
+    kinds = {(d.number(PHOTOMETRIC), (d.number(SAMPLES) or 1) > 1) for d in pictures}
+    if (PHOTOMETRIC_LINEAR, True) in kinds:
         return f"is a linear DNG, already demosaiced; {CAMERA_FILE}"
-    if kinds & {0, 1}:
+    if kinds & {(0, False), (1, False), (PHOTOMETRIC_LINEAR, False)}:
         return "is from a monochrome sensor; darkroom needs a colour filter array"
     return None
 
