@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from darkroom.cli import inputs, output
+from darkroom.cli.allocator import share_one_arena
 from darkroom.cli.batch_display import Display
 from darkroom.cli.options import (
     Ev,
@@ -133,6 +134,7 @@ def batch(
     a page of the whole journal, with --watch when it is ended: up to 400 photos with before and
     after, which are read again for it, the others in one line each.
     """
+    share_one_arena()
     from darkroom.batch import BatchOptions, enhance_all, load_models
     from darkroom.cluster import Crew, enhance_on_cluster, journal_folder
     from darkroom.files.picture import PictureFormat, SaveOptions
