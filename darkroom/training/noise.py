@@ -18,10 +18,11 @@ SHOT = (6e-5, 3e-2)
 READ_ELECTRONS = (0.8, 10.0)
 READ_LIMIT = 0.1
 
-# An error of the black level common to the photo, in stds of the read noise. Cameras state a black
-# above the real one: the pairs above sit at -0.4 (-0.65 DN of 1.6), the masked pixels of a Canon
-# 550D at -1; dark current pushes the other way.
-COMMON_BLACK_ERROR = (-1.1, 0.1)
+# An error of the black level common to the photo, in stds of the read noise. Where values below
+# black were clipped nothing is left to tell, and the stated black tends to lie above the real one:
+# the pairs above sit at -0.4 (-0.65 DN of 1.6). Other files keep the noise on both sides of black.
+CLIPPED_BLACK_ERROR = (-1.1, 0.1)
+KEPT_BLACK_ERROR = (-0.35, 0.35)
 CHANNEL_BLACK_ERROR = 0.08
 ROW_NOISE = 0.3
 COLUMN_NOISE = 0.1
@@ -99,7 +100,8 @@ def expose(mosaic: Tensor, sensors: Sensors, generator: Generator) -> Tensor:
     noise += amount * torch.randn(n, height, 1, generator=generator)
     amount = uniform(0, COLUMN_NOISE, n, generator)
     noise += amount * torch.randn(n, 1, width, generator=generator)
-    noise += uniform(*COMMON_BLACK_ERROR, n, generator)
+    clipped, kept = (uniform(*r, n, generator) for r in (CLIPPED_BLACK_ERROR, KEPT_BLACK_ERROR))
+    noise += torch.where(sensors.clips_black, clipped, kept)
     channel = CHANNEL_BLACK_ERROR * torch.randn(n, 2, 2, generator=generator)
     noise += channel.repeat(1, height // 2, width // 2)
     noise += shading(n, height, width, generator)
