@@ -22,7 +22,7 @@ Import = Annotated[
     typer.Option(
         "--import",
         metavar="FILE",
-        help="Install a checkpoint of your own (with --as); NETWORK=FILE where two networks fit it.",
+        help="Install a checkpoint of your own (with --as); NETWORK=FILE where two fit it.",
     ),
 ]
 As = Annotated[
