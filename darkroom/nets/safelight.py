@@ -38,7 +38,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, width, h, w) -> the same."""
         added: Tensor = self.second(functional.relu(self.first(x), inplace=True))
-        return x + added
+        return added.add_(x)
 
 
 class Safelight(nn.Module):
@@ -78,7 +78,7 @@ class Safelight(nn.Module):
             x = down(x)
         x = self.middle(x)
         for block, up in zip(reversed(self.decoder), reversed(self.up), strict=True):
-            x = block(skips.pop() + up(x))
+            x = block(up(x).add_(skips.pop()))
         x = self.leave(torch.cat([functional.relu(x), entry], dim=1))
         return functional.pixel_shuffle(x, self.upscale)
 
