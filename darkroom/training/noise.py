@@ -22,7 +22,9 @@ READ_LIMIT = 0.1
 # lie above the real ones: the pairs above sit at -0.4 (-0.65 DN of 1.6), the masked pixels of a
 # Canon 550D at -1. Most so where values below black were clipped and nothing is left to tell.
 CLIPPED_BLACK_ERROR = (-1.1, 0.1)
-KEPT_BLACK_ERROR = (-0.9, 0.25)
+KEPT_BLACK_ERROR = (-0.7, 0.25)
+# On those pairs green is further off than red and blue, by 0.2 stds.
+CLIPPED_GREEN_ERROR = (-0.4, 0.0)
 CHANNEL_BLACK_ERROR = 0.08
 ROW_NOISE = 0.3
 COLUMN_NOISE = 0.1
@@ -102,6 +104,9 @@ def expose(mosaic: Tensor, sensors: Sensors, generator: Generator) -> Tensor:
     noise += amount * torch.randn(n, 1, width, generator=generator)
     clipped, kept = (uniform(*r, n, generator) for r in (CLIPPED_BLACK_ERROR, KEPT_BLACK_ERROR))
     noise += torch.where(sensors.clips_black, clipped, kept)
+    green = torch.where(sensors.clips_black, uniform(*CLIPPED_GREEN_ERROR, n, generator), 0.0)
+    noise[:, 0::2, 1::2] += green
+    noise[:, 1::2, 0::2] += green
     channel = CHANNEL_BLACK_ERROR * torch.randn(n, 2, 2, generator=generator)
     noise += channel.repeat(1, height // 2, width // 2)
     noise += shading(n, height, width, generator)
