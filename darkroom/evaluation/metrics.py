@@ -50,7 +50,7 @@ def ssim(picture: Tensor, reference: Tensor) -> float:
     total = 0.0
     for top in range(0, height - WINDOW + 1, BAND_ROWS):
         rows = slice(top, top + BAND_ROWS + WINDOW - 1)
-        total += _similarity(picture[:, rows].double(), reference[:, rows].double()).sum().item()
+        total += similarity(picture[:, rows].double(), reference[:, rows].double()).sum().item()
     return total / (channels * (height - WINDOW + 1) * (width - WINDOW + 1))
 
 
@@ -84,8 +84,8 @@ def aligned_psnr(picture: Tensor, reference: Tensor, decode: Curve, encode: Curv
     return Aligned(2.0**stops, psnr(aligned, reference), aligned)
 
 
-def _similarity(x: Tensor, y: Tensor) -> Tensor:
-    """SSIM of every whole window."""
+def similarity(x: Tensor, y: Tensor) -> Tensor:
+    """SSIM of every whole window of (..., C, H, W) pictures in [0, 1]; has gradients."""
     mean_x, mean_y = _mean(x), _mean(y)
     sample = WINDOW**2 / (WINDOW**2 - 1)
     product = mean_x * mean_y

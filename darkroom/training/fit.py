@@ -16,11 +16,13 @@ from torch import Generator, Tensor, nn
 
 from darkroom.color import srgb_encode
 from darkroom.errors import UsageError
+from darkroom.evaluation.metrics import similarity
 from darkroom.nets.safelight import Safelight
 from darkroom.training.noise import draw_sensors, expose
 from darkroom.training.scenes import Scenes, draw_scenes
 
 LINEAR_WEIGHT = 0.1
+STRUCTURE_WEIGHT = 0.1  # Source: the order of Zhao et al., "Loss Functions", IEEE TCI 2017
 EMA = 0.999
 WARM_UP = 200
 LAST_RATE = 0.005
@@ -82,15 +84,21 @@ def bayer(picture: Tensor) -> Tensor:
 
 
 def loss_between(output: Tensor, scenes: Scenes) -> Tensor:
-    """L1 as the eye sees it (sRGB, after the camera's matrix), plus a little L1 in linear light."""
+    """L1 as the eye sees it (sRGB, after the camera's matrix), and a little of two others.
+
+    These are L1 in linear light, and what is missing to a structural similarity of 1.
+    """
     target = scenes.camera_rgb.clamp(max=1)
 
     def seen(camera_rgb: Tensor) -> Tensor:
         srgb = torch.einsum("nij,njhw->nihw", scenes.camera_to_srgb, camera_rgb)
         return srgb_encode(srgb)
 
-    visible = (seen(output) - seen(target)).abs().mean()
-    return visible + LINEAR_WEIGHT * (output - target).abs().mean()
+    found, wanted = seen(output), seen(target)
+    visible = (found - wanted).abs().mean()
+    structure = 1 - similarity(found, wanted).mean()
+    linear = (output - target).abs().mean()
+    return visible + LINEAR_WEIGHT * linear + STRUCTURE_WEIGHT * structure
 
 
 def rate_at(step: int, recipe: Recipe) -> float:
