@@ -182,7 +182,7 @@ def test_any_changed_byte_is_refused_or_harmless(
         assert same(read_bundle(folder / "m"), wanted)
     except CheckpointError:
         return
-    # Only the unused metaindex and the footer's padding have no checksum.
+    # Only the footer's padding has no checksum.
     assert path.suffix == ".index"
     assert at >= len(content) - 48
 
