@@ -6,6 +6,7 @@ IEC 61966-2-1. No function looks at a neighbour, so a picture may be rendered in
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from darkroom.files.sensor import Color
 from darkroom.mosaic import BAYER, XTRANS, XTRANS_SITES
 
 SRGB_TO_XYZ = torch.from_numpy(sensor.SRGB_TO_XYZ)
+
+Codes = NDArray[np.uint8] | NDArray[np.uint16]
 
 # The sRGB curve. Source: IEC 61966-2-1:1999, section 5.2.
 SRGB_KNEE = 0.0031308
@@ -40,10 +43,10 @@ COLORS_OF_CHANNELS = {
     9: tuple(int(XTRANS.channels[row, column]) for row, column in XTRANS_SITES[:, 0]),
 }
 
-# Blocks fit a core's cache, and their tensors are just too small for torch to split each step over
-# threads, which would have to meet after every one; whole bands of blocks run side by side instead.
-BLOCK_PIXELS = 10000
-BLOCKS_PER_BAND = 16
+# Blocks with their scratch fit a core's cache, and have few enough steps for threads to share the
+# interpreter without waiting for it.
+BLOCK_PIXELS = 32000
+BLOCKS_PER_BAND = 32
 TINY = 1e-7  # keeps 0 / 0 from gray pixels, far below any visible step
 
 GRAY_WORLD_SAMPLES = 1 << 16
@@ -149,10 +152,10 @@ def render(picture: Tensor, color: Color) -> Tensor:
     """
     rendered = torch.empty(picture.shape, dtype=torch.float32, device=picture.device)
 
-    def put(rows: slice, linear: Tensor) -> None:
-        rendered[:, rows] = _encoded(linear, 1.0).clamp_(0, 1).view(3, -1, picture.shape[2])
+    def put(rows: slice, encoded: Tensor) -> None:
+        rendered[:, rows] = encoded.clamp_(0, 1)
 
-    _render(picture, color, put)
+    _render(picture, color, Scale(1.0), put)
     return rendered
 
 
@@ -161,54 +164,101 @@ def render_codes(picture: Tensor, color: Color, bits: int) -> Tensor:
 
     Saves the float picture and its passes through memory; the codes are `render`'s, rounded.
     """
-    dtype, white = (torch.uint8, 255.0) if bits == 8 else (torch.uint16, 65535.0)
-    height, width = picture.shape[1:]
-    codes = torch.empty((height, width, 3), dtype=dtype, device=picture.device)
-
-    def put(rows: slice, linear: Tensor) -> None:
-        rounded = _encoded(linear, white, offset=0.5).to(dtype)
-        codes[rows] = rounded.view(3, -1, width).permute(1, 2, 0)
-
-    _render(picture, color, put)
-    return codes
+    codes = np.empty((*picture.shape[1:], 3), np.uint8 if bits == 8 else np.uint16)
+    render_into(picture, color, codes)
+    return torch.from_numpy(codes)
 
 
-def _render(picture: Tensor, color: Color, put: Callable[[slice, Tensor], None]) -> None:
-    """Hand the picture to `put`, a few rows at a time, as linear sRGB in gamut, (3, pixels)."""
+def render_into(picture: Tensor, color: Color, codes: Codes) -> None:
+    """Render as `render_codes` does, to an array (H, W, 3) that is there, of any memory layout."""
+
+    def put(rows: slice, encoded: Tensor) -> None:
+        # Whole numbers first, for spreading these over pixels is cheaper than spreading floats.
+        samples = encoded.cpu().numpy().astype(codes.dtype)
+        for channel, plane in enumerate(samples):
+            codes[rows, :, channel] = plane
+
+    _render(picture, color, Scale(float(np.iinfo(codes.dtype).max), 0.5), put)
+
+
+class Scale(NamedTuple):
+    """How sRGB from 0 to 1 is handed out: times `white`, plus `offset`."""
+
+    white: float
+    offset: float = 0.0
+
+
+def _render(
+    picture: Tensor, color: Color, scale: Scale, put: Callable[[slice, Tensor], None]
+) -> None:
+    """Hand the picture to `put`, a few rows at a time, as sRGB: (3, rows, W), for it to keep."""
     matrix = camera_to_srgb(color).to(picture.device, torch.float32)
-    height, width = picture.shape[1:]
-    step = max(1, BLOCK_PIXELS // width)
+    _, height, width = picture.shape
+    step = max(1, min(BLOCK_PIXELS // width, height))
 
     def work(band: slice) -> None:
+        block = _Block(step, picture)
         for start in range(band.start, band.stop, step):
             rows = slice(start, min(start + step, band.stop))
-            camera = picture[:, rows].detach().float().clamp(max=1).flatten(1)
-            put(rows, _in_gamut(matrix @ camera))
+            put(rows, block.render(picture[:, rows].detach().float(), matrix, scale))
 
     for _ in in_bands(work, height, step * BLOCKS_PER_BAND):
         pass
 
 
-def _in_gamut(rgb: Tensor) -> Tensor:
-    """Clip (3, pixels) linear RGB to 0 to 1 without turning its hue; overwrites its argument.
+class _Block:
+    """Scratch for some rows, used again and again: fresh memory costs more than the arithmetic."""
+
+    def __init__(self, rows: int, picture: Tensor) -> None:
+        """Make scratch for so many rows of a picture (3, H, W)."""
+        self._width = picture.shape[2]
+        self._by_pixels = picture.stride(0) == 1  # as channels-last networks leave it
+        pixels = rows * self._width
+        self._triples = torch.empty(2, 3 * pixels, device=picture.device)
+        self._singles = torch.empty(3, pixels, device=picture.device)
+
+    def render(self, rows: Tensor, matrix: Tensor, scale: Scale) -> Tensor:
+        """Return (3, rows, W) of camera RGB as scaled sRGB, valid until the next call."""
+        pixels = rows.shape[1] * self._width
+        camera, rgb = self._triples[:, : 3 * pixels]
+        clipped = self._clipped(rows, camera)
+        rgb = torch.mm(matrix, clipped, out=rgb.view(3, pixels))
+        _bring_in_gamut(rgb, self._singles[:, :pixels])
+        return _encode(rgb, camera.view(3, pixels), scale).view(3, -1, self._width)
+
+    def _clipped(self, rows: Tensor, out: Tensor) -> Tensor:
+        """Return the rows clipped at white, (3, pixels), in the layout in which they came."""
+        if self._by_pixels:
+            torch.clamp(rows, max=1, out=out.view(-1, self._width, 3).permute(2, 0, 1))
+            return out.view(-1, 3).T
+        torch.clamp(rows, max=1, out=out.view(3, -1, self._width))
+        return out.view(3, -1)
+
+
+def _bring_in_gamut(rgb: Tensor, scratch: Tensor) -> None:
+    """Clip (3, pixels) linear RGB to 0 to 1 without turning its hue, in place.
 
     The largest and the smallest of a pixel's channels are clipped, the middle one keeps its place
     between them, so the hue (as of HSV) stays. Continuous, and gray stays gray.
     """
-    low, high = rgb.amin(0), rgb.amax(0)
-    new_low = low.clamp(0, 1)
-    kept = high.clamp(0, 1).sub_(new_low).div_(high.sub_(low).add_(TINY))
-    return torch.addcmul(new_low, rgb.sub_(low), kept)
+    low, high, kept = scratch
+    torch.amin(rgb, 0, out=low)
+    torch.amax(rgb, 0, out=high)
+    rgb.sub_(low)
+    torch.sub(high, low, out=kept).add_(TINY)
+    low.clamp_(0, 1)
+    torch.div(high.clamp_(0, 1).sub_(low), kept, out=kept)
+    torch.addcmul(low, rgb, kept, out=rgb)
 
 
-def _encoded(linear: Tensor, white: float, offset: float = 0.0) -> Tensor:
-    """Apply the sRGB curve to light from 0 to 1, scale to `white` and add `offset`.
+def _encode(linear: Tensor, out: Tensor, scale: Scale) -> Tensor:
+    """Apply the sRGB curve to light from 0 to 1, into `out`; overwrites both.
 
-    Above the knee the straight part is constant, below it the power: their sum is the curve. The
-    power is 2**(log2(x) / 2.4), three times as fast as torch's and exact to a 16-bit code.
+    The straight part and the power, held at the knee below it: the lesser is the curve. The power
+    is exp(log(x) / 2.4), many times as fast as torch's and exact to a 16-bit code.
     """
-    height = (1 + SRGB_OFFSET) * white
-    start = linear.new_tensor(offset - height * SRGB_KNEE ** (1 / SRGB_POWER))
-    straight = torch.add(start, linear.clamp(max=SRGB_KNEE), alpha=SRGB_SLOPE * white)
-    power = linear.clamp(SRGB_KNEE, 1).log2_().mul_(1 / SRGB_POWER).exp2_()
-    return straight.add_(power, alpha=height)
+    white, offset = scale
+    bent = torch.clamp(linear, SRGB_KNEE, 1, out=out).log_().mul_(1 / SRGB_POWER).exp_()
+    bent.mul_((1 + SRGB_OFFSET) * white).add_(offset - SRGB_OFFSET * white)
+    straight = linear.mul_(SRGB_SLOPE * white).add_(offset)
+    return torch.minimum(straight, bent, out=out)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from darkroom.color import gray_world, render_codes, white_balanced
+from darkroom.color import gray_world, render_into, white_balanced
 from darkroom.files.sensor import Color, RawImage
 from darkroom.gain import Gain, GainRule, choose_gain
 from darkroom.model import Model
@@ -70,8 +70,7 @@ def enhance(
     pixels = np.empty((height, width, 3), np.uint8 if options.bits == 8 else np.uint16)
     for part in tiles(model, packed, options.tile, notes.append):
         place = pixels[part.rows, part.cols]  # cropped where the mosaic's size is odd
-        codes = finished(part.picture, model.output, color, options.bits)
-        place[...] = codes[: place.shape[0], : place.shape[1]]
+        finish(part.picture[:, : place.shape[0], : place.shape[1]], model.output, color, place)
         watch(min(part.rows.stop * part.cols.stop / (height * width), 1.0))
     return Picture(upright(square(pixels, raw.pixel_aspect), raw.orientation), gain, tuple(notes))
 
@@ -101,13 +100,21 @@ def balanced(color: Color, packed: Tensor) -> Color:
     return replace(color, white_balance=gray_world(packed))
 
 
-def finished(picture: Tensor, output: Output, color: Color, bits: int) -> Pixels:
-    """Turn a network's (3, H, W) picture into finished samples: (H, W, 3) uint8 or uint16 sRGB."""
+def finish(picture: Tensor, output: Output, color: Color, pixels: Pixels) -> None:
+    """Turn a network's (3, H, W) picture into finished samples, sRGB, in `pixels` (H, W, 3)."""
     if output is Output.CAMERA:
-        return render_codes(picture, color, bits).numpy()
-    white, dtype = (255, torch.uint8) if bits == 8 else (65535, torch.uint16)
+        render_into(picture, color, pixels)
+        return
+    white, dtype = (255, torch.uint8) if pixels.dtype == np.uint8 else (65535, torch.uint16)
     codes = picture.clamp(0, 1).mul_(white).add_(0.5).to(dtype)
-    return codes.permute(1, 2, 0).numpy()
+    pixels[...] = codes.permute(1, 2, 0).numpy()
+
+
+def finished(picture: Tensor, output: Output, color: Color, bits: int) -> Pixels:
+    """Return finished samples: (H, W, 3) uint8 or uint16 sRGB (`bits` 8 or 16)."""
+    pixels = np.empty((*picture.shape[1:], 3), np.uint8 if bits == 8 else np.uint16)
+    finish(picture, output, color, pixels)
+    return pixels
 
 
 def square(pixels: Pixels, aspect: float) -> Pixels:
