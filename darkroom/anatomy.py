@@ -4,6 +4,7 @@ A network is run once on torch's meta device, where tensors have shapes and no v
 writes down what it does.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -135,19 +136,18 @@ def find_outline(name: str) -> Outline:
 def dissect(network: nn.Module, architecture: Architecture, size: tuple[int, int]) -> Anatomy:
     """Return what a network is made of, wherever its weights are, for a photo run whole.
 
-    `size`: width and height in photosites, continued up to the network's grid. Raises UsageError
-    where no photo has that size.
+    `size`: width and height in photosites, continued up to the network's grid unless it takes any
+    size. Raises UsageError where no photo has that size.
     """
     width, height = size
     if not all(LEAST_SIDE <= side <= MOST_SIDE for side in size):
         raise UsageError(f"{width}x{height}: give {LEAST_SIDE} to {MOST_SIDE} photosites a side")
-    grid = architecture.multiple * architecture.scale
-    rows, cols = (-(-side // grid) * architecture.multiple for side in (height, width))
+    rows, cols = (architecture.packed_side(side) for side in (height, width))
     packed = torch.empty(1, architecture.channels, rows, cols, device="meta")
     state = {name: t.to("meta", torch.float32) for name, t in network.state_dict().items()}
     network = architecture.build(state).eval()
     steps, picture = trace(network, packed)
-    layers = tuple(_layer(step, rows * architecture.scale, steps) for step in steps[1:])
+    layers = tuple(_layer(step, rows, architecture.scale, steps) for step in steps[1:])
     shapes = tuple(packed.shape[1:]), tuple(picture.shape[1:])
     return Anatomy(*shapes, layers, tuple(_skips(steps)))
 
@@ -192,17 +192,24 @@ def activations(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, 
     maps.update({name: found[name][0].to("cpu", torch.float32) for name in names})
 
 
-def _layer(step: Step, photosites: int, steps: Sequence[Step]) -> Layer:
-    """Finish a step of a network whose input has so many rows of photosites."""
+def _layer(step: Step, rows: int, scale: int, steps: Sequence[Step]) -> Layer:
+    """Finish a step of a network whose input has so many rows, each of `scale` photosites."""
     return Layer(
         name=step.name,
         kind=step.kind,
         shape=step.shape,
-        reduction=round(photosites / step.shape[-2]),
+        reduction=_reduction(rows * scale, step.shape[-2], scale),
         parameters=step.parameters,
         macs=step.macs,
         sources=tuple(steps[source].name for source in step.sources),
     )
+
+
+def _reduction(photosites: int, rows: int, scale: int) -> int:
+    """Return the photosites per row; halves of odd sizes are rounded up, so the nearest halving."""
+    if rows == photosites:
+        return 1
+    return int(scale * 2 ** round(math.log2(photosites / (rows * scale))))
 
 
 def _skips(steps: Sequence[Step]) -> Iterator[Skip]:

@@ -1,6 +1,7 @@
 """Every error that darkroom raises on purpose; its message says what is wrong and what to do.
 
 DarkroomError              1   at least one photo failed
+├── TooLargeError          1   a photo needs more memory than there is, and cannot be cut
 ├── UsageError             2   options that do not fit together, a device that is not there
 ├── WeightsError           3   unknown name · not installed · download failed · hash differs
 │   └── CheckpointError    3   damaged, unsafe, or no architecture recognises this file
@@ -18,6 +19,10 @@ class DarkroomError(Exception):
     """Base of the tree: catch this to catch them all; `str()` is one line for the user."""
 
     exit_code: ClassVar[int] = 1
+
+
+class TooLargeError(DarkroomError):
+    """A photo needs more memory than there is, by a network that takes it in one piece only."""
 
 
 class UsageError(DarkroomError):

@@ -30,10 +30,14 @@ PROBE = 64
 
 def budget(device: torch.device) -> int:
     """Return the bytes that a tile may take on a device, from what is free at this moment."""
+    return usable(device) if device.type == "cuda" else min(usable(device), CPU_LIMIT)
+
+
+def usable(device: torch.device) -> int:
+    """Return the bytes that may be planned for on a device, of what is free at this moment."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] * SHARE)
-    free = min(psutil.virtual_memory().available, cgroup_free())
-    return min(int(free * SHARE), CPU_LIMIT)
+    return int(min(psutil.virtual_memory().available, cgroup_free()) * SHARE)
 
 
 def cgroup_free(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:

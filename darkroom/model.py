@@ -47,13 +47,15 @@ class Model:
     @property
     def grid(self) -> Grid:
         """What the network asks of tiles."""
-        return Grid(self.architecture.multiple, self.architecture.halo, self.architecture.scale)
+        known = self.architecture
+        return Grid(known.multiple, known.halo, known.scale, known.any_size)
 
     @torch.inference_mode()
     def __call__(self, packed: Tensor) -> Tensor:
         """Run the network: (N, C, h, w) amplified packed mosaics to (N, 3, s*h, s*w) pictures.
 
-        h and w are multiples of the architecture's. The result is float32, on the model's device.
+        h and w are multiples of the architecture's, unless it takes any. The result is float32, on
+        the model's device.
         """
         picture: Tensor = self.network(packed.to(self.device, self.dtype))
         return picture.float()

@@ -1,8 +1,9 @@
 """Run a network over a photo of any size in tiles, with the result of running it whole.
 
-A photo is continued by reflection at the bottom and right up to the network's grid. Tiles start on
-that grid and carry a margin as wide as the network's reach, so tiled equals whole; only the tile's
-core is kept. With wide reaches small tiles waste most of their work: tiles are few and large.
+A photo is continued by reflection at the bottom and right up to the network's grid, unless the
+network takes any size. Tiles start on that grid and carry a margin as wide as the network's reach,
+so tiled equals whole; only the tile's core is kept. With wide reaches small tiles waste most of
+their work: tiles are few and large. A network that reaches over the whole photo has no tiles.
 """
 
 import math
@@ -14,8 +15,8 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from darkroom.errors import UsageError
-from darkroom.memory import budget, bytes_per_pixel
+from darkroom.errors import TooLargeError, UsageError
+from darkroom.memory import budget, bytes_per_pixel, usable
 
 TileOption = Literal["auto", "off"] | int
 
@@ -29,17 +30,26 @@ class Grid:
     """What a network asks of its tiles.
 
     `multiple`: packed pixels that sizes and origins are multiples of. `halo`: packed pixels of
-    reach. `scale`: picture pixels per packed pixel along each axis.
+    reach, None for the whole photo. `scale`: picture pixels per packed pixel along each axis.
+    `any_size`: whether a photo may end off the grid.
     """
 
     multiple: int
-    halo: int
+    halo: int | None
     scale: int
+    any_size: bool = False
 
     @property
     def margin(self) -> int:
-        """The halo, rounded up to the grid."""
-        return _up(self.halo, self.multiple)
+        """The halo, rounded up to the grid; none where there is nothing outside a tile."""
+        return 0 if self.halo is None else _up(self.halo, self.multiple)
+
+    def full(self, packed: Tensor) -> tuple[int, int]:
+        """Return the rows and columns that the network runs over for a photo (C, h, w)."""
+        _, height, width = packed.shape
+        if self.any_size:
+            return height, width
+        return _up(height, self.multiple), _up(width, self.multiple)
 
 
 class Runner(Protocol):
@@ -88,7 +98,8 @@ def run_tiled(
     """Run a network over a packed photo (C, h, w) and return its picture (3, s*h, s*w), float32.
 
     `tile`: "auto" from the memory that is free, "off" for the whole photo at once, or the side of
-    a tile in picture pixels. Raises UsageError for any other.
+    a tile in picture pixels. Raises UsageError for any other, and for tiles where the network
+    reaches over the whole photo; TooLargeError where that does not fit.
     """
     _, height, width = packed.shape
     scale = model.grid.scale
@@ -122,6 +133,8 @@ def tiles(
             if len(halves) == 1:
                 tell(f"{model.device}: out of memory for {size}; continuing on the processor")
                 model = model.on_cpu()
+                if model.grid.halo is None and tile == "auto":
+                    _check_whole(model, packed)
             else:
                 tell(f"{model.device}: out of memory for {size}; halving it")
             torch.cuda.empty_cache()
@@ -131,15 +144,24 @@ def plan(model: Runner, packed: Tensor, tile: TileOption = "auto") -> list[Core]
     """Return the tiles that a photo (C, h, w) is cut into, in reading order."""
     _, height, width = packed.shape
     grid = model.grid
-    full = _up(height, grid.multiple), _up(width, grid.multiple)
+    full = grid.full(packed)
     if tile == "off":
         size = full
+    elif tile == "auto" and grid.halo is None:
+        size = full
+        if model.device.type == "cpu":  # CUDA is tried first
+            _check_whole(model, packed)
     elif tile == "auto":
         need = bytes_per_pixel(model, packed, grid.multiple)
         size = choose_tile(height, width, int(budget(model.device) / need), grid)
     elif isinstance(tile, int) and tile > 0:
         side = _up(max(tile // grid.scale, 1), grid.multiple)
         size = side, side
+        if grid.halo is None and max(full) > side:
+            raise UsageError(
+                f"--tile {tile}: this network's statistics are of the whole photo, "
+                "so it runs in one piece; use --tile off, or auto"
+            )
     else:
         raise UsageError(f"--tile {tile}: give a size in pixels, auto or off")
     return [
@@ -147,6 +169,20 @@ def plan(model: Runner, packed: Tensor, tile: TileOption = "auto") -> list[Core]
         for top in range(0, full[0], size[0])
         for left in range(0, full[1], size[1])
     ]
+
+
+def _check_whole(model: Runner, packed: Tensor) -> None:
+    """Raise TooLargeError where a photo (C, h, w) does not fit into the memory in one piece."""
+    rows, cols = model.grid.full(packed)
+    need = bytes_per_pixel(model, packed, model.grid.multiple) * rows * cols
+    free = usable(model.device)
+    if need > free:
+        size = f"{packed.shape[2] * model.grid.scale}x{packed.shape[1] * model.grid.scale}"
+        raise TooLargeError(
+            f"a photo of {size} needs {need / 1e9:.1f} GB in one piece, which this network's "
+            f"statistics ask for, and {free / 1e9:.1f} GB may be used: take another model, "
+            "or --tile off to try it all the same"
+        )
 
 
 def choose_tile(height: int, width: int, pixels: int, grid: Grid) -> tuple[int, int]:
@@ -182,7 +218,7 @@ def _run(model: Runner, packed: Tensor, core: Core) -> Part:
     """Run one tile with its margins and return its core, cropped to the photo."""
     _, height, width = packed.shape
     grid, scale = model.grid, model.grid.scale
-    full = _up(height, grid.multiple), _up(width, grid.multiple)
+    full = grid.full(packed)
     top, left = max(core.top - grid.margin, 0), max(core.left - grid.margin, 0)
     bottom, right = min(core.bottom + grid.margin, full[0]), min(core.right + grid.margin, full[1])
     picture = model(_window(packed, range(top, bottom), range(left, right))[None])[0]
@@ -226,11 +262,12 @@ def _cut(core: Core, area: int, grid: Grid) -> list[Core]:
 def _halves(core: Core, grid: Grid) -> list[Core]:
     """Cut a tile in two across its longer side, on the grid.
 
-    A tile no larger than its own margins stays one: its halves would need nearly as much.
+    A tile no larger than its own margins stays one: its halves would need nearly as much. So does
+    one of a network that reaches over the whole photo.
     """
     top, bottom, left, right = core
     multiple = grid.multiple
-    if max(bottom - top, right - left) <= max(multiple, 2 * grid.margin):
+    if grid.halo is None or max(bottom - top, right - left) <= max(multiple, 2 * grid.margin):
         return [core]
     if bottom - top >= right - left:
         middle = top + _up((bottom - top) // 2, multiple)

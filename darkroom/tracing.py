@@ -140,7 +140,9 @@ def _tensors(values: Any) -> Iterator[Tensor]:
 
 
 def _kind(module: nn.Module) -> str:
-    """Describe a layer in few words: conv 3x3, deconv 2x2 x2, conv 3x3 in 4 groups."""
+    """Describe a layer in few words: conv 3x3, deconv 2x2 x2, group norm in 32 groups."""
+    if isinstance(module, nn.GroupNorm):
+        return f"group norm in {module.num_groups} groups"
     if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         return type(module).__name__.lower()
     transposed = isinstance(module, nn.ConvTranspose2d)

@@ -14,11 +14,11 @@ from torch.nn import functional
 
 from darkroom.errors import CheckpointError
 from darkroom.files.sensor import Sensor
-from darkroom.model import load_model
+from darkroom.model import Model, load_model
 from darkroom.mosaic import BAYER, XTRANS, pack
 from darkroom.nets import ARCHITECTURES, fold, identify, sid
 from darkroom.nets.base import Architecture, shapes_of
-from darkroom.tiling import run_tiled
+from darkroom.tiling import plan, run_tiled
 
 WIDTHS = {1: 32, 2: 64, 3: 128, 4: 256, 5: 512, 6: 256, 7: 128, 8: 64, 9: 32}
 
@@ -195,7 +195,7 @@ def test_tensorflow_checkpoint(tmp_path: Path, sensor: Sensor) -> None:
     packed = pack(raw, BAYER if bayer else XTRANS)
     foreign = sid_bayer_packing(raw) if bayer else sid_xtrans_packing(raw)
     wanted = tensorflow_sid(weights, foreign, 2 if bayer else 3)
-    found = model(torch.from_numpy(packed)[None])[0]
+    found = run_tiled(model, torch.from_numpy(packed), "off")
     assert found.shape == wanted.shape == (3, *raw.shape)
     assert error(found, wanted) < TOLERANCE
 
@@ -298,7 +298,7 @@ class Port:
         return weights
 
     def run(self, w: State, x: Tensor) -> Tensor:
-        """(N, C, h, w) in SID's packing, multiples of 16 -> (N, 3, H, W)."""
+        """(N, C, h, w) in SID's packing -> (N, 3, H, W); odd sizes as some of the ports do."""
         w = {name: tensor.double() for name, tensor in w.items()}
 
         def norm(x: Tensor, name: str | None) -> Tensor:
@@ -315,11 +315,15 @@ class Port:
                 x = norm(lrelu(x), after) if self.norm_last else lrelu(norm(x, after))
             return x
 
-        def up(i: int, x: Tensor, _: Tensor) -> Tensor:
+        def up(i: int, x: Tensor, skip: Tensor) -> Tensor:
             name = self.up.format(i)
-            return functional.conv_transpose2d(x, w[f"{name}.weight"], w[f"{name}.bias"], stride=2)
+            x = functional.conv_transpose2d(x, w[f"{name}.weight"], w[f"{name}.bias"], stride=2)
+            return x[:, :, : skip.size(2), : skip.size(3)]
 
-        x = unet(x.double(), block, up, lambda x: functional.max_pool2d(x, 2), axis=1)
+        def pooled(x: Tensor) -> Tensor:
+            return functional.max_pool2d(x, 2, ceil_mode=True)
+
+        x = unet(x.double(), block, up, pooled, axis=1)
         weight, bias = w[f"{self.last}.weight"], w[f"{self.last}.bias"]
         x = functional.conv2d(x, weight, bias, padding=self.side // 2)
         return functional.pixel_shuffle(x, 2 if len(bias) == 12 else 3)
@@ -362,14 +366,11 @@ CASES = [
 
 
 def photo(channels: int) -> tuple[Tensor, Tensor]:
-    """A photo whose size is a multiple of nothing, packed by darkroom and by SID, to the grid."""
+    """A photo whose size is a multiple of nothing, packed by darkroom and by SID."""
     raw = mosaic(58, 74) if channels == 4 else mosaic(78, 102)
     packed = pack(raw, BAYER if channels == 4 else XTRANS)
     foreign = sid_bayer_packing(raw) if channels == 4 else sid_xtrans_packing(raw)
-    # PyTorch's ports take multiples of 16 only; darkroom reflects up to the grid.
-    more = (0, -packed.shape[2] % 16, 0, -packed.shape[1] % 16)
-    grid = functional.pad(torch.from_numpy(foreign)[None], more, mode="reflect")
-    return torch.from_numpy(packed), grid
+    return torch.from_numpy(packed), torch.from_numpy(foreign)[None]
 
 
 @pytest.mark.parametrize(("dialect", "channels", "parameters", "name"), CASES)
@@ -386,9 +387,8 @@ def test_pytorch_checkpoint(
     assert model.architecture.name == name
     assert weights.parameters == parameters
 
-    packed, grid = photo(channels)
-    wanted = port.run(weights, grid)[0, :, : packed.shape[1] * model.architecture.scale]
-    wanted = wanted[:, :, : packed.shape[2] * model.architecture.scale]
+    packed, foreign = photo(channels)
+    wanted = port.run(weights, foreign)[0]
     found = run_tiled(model, packed, "off")
     assert found.shape == wanted.shape
     assert error(found, wanted) < TOLERANCE
@@ -398,18 +398,13 @@ def test_named_norms_after_the_activation_when_asked_for(tmp_path: Path) -> None
     port = Port("conv{}", "conv{}_2", norms=("bn{}", "bn{}_1"), norm_last=True, side=3)
     weights = port.weights(4)
     architecture = next(a for a in ARCHITECTURES if a.name == "sid-norm-last")
-    packed, grid = photo(4)
-    found = architecture.load(weights)(padded(packed))
-    assert error(found, port.run(weights, grid)) < TOLERANCE
+    packed, foreign = photo(4)
+    wanted = port.run(weights, foreign)
+    assert error(architecture.load(weights)(packed[None]), wanted) < TOLERANCE
     # The names alone mean the published order, which gives another picture.
     assert identify(shapes_of(weights)).name == "sid-batch-norm"
-    other = identify(shapes_of(weights)).load(weights)(padded(packed))
-    assert error(other, port.run(weights, grid)) > 1e-2
-
-
-def padded(packed: Tensor) -> Tensor:
-    more = (0, -packed.shape[2] % 16, 0, -packed.shape[1] % 16)
-    return functional.pad(packed[None], more, mode="reflect")
+    other = identify(shapes_of(weights)).load(weights)(packed[None])
+    assert error(other, wanted) > 1e-2
 
 
 def test_missing_up_biases_are_zero() -> None:
@@ -425,7 +420,7 @@ def test_missing_up_biases_are_zero() -> None:
     architecture = identify(shapes_of(without))
     packed, _ = photo(4)
     found, wanted = architecture.load(without), architecture.load(zeroed)
-    assert torch.equal(found(padded(packed)), wanted(padded(packed)))
+    assert torch.equal(found(packed[None]), wanted(packed[None]))
 
 
 def test_unknown_file_names_the_nearest_dialect() -> None:
@@ -499,6 +494,24 @@ def test_tiles_on_the_grid_equal_the_whole(channels: int) -> None:
     off = network(x[:, :, start - margin + 1 : start + core + margin + 1])
     shifted = off[:, :, (margin - 1) * scale : (margin - 1 + core) * scale]
     assert not torch.allclose(shifted, wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.usefixtures("_one_wide")
+@pytest.mark.parametrize(("number", "channels", "last"), [(0, 4, 1), (1, 9, 1), (2, 4, 3)])
+def test_tiles_end_where_the_photo_does(number: int, channels: int, last: int) -> None:
+    known, cpu = sid.ARCHITECTURES[number], torch.device("cpu")
+    network = small(channels, last).float()
+    model = Model("small", network, known, known.output, known.gain_rule, cpu, torch.float32)
+    packed = torch.rand(channels, 275, 21)
+    whole = network(packed[None])[0]
+    assert whole.shape == (3, 275 * known.scale, 21 * known.scale)
+    tile = 32 * known.scale
+    assert len(plan(model, packed, tile)) == 9
+    for option in ("off", tile):
+        torch.testing.assert_close(run_tiled(model, packed, option), whole, rtol=0, atol=1e-6)
+    # To continue the photo up to the grid would give another picture.
+    continued = network(functional.pad(packed[None], (0, 11, 0, 13), mode="reflect"))[0]
+    assert (continued[:, : whole.shape[1], : whole.shape[2]] - whole).abs().max() > 1e-3
 
 
 def test_packing_order_is_its_own_inverse() -> None:

@@ -56,7 +56,8 @@ def describe(outline: "Outline", anatomy: "Anatomy", photo: tuple[int, int]) -> 
         "parameters": anatomy.parameters,
         "macs": anatomy.macs,
         "grid": architecture.multiple * architecture.scale,
-        "halo": architecture.halo * architecture.scale,
+        "halo": None if architecture.halo is None else architecture.halo * architecture.scale,
+        "any_size": architecture.any_size,
         "scales": [
             {"reduction": scale, "macs": macs, "share": round(macs / anatomy.macs, 4)}
             for scale, macs in _by_scale(anatomy)
@@ -77,15 +78,20 @@ def _print(outline: "Outline", anatomy: "Anatomy", photo: tuple[int, int]) -> No
     known = "" if outline.installed else " (weights not installed: drawn from its published form)"
     typer.echo(f"{outline.name}: {architecture.name}, {architecture.sensor.value}{known}")
     typer.echo(f"photo       {photo[0]} x {photo[1]} photosites")
-    typer.echo(f"input       {_shape(anatomy.input)}, continued up to the grid")
+    ending = "as it ends" if architecture.any_size else "continued up to the grid"
+    typer.echo(f"input       {_shape(anatomy.input)}, {ending}")
     typer.echo(f"output      {_shape(anatomy.output)}")
     typer.echo(
         f"parameters  {outline.published_parameters:,} in the checkpoint, "
         f"{anatomy.parameters:,} as darkroom runs them"
     )
-    typer.echo(f"work        {anatomy.macs / 1e9:,.1f} GMACs without tiles")
+    tiles = "" if architecture.halo is None else " without tiles"
+    typer.echo(f"work        {anatomy.macs / 1e9:,.1f} GMACs{tiles}")
     typer.echo(f"grid        {architecture.multiple * architecture.scale} photosites")
-    typer.echo(f"halo        {architecture.halo * architecture.scale} photosites")
+    if architecture.halo is None:
+        typer.echo("halo        the whole photo, which runs in one piece")
+    else:
+        typer.echo(f"halo        {architecture.halo * architecture.scale} photosites")
     console = Console()
     if not console.is_terminal:
         console = Console(width=PIPE_WIDTH)

@@ -27,19 +27,21 @@ class Architecture:
     (N, 3, s*h, s*w), s = 2 for Bayer and 3 for X-Trans.
 
     `multiple`: packed pixels of the network's grid; tiles must start on it. `halo`: packed pixels
-    beyond which an input cannot change an output. `recognise`: whether tensors of these names and
-    shapes are this network's, in any dialect. `convert`: folds a foreign dialect into the names
-    and plain convolutions of our module; it is given float64 and returns float64. `build`: the
-    module, its widths taken from the shapes of the converted float32 tensors, with these weights.
-    `dialects`: names and shapes of each published checkpoint form, to name the nearest one when a
-    file is not recognised. `amplifier`: the part of a checkpoint that finds the gain, if there is
-    one: a module from (N, C, h, w), not amplified, to (N,) gains.
+    beyond which an input cannot change an output; None where every input changes every output, so
+    that a photo runs in one piece. `any_size`: whether h and w may end off the grid, where the
+    module does as its authors' code; else photos are continued up to the grid. `recognise`:
+    whether tensors of these names and shapes are this network's, in any dialect. `convert`: folds
+    a foreign dialect into the names and plain convolutions of our module; it is given float64 and
+    returns float64. `build`: the module, its widths taken from the shapes of the converted float32
+    tensors, with these weights. `dialects`: names and shapes of each published checkpoint form, to
+    name the nearest one when a file is not recognised. `amplifier`: the part of a checkpoint that
+    finds the gain, if there is one: a module from (N, C, h, w), not amplified, to (N,) gains.
     """
 
     name: str
     sensor: Sensor
     multiple: int
-    halo: int
+    halo: int | None
     output: Output
     gain_rule: GainRule
     recognise: Callable[[Shapes], bool]
@@ -47,6 +49,7 @@ class Architecture:
     build: Callable[[State], nn.Module]
     dialects: tuple[Shapes, ...] = ()
     amplifier: Callable[[State], nn.Module | None] = _no_amplifier
+    any_size: bool = False
 
     @property
     def channels(self) -> int:
@@ -57,6 +60,12 @@ class Architecture:
     def scale(self) -> int:
         """Picture pixels per packed pixel, along each axis: 2 for Bayer, 3 for X-Trans."""
         return 2 if self.sensor is Sensor.BAYER else 3
+
+    def packed_side(self, photosites: int) -> int:
+        """Return the packed pixels that the network runs over for a side of so many photosites."""
+        period = 1 if self.sensor is Sensor.BAYER else 2  # packed pixels
+        step = period if self.any_size else self.multiple
+        return -(-photosites // (step * self.scale)) * step
 
     def load(self, state: State) -> nn.Module:
         """Return the network, float32, ready to run, for a checkpoint that it recognises.

@@ -172,7 +172,7 @@ _ALL = (
         files=_sid_files("Sony", "1wmx7AM6XWHjHIvpErmIouQgbQoMxAymG"),
         licence=_SID_LICENCE,
         source=f"https://github.com/{_SID_REPOSITORY}",
-        gmacs=556.0,
+        gmacs=555.0,
         description="Learning to See in the Dark (CVPR 2018), Sony A7S II",
     ),
     WeightsEntry(
@@ -185,7 +185,7 @@ _ALL = (
         files=_sid_files("Fuji", "1PX5wA89d-JLmwQHqpBnyTYJxDVzC1gpt"),
         licence=_SID_LICENCE,
         source=f"https://github.com/{_SID_REPOSITORY}",
-        gmacs=253.0,
+        gmacs=249.6,
         description="Learning to See in the Dark (CVPR 2018), Fujifilm X-T2",
     ),
     WeightsEntry(
