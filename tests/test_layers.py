@@ -16,7 +16,7 @@ PACKAGE = Path(darkroom.__file__).parent
 LAYERS = (
     ("errors",),
     ("files",),
-    ("gain", "mosaic"),
+    ("gain", "mosaic", "defects"),
     ("weights",),
     ("memory",),
     ("nets", "tiling", "color", "tracing"),
