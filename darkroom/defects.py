@@ -7,6 +7,7 @@ white 1, values below black kept, as `darkroom.mosaic.linearise` returns them.
 """
 
 from dataclasses import dataclass
+from enum import Enum
 from math import erf, sqrt
 
 import numpy as np
@@ -53,6 +54,13 @@ LEVELS = 8
 FLATTEST = 20
 # What the FLATTEST percentile of the blocks' standard deviations falls short of the true one.
 FLATTEST_SHORT = {Sensor.BAYER: 0.725, Sensor.XTRANS: 0.66}
+
+
+class HotPixels(Enum):
+    """What becomes of hot and dead photosites."""
+
+    REPAIR = "repair"
+    KEEP = "keep"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from darkroom.color import gray_world, render_into, white_balanced
+from darkroom.defects import HotPixels, repair
 from darkroom.files.sensor import Color, RawImage
 from darkroom.gain import Gain, GainRule, choose_gain
 from darkroom.model import Model
-from darkroom.mosaic import align, linearise, pack
+from darkroom.mosaic import Mosaic, align, linearise, pack
 from darkroom.tiling import TileOption, tiles
 from darkroom.weights.kinds import Output
 
@@ -27,7 +28,8 @@ class Options:
 
     `gain`: the user's own, or None to measure it by `rule` (None: the model's) and, for REDI's
     rule, `brightness` 1, 5 or 8. `ev`: stops on top. `tile`: as in `darkroom.tiling`. `bits`: 8 or
-    16 per sample of the picture.
+    16 per sample of the picture. `hot_pixels`: None repairs them for networks of camera RGB, and
+    keeps them for those that are run as published.
     """
 
     gain: Gain | None = None
@@ -36,6 +38,7 @@ class Options:
     ev: float = 0.0
     tile: TileOption = "auto"
     bits: int = 8
+    hot_pixels: HotPixels | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,9 @@ def enhance(
     """
     notes = [*raw.warnings, *model.check(raw)]
     gain = find_gain(raw, model, options)
-    mosaic, cfa, _, _ = align(linearise(raw), raw.cfa)
+    linear = repaired(linearise(raw), raw, model, options, notes.append)
+    mosaic, cfa, _, _ = align(linear, raw.cfa)
+    del linear
     height, width = mosaic.shape
     packed = torch.from_numpy(pack(mosaic, cfa)).mul_(gain.value)
     del mosaic  # the largest thing in memory, and packed holds the same
@@ -73,6 +78,18 @@ def enhance(
         finish(part.picture[:, : place.shape[0], : place.shape[1]], model.output, color, place)
         watch(min(part.rows.stop * part.cols.stop / (height * width), 1.0))
     return Picture(upright(square(pixels, raw.pixel_aspect), raw.orientation), gain, tuple(notes))
+
+
+def repaired(
+    linear: Mosaic, raw: RawImage, model: Model, options: Options, tell: Callable[[str], None]
+) -> Mosaic:
+    """Repair a photo's hot pixels in place where that is wanted; `tell` learns how many."""
+    default = HotPixels.REPAIR if model.output is Output.CAMERA else HotPixels.KEEP
+    if (options.hot_pixels or default) is HotPixels.REPAIR:
+        count = repair(linear, raw.cfa, raw.color.white_balance)
+        if count:
+            tell(f"repaired {count} hot or dead photosite{'s' * (count > 1)}")
+    return linear
 
 
 def find_gain(raw: RawImage, model: Model, options: Options) -> Gain:

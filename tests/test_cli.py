@@ -131,6 +131,7 @@ def test_an_existing_file_is_kept(dng_path: Dng, tmp_path: Path, weights: str) -
         (["--ratio", "nan"], 2, ["--ratio"]),
         (["--ratio", "9", "--gain", "redi"], 2, ["--ratio", "--gain"]),
         (["--gain", "magic"], 2, ["percentile", "redi"]),
+        (["--hot-pixels", "eat"], 2, ["repair", "keep"]),
         (["--gain", "redi:3"], 2, ["1, 5, 8"]),
         (["--tile", "big"], 2, ["--tile"]),
         (["--device", "cuda:77"], 2, ["--device cpu"]),
@@ -224,6 +225,7 @@ def test_inspect_shows_what_the_file_says(dng_path: Dng) -> None:
     record = json.loads(run("inspect", dng_path(cfa="GBRG", orientation=8), "--json").stdout)
     assert record["cfa"] == "GBRG"
     assert record["orientation"] == 8
+    assert record["hot_pixels"] == 0
     assert np.unique(record["black"]).tolist() == [512]
     assert record["models"]["safelight"]["made_for_this_camera"]
     assert not record["models"]["redi"]["made_for_this_camera"]

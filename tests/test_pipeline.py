@@ -8,12 +8,14 @@ from conftest import synthetic_raw
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
+from darkroom.defects import HotPixels
 from darkroom.errors import SensorError, UsageError
 from darkroom.files.sensor import WhiteBalance
 from darkroom.gain import GainRule, given_gain
 from darkroom.model import Model, load_model
 from darkroom.nets.safelight import Safelight
 from darkroom.pipeline import Options, enhance, find_gain, square, upright
+from darkroom.weights.kinds import Output
 
 RATIO = Options(gain=given_gain(1.0))
 
@@ -178,3 +180,22 @@ def test_the_gain_is_one_number_for_all_tiles(
         enhance(raw, binning, Options(tile=tile, bits=16)).pixels for tile in ("off", 64)
     )
     assert np.array_equal(whole, tiled)
+
+
+def test_hot_pixels_are_repaired_unless_asked_or_published(binning: Model) -> None:
+    raw = synthetic_raw(64, 64, exposure=0.02)
+    raw.mosaic[20, 31] += 4000
+    published = replace(binning, output=Output.SRGB)
+    wanted = (
+        (binning, None, True),
+        (binning, HotPixels.KEEP, False),
+        (published, None, False),
+        (published, HotPixels.REPAIR, True),
+    )
+    before = raw.mosaic.copy()
+    for model, choice, repaired in wanted:
+        picture = enhance(raw, model, replace(RATIO, hot_pixels=choice))
+        assert ("repaired 1 hot or dead photosite" in picture.warnings) == repaired
+        around = picture.pixels[18:24, 28:34].astype(int)
+        assert (around.max() - np.median(around) < 40) == repaired
+    assert np.array_equal(raw.mosaic, before), "the photo itself stays as it is"

@@ -17,6 +17,7 @@ from darkroom.cli.batch_display import Display
 from darkroom.cli.options import (
     Ev,
     GainRule,
+    HotPixels,
     Json,
     ModelName,
     Overwrite,
@@ -67,6 +68,7 @@ def batch(
     ] = None,
     ev: Ev = 0.0,
     gain: GainRule = None,
+    hot_pixels: HotPixels = None,
     file_format: Annotated[
         str, typer.Option("--format", metavar="png|tif|jpg", help="Of the pictures.")
     ] = "png",
@@ -146,7 +148,7 @@ def batch(
     folder = journal_folder(place)
     _check_urls([place], cluster, report)
     save = SaveOptions(PictureFormat.from_name(file_format), bits, quality, overwrite)
-    picture = inputs.enhance_options(ratio, gain, ev, tile, bits)
+    picture = inputs.enhance_options(ratio, gain, ev, tile, bits, hot_pixels)
     options = BatchOptions(picture, save, jobs, timeout, resume, check_hash)
     naming = Naming(f".{file_format.lower().removeprefix('.')}", suffix, base)
     search = Search(recursive, everything, folder, missing=sources == ["-"])

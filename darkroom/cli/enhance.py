@@ -11,6 +11,7 @@ from darkroom.cli.options import (
     Device,
     Ev,
     GainRule,
+    HotPixels,
     Json,
     ModelName,
     Overwrite,
@@ -45,6 +46,7 @@ def enhance(
     ratio: Ratio = None,
     ev: Ev = 0.0,
     gain: GainRule = None,
+    hot_pixels: HotPixels = None,
     file_format: Annotated[
         str | None,
         typer.Option("--format", metavar="png|tif|jpg", help="Needed where the output is -."),
@@ -73,7 +75,7 @@ def enhance(
         raise UsageError("--json and -o - both want standard output; write the picture to a file")
     with Stages(quiet) as stages:
         with stages.stage("load the model"):
-            options = inputs.enhance_options(ratio, gain, ev, tile, bits)
+            options = inputs.enhance_options(ratio, gain, ev, tile, bits, hot_pixels)
             network = inputs.load(model, device, precision)
         record = _enhance(photo, target, network, options, save, stages)
     if not quiet:

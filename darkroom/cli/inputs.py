@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
+    from darkroom.defects import HotPixels
     from darkroom.files.sensor import RawImage
     from darkroom.gain import Gain, GainRule
     from darkroom.model import Model
@@ -56,7 +57,12 @@ def given_gain(ratio: float | None, rule: str | None) -> "Gain | None":
 
 
 def enhance_options(
-    ratio: float | None, rule: str | None, ev: float, tile: str, bits: int
+    ratio: float | None,
+    rule: str | None,
+    ev: float,
+    tile: str,
+    bits: int,
+    hot: str | None = None,
 ) -> "Options":
     """Gather what the user decided about the picture."""
     from darkroom.pipeline import Options
@@ -69,7 +75,18 @@ def enhance_options(
         ev=ev,
         tile=tile_size(tile),
         bits=bits,
+        hot_pixels=hot_pixels(hot),
     )
+
+
+def hot_pixels(text: str | None) -> "HotPixels | None":
+    """Read `--hot-pixels`; None where the model decides. Raises UsageError for anything else."""
+    from darkroom.defects import HotPixels
+
+    names = [choice.value for choice in HotPixels]
+    if text is not None and text not in names:
+        raise UsageError(f"--hot-pixels {text}: give one of {', '.join(names)}")
+    return None if text is None else HotPixels(text)
 
 
 def load(name: str, device: str, precision: str) -> "Model":

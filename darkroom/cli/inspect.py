@@ -61,6 +61,7 @@ def facts(raw: "RawImage") -> dict[str, Any]:
             "mean": float(raw.mosaic.mean()),
             "greatest": float(raw.mosaic.max()),
         },
+        "hot_pixels": _hot_pixels(raw),
         "white_balance": None
         if raw.color.white_balance is None
         else raw.color.white_balance.tolist(),
@@ -69,6 +70,14 @@ def facts(raw: "RawImage") -> dict[str, Any]:
         "models": fitting,
         "warnings": list(raw.warnings),
     }
+
+
+def _hot_pixels(raw: "RawImage") -> int:
+    """Count the hot and dead photosites that would be repaired."""
+    from darkroom.defects import repair
+    from darkroom.mosaic import linearise
+
+    return repair(linearise(raw), raw.cfa, raw.color.white_balance)
 
 
 def show(record: dict[str, Any]) -> None:
@@ -104,6 +113,7 @@ def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("masked pixels", _levels(record["masked_black"])),
         ("white level", _levels(record["white"])),
         ("values", "{least:g} to {greatest:g}, mean {mean:.1f}".format(**values)),
+        ("hot or dead sites", f"{record['hot_pixels']}"),
         (
             "white balance",
             "measured on the picture"

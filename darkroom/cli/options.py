@@ -53,6 +53,14 @@ Tile = Annotated[
         help="Tile size in photosites; auto fits the memory that is free.",
     ),
 ]
+HotPixels = Annotated[
+    str | None,
+    typer.Option(
+        "--hot-pixels",
+        metavar="repair|keep",
+        help="Hot and dead photosites: repaired by default, but for published networks.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on standard error.")]
