@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 from batches import environment, start, tiny_weights, write_photos
+from rich.cells import cell_len
 from typer.testing import CliRunner
 
 from darkroom.cli import app
+from darkroom.cli.batch_display import Warnings, shortened
 from darkroom.files.atomic import TEMPORARY_PATTERN
 from darkroom.journal import JOURNAL
 
@@ -253,6 +255,26 @@ def test_the_terminal_shows_a_live_table(tmp_path: Path, weights: Path) -> None:
     text = shown.decode()
     for word in ("/13 photos", "s each", "left", "1 failed", "network", "p00", "12 done, 1 failed"):
         assert word in text, word
+
+
+def test_long_names_lose_their_beginning() -> None:
+    assert shortened("DCIM/100MSDCF/DSC00001.png", 26) == "DCIM/100MSDCF/DSC00001.png"
+    assert shortened("DCIM/100MSDCF/DSC00001.png", 25) == "…IM/100MSDCF/DSC00001.png"
+    wide = shortened("写真/写真/写真.png", 9)  # each of these takes two columns
+    assert wide == "…写真.png"
+    assert cell_len(wide) <= 9
+
+
+def test_warnings_that_differ_in_numbers_are_one() -> None:
+    warnings = Warnings()
+    for count in (54, 1_200, 3):
+        warnings.add([f"repaired {count:,} photosites", "the photo is sharp"])
+    warnings.add(["alone 5"])
+    assert list(warnings.lines()) == [
+        "repaired 54 photosites, and the like (3 photos)",
+        "the photo is sharp (3 photos)",
+        "alone 5",
+    ]
 
 
 def test_a_second_batch_waits_its_turn(tmp_path: Path, weights: Path) -> None:

@@ -3,13 +3,16 @@
 Words go to standard error; with --json, one event per photo and a summary to standard output.
 """
 
+import re
 import sys
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -26,6 +29,12 @@ SHOWN = 10
 """Failures and warnings that are repeated at the end, at most; the journal has all."""
 REFRESHES = 8
 """Per second."""
+BAR = 30
+NUMBERS = 56
+"""Columns of the terminal for the bar, at most, and for the numbers beside it."""
+STAGE = 20
+"""Columns for the stage before a photo's name and the share behind it."""
+NUMBER = re.compile(r"\d[\d.,]*")
 
 
 class Display:
@@ -38,12 +47,12 @@ class Display:
         self._as_json = as_json
         self._counts: Counter[Status] = Counter()
         self._failures: list[Outcome] = []
-        self._warnings: Counter[str] = Counter()
+        self._warnings = Warnings()
         self._at_hand: dict[str, Progress] = {}
         self._started = monotonic()
-        console = Console(stderr=True)
+        self._console = console = Console(stderr=True)
         mixed = as_json and sys.stdout.isatty()  # two streams on one terminal
-        self._live = Live(
+        self._live = _Live(
             console=console,
             get_renderable=self._render,
             refresh_per_second=REFRESHES,
@@ -82,7 +91,7 @@ class Display:
         self._at_hand.pop(outcome.output, None)
         self._counts[outcome.status] += 1
         if outcome.status is not Status.SKIPPED:
-            self._warnings.update(outcome.warnings)
+            self._warnings.add(outcome.warnings)
         if outcome.status is Status.FAILED:
             self._failures = [*self._failures, outcome][:SHOWN]
         if self._as_json:
@@ -90,7 +99,7 @@ class Display:
         if self._lines and outcome.status is not Status.SKIPPED:
             output.say(f"{self._position()} {line(outcome)}")
         elif self._is_live and outcome.status is Status.FAILED:
-            self._live.console.print(Text(f"failed: {outcome.error}", style="red"))
+            self._live.say(Text(f"failed: {outcome.error}", style="red"))
 
     def _position(self) -> str:
         number = self._counts.total()
@@ -105,8 +114,8 @@ class Display:
             output.print_json({**summary, "total": self._total, "seconds": round(seconds, 3)})
         if self._quiet:
             return
-        for text, count in self._warnings.most_common(SHOWN):
-            output.warn(f"{text} ({count} photos)" if count > 1 else text)
+        for text in self._warnings.lines():
+            output.warn(text)
         if not self._as_json:
             parts = [f"{counts[Status.DONE]} done"]
             if counts[Status.SKIPPED]:
@@ -133,13 +142,59 @@ class Display:
                 cells.append(f"{clock((self._total - number) * seconds / fresh)} left")
         if self.failed:
             cells.append(f"[red]{self.failed} failed[/red]")
-        bar = [ProgressBar(self._total, number, width=30)] if self._total is not None else []
-        head.add_row(*bar, *cells)
+        width = self._console.width
+        if self._total is not None and width > NUMBERS:
+            head.add_row(ProgressBar(self._total, number, width=min(BAR, width - NUMBERS)), *cells)
+        else:
+            head.add_row(*cells)
         stages = Table.grid(padding=(0, 2))
         for target, progress in sorted(self._at_hand.copy().items()):
             share = f"{progress.share:.0%}" if progress.share else ""
-            stages.add_row(Text(progress.stage.value, style="cyan"), Text(target), share)
+            name = Text(shortened(target, width - STAGE), no_wrap=True)
+            stages.add_row(Text(progress.stage.value, style="cyan"), name, share)
         return Group(head, stages)
+
+
+class _Live(Live):
+    """Rich's, which would lose lines that are printed while another thread draws it anew."""
+
+    def say(self, text: Text) -> None:
+        """Print above what is live."""
+        with self._lock:
+            self.console.print(text)
+
+
+class Warnings:
+    """Counts warnings; those that differ in their numbers only are one."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+        self._varied: set[str] = set()
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Count the warnings about one photo."""
+        for text in texts:
+            kind = NUMBER.sub("0", text)
+            self._counts[kind] += 1
+            if self._first.setdefault(kind, text) != text:
+                self._varied.add(kind)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the most frequent, as first met, with how many photos they are about."""
+        for kind, count in self._counts.most_common(SHOWN):
+            like = ", and the like" if kind in self._varied else ""
+            photos = f" ({count} photos)" if count > 1 else ""
+            yield f"{self._first[kind]}{like}{photos}"
+
+
+def shortened(name: str, width: int) -> str:
+    """Leave the beginning of a path out where it is wider than `width` columns."""
+    if cell_len(name) <= width:
+        return name
+    while name and cell_len(name) >= width:
+        name = name[1:]
+    return f"\N{HORIZONTAL ELLIPSIS}{name}"
 
 
 def line(outcome: Outcome) -> str:
