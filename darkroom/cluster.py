@@ -13,10 +13,10 @@ from typing import Protocol
 from darkroom import remote
 from darkroom.batch import BatchOptions
 from darkroom.crew import Crew
-from darkroom.errors import DarkroomError, OutputError, UsageError
+from darkroom.errors import DarkroomError, OutputError
 from darkroom.files.atomic import remove_strays
 from darkroom.journal import Journal, Outcome, Status
-from darkroom.resume import Plan, Planner, Rules, Settings
+from darkroom.resume import Plan, Planner, Rules, Settings, file_sha256
 from darkroom.sources import FileState, Job
 from darkroom.worker import Failure
 from darkroom.workers import Answer, Request, Workers
@@ -118,9 +118,10 @@ class _Bucket:
         return self._url
 
     def begin(self) -> None:
-        """List what is there, and remove what lost workers left."""
+        """List what is there, remove what lost workers left, and see that it can be written to."""
         self._there = remote.states(self._url)
         remote.remove_strays(self._url, self._there)
+        self._mirror.push(now=True)
 
     def about_to_write(self, target: str) -> None:
         """Copy the journal if it is time to."""
@@ -144,8 +145,6 @@ class _Run:
     def __init__(
         self, workers: Workers, journal: Journal, place: _Place, options: BatchOptions
     ) -> None:
-        if options.check_hash and isinstance(place, _Bucket):
-            raise UsageError("--check-hash reads photos from paths; leave it out with URLs")
         self._workers = workers
         self._journal = journal
         self._place = place
@@ -157,7 +156,9 @@ class _Run:
         """Yield outcomes as they come. Raises OutputError where nothing more can be written."""
         self._settings = self._workers.settings()
         place = self._place
-        planner = Planner(place.root, self._journal, self._settings, self._rules, place.look)
+        planner = Planner(
+            place.root, self._journal, self._settings, self._rules, place.look, _sha256
+        )
         try:
             for job in jobs:
                 if job is None:
@@ -229,6 +230,11 @@ class _Run:
             options=self._settings.options,
             model_sha256=self._settings.model_sha256,
         )
+
+
+def _sha256(name: str) -> str | None:
+    """Return the SHA-256 of a photo; one at a URL is read for it, here and not by a worker."""
+    return remote.sha256(name) if remote.is_url(name) else file_sha256(name)
 
 
 def _failure(error: DarkroomError) -> Failure:

@@ -83,6 +83,17 @@ def fetch(url: str, target: Path) -> None:
         fs.get_file(path, str(target))
 
 
+def sha256(url: str) -> str | None:
+    """Return the SHA-256 of what is at a URL, None where there is nothing. Raises RawError."""
+    fs, path = _opened(url)
+    with _Reported(url, RawError):
+        try:
+            with fs.open(path, "rb") as stream:
+                return hashlib.file_digest(stream, "sha256").hexdigest()
+        except FileNotFoundError:
+            return None
+
+
 def publish(source: Path, url: str, replace: bool) -> FileState:
     """Copy a local file to a URL, where it appears whole or not at all; returns its state there.
 

@@ -49,15 +49,29 @@ class Plan:
     state: FileState | None
 
 
+def file_sha256(path: str) -> str | None:
+    """Return the SHA-256 of a file's bytes; None where it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """Decides for each photo; `look` gives the state of a file's path, None where there is none."""
+    """Decides for each photo.
+
+    `look`: gives the state of a file's path, None where there is none. `digest`: its SHA-256, None
+    where it cannot be read.
+    """
 
     folder: Path
     journal: Journal
     settings: Settings
     rules: Rules = Rules()
     look: Callable[[str], FileState | None] = local_state
+    digest: Callable[[str], str | None] = file_sha256
 
     def plan(self, job: Job) -> Plan:
         """Say what to do; safe from several threads.
@@ -91,7 +105,7 @@ class Planner:
         if state is None or PurePath(job.source).name != PurePath(last.input).name:
             return False
         if self.rules.check_hash and last.input_sha256:
-            return state.size == last.input_size and file_sha256(job.source) == last.input_sha256
+            return state.size == last.input_size and self.digest(job.source) == last.input_sha256
         return state == (last.input_size, last.input_mtime_ns)
 
     def _is_current(self, last: Outcome) -> bool:
@@ -99,15 +113,6 @@ class Planner:
             dict(last.options) == dict(self.settings.options)
             and last.model_sha256 == self.settings.model_sha256
         )
-
-
-def file_sha256(path: str) -> str | None:
-    """Return the SHA-256 of a file's bytes; None where it cannot be read."""
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
 
 
 def _is(state: FileState, last: Outcome) -> bool:

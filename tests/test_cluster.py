@@ -1,10 +1,12 @@
 """Clusters: a real one with a killed node, and a pretended one for what chance would hide."""
 
+import hashlib
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from darkroom import workers
+from darkroom import remote, workers
 from darkroom.batch import BatchOptions
 from darkroom.cli import app
 from darkroom.cluster import Crew, enhance_on_cluster
@@ -222,6 +224,39 @@ def test_a_bounded_number_is_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ray = FakeRay(done)
     assert len(go(ray, tmp_path, monkeypatch)) == 30
     assert max(others for _, others in ray.neighbours) == 3  # 4 at once on one processor
+
+
+def test_photos_at_urls_are_told_by_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed (darkroom[cluster])")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(workers, "POLL_SECONDS", 0.001)
+    fs = fsspec.filesystem("memory")
+    fs.store.clear()
+
+    def make(job: Job) -> Outcome:
+        fs.pipe_file(f"/out/{job.target}", b"picture")
+        there = remote.state(f"memory://out/{job.target}")
+        assert there is not None
+        return replace(
+            done(job),
+            input_sha256=hashlib.sha256(fs.cat_file("/in/p.dng")).hexdigest(),
+            output_size=there.size,
+            output_mtime_ns=there.mtime_ns,
+        )
+
+    def status(photo: bytes, check_hash: bool) -> Status:
+        fs.pipe_file("/in/p.dng", photo)  # another time, too
+        monkeypatch.setattr(workers, "connect", lambda address: FakeRay(make))
+        jobs, options = [Job("memory://in/p.dng", "p.png")], BatchOptions(check_hash=check_hash)
+        (outcome,) = enhance_on_cluster(jobs, "memory://out", Crew("h:1"), options)
+        return outcome.status
+
+    assert status(b"one", check_hash=False) is Status.DONE
+    assert status(b"one", check_hash=True) is Status.SKIPPED
+    assert status(b"two", check_hash=True) is Status.DONE
+    assert status(b"two", check_hash=False) is Status.DONE
+    assert fs.exists(f"/out/{JOURNAL}")
+    fs.store.clear()
 
 
 def test_errors_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

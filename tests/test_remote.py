@@ -1,5 +1,6 @@
 """URLs: what is listed, fetched and published there, on file systems in memory and here."""
 
+import hashlib
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -133,6 +134,12 @@ def test_what_fsspec_does_not_know(url: str) -> None:
 def test_a_missing_photo(tmp_path: Path) -> None:
     with pytest.raises(RawError, match=r"memory://in/a\.dng: nothing is there"):
         remote.fetch("memory://in/a.dng", tmp_path / "a.dng")
+
+
+def test_a_photo_is_told_by_its_content() -> None:
+    put("memory://in/a.dng", b"one")
+    assert remote.sha256("memory://in/a.dng") == hashlib.sha256(b"one").hexdigest()
+    assert remote.sha256("memory://in/b.dng") is None
 
 
 @pytest.mark.parametrize(
