@@ -12,10 +12,12 @@ from torch.nn import functional
 
 from darkroom.color import gray_world, render_into, white_balanced
 from darkroom.defects import HotPixels, repair
+from darkroom.denoising import check, check_range, steered
 from darkroom.files.sensor import Color, RawImage
 from darkroom.gain import Gain, GainRule, choose_gain
 from darkroom.model import Model
 from darkroom.mosaic import Mosaic, align, linearise, pack
+from darkroom.noise import measure_noise
 from darkroom.tiling import TileOption, tiles
 from darkroom.weights.kinds import Output
 
@@ -29,7 +31,9 @@ class Options:
     `gain`: the user's own, or None to measure it by `rule` (None: the model's) and, for REDI's
     rule, `brightness` 1, 5 or 8. `ev`: stops on top. `tile`: as in `darkroom.tiling`. `bits`: 8 or
     16 per sample of the picture. `hot_pixels`: None repairs them for networks of camera RGB, and
-    keeps them for those that are run as published.
+    keeps them for those that are run as published. `denoise`: 0 demosaicing alone, 1 the network's
+    result, between them a blend, up to 2 stronger (`darkroom.denoising`). Raises UsageError for
+    another number there.
     """
 
     gain: Gain | None = None
@@ -39,6 +43,10 @@ class Options:
     tile: TileOption = "auto"
     bits: int = 8
     hot_pixels: HotPixels | None = None
+    denoise: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range(self.denoise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +67,9 @@ def enhance(
     """Turn one dark RAW photo into a bright picture.
 
     `watch` is told the share of the picture that is done, 0 to 1. Raises SensorError where the
-    model was made for another kind of sensor.
+    model was made for another kind of sensor, UsageError where it cannot denoise so much or little.
     """
+    check(model, options.denoise)
     notes = [*raw.warnings, *model.check(raw)]
     gain = find_gain(raw, model, options)
     linear = repaired(linearise(raw), raw, model, options, notes.append)
@@ -73,7 +82,8 @@ def enhance(
     if model.output is Output.CAMERA:
         packed = white_balanced(packed, color)
     pixels = np.empty((height, width, 3), np.uint8 if options.bits == 8 else np.uint16)
-    for part in tiles(model, packed, options.tile, notes.append):
+    runner = steered(model, options.denoise, lambda: measure_noise(raw).amplified(gain.value))
+    for part in tiles(runner, packed, options.tile, notes.append):
         place = pixels[part.rows, part.cols]  # cropped where the mosaic's size is odd
         finish(part.picture[:, : place.shape[0], : place.shape[1]], model.output, color, place)
         watch(min(part.rows.stop * part.cols.stop / (height * width), 1.0))

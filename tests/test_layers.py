@@ -16,11 +16,12 @@ PACKAGE = Path(darkroom.__file__).parent
 LAYERS = (
     ("errors",),
     ("files",),
-    ("gain", "mosaic", "defects"),
+    ("gain", "mosaic", "defects", "noise"),
     ("weights",),
     ("memory",),
-    ("nets", "tiling", "color", "tracing"),
+    ("nets", "tiling", "color", "tracing", "demosaic"),
     ("model",),
+    ("denoising",),
     ("pipeline", "anatomy"),
     (
         "journal",
@@ -82,7 +83,7 @@ def imports(module: str) -> set[str]:
 def test_imports_point_down(module: str) -> None:
     package = module.split(".")[0]
     for other in imports(module):
-        same = other.split(".")[0] == package or layer(other) == layer(module) == 8
+        same = other.split(".")[0] == package or layer(other) == layer(module) == 9
         assert same or layer(other) < layer(module), f"{module} imports {other}"
 
 

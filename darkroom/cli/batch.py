@@ -15,6 +15,7 @@ from darkroom.cli import inputs, output
 from darkroom.cli.allocator import share_one_arena
 from darkroom.cli.batch_display import Display
 from darkroom.cli.options import (
+    Denoise,
     Ev,
     GainRule,
     HotPixels,
@@ -69,6 +70,7 @@ def batch(
     ev: Ev = 0.0,
     gain: GainRule = None,
     hot_pixels: HotPixels = None,
+    denoise: Denoise = 1.0,
     file_format: Annotated[
         str, typer.Option("--format", metavar="png|tif|jpg", help="Of the pictures.")
     ] = "png",
@@ -139,6 +141,7 @@ def batch(
     share_one_arena()
     from darkroom.batch import BatchOptions, enhance_all, load_models
     from darkroom.cluster import Crew, enhance_on_cluster, journal_folder
+    from darkroom.denoising import check
     from darkroom.files.picture import PictureFormat, SaveOptions
     from darkroom.remote import without_file
     from darkroom.report import check_report
@@ -148,7 +151,7 @@ def batch(
     folder = journal_folder(place)
     _check_urls([place], cluster, report)
     save = SaveOptions(PictureFormat.from_name(file_format), bits, quality, overwrite)
-    picture = inputs.enhance_options(ratio, gain, ev, tile, bits, hot_pixels)
+    picture = inputs.enhance_options(ratio, gain, ev, tile, bits, hot_pixels, denoise)
     options = BatchOptions(picture, save, jobs, timeout, resume, check_hash)
     naming = Naming(f".{file_format.lower().removeprefix('.')}", suffix, base)
     search = Search(recursive, everything, folder, missing=sources == ["-"])
@@ -165,6 +168,8 @@ def batch(
             listed, known = _find(names, naming, search)
             total, found = len(listed), listed
         models = load_models(model, device, precision) if cluster is None else ()
+        for network in models:
+            check(network, denoise)
         with (
             _reported(report, folder, options, live=watch, quiet=quiet),
             Display(total, folder, quiet=quiet, as_json=as_json) as display,

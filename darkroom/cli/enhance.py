@@ -8,6 +8,7 @@ import typer
 
 from darkroom.cli import inputs, output
 from darkroom.cli.options import (
+    Denoise,
     Device,
     Ev,
     GainRule,
@@ -47,6 +48,7 @@ def enhance(
     ev: Ev = 0.0,
     gain: GainRule = None,
     hot_pixels: HotPixels = None,
+    denoise: Denoise = 1.0,
     file_format: Annotated[
         str | None,
         typer.Option("--format", metavar="png|tif|jpg", help="Needed where the output is -."),
@@ -75,7 +77,7 @@ def enhance(
         raise UsageError("--json and -o - both want standard output; write the picture to a file")
     with Stages(quiet) as stages:
         with stages.stage("load the model"):
-            options = inputs.enhance_options(ratio, gain, ev, tile, bits, hot_pixels)
+            options = inputs.enhance_options(ratio, gain, ev, tile, bits, hot_pixels, denoise)
             network = inputs.load(model, device, precision)
         record = _enhance(photo, target, network, options, save, stages)
     if not quiet:

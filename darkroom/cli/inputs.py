@@ -63,6 +63,7 @@ def enhance_options(
     tile: str,
     bits: int,
     hot: str | None = None,
+    denoise: float = 1.0,
 ) -> "Options":
     """Gather what the user decided about the picture."""
     from darkroom.pipeline import Options
@@ -76,6 +77,7 @@ def enhance_options(
         tile=tile_size(tile),
         bits=bits,
         hot_pixels=hot_pixels(hot),
+        denoise=denoise,
     )
 
 

@@ -61,6 +61,15 @@ HotPixels = Annotated[
         help="Hot and dead photosites: repaired by default, but for published networks.",
     ),
 ]
+Denoise = Annotated[
+    float,
+    typer.Option(
+        "--denoise",
+        metavar="0..2",
+        help="0: demosaicing alone; 1: the network's result; between them a blend of both; above "
+        "1 stronger, by networks that can be told the noise.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on standard error.")]

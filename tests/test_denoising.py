@@ -1,0 +1,117 @@
+"""--denoise: from demosaicing alone to the network, and beyond for those that can be tuned."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import synthetic_raw
+from safetensors.torch import save_file
+
+from darkroom.color import render_codes, white_balanced
+from darkroom.demosaic import demosaic
+from darkroom.denoising import steered
+from darkroom.errors import UsageError
+from darkroom.gain import given_gain
+from darkroom.model import Model, load_model
+from darkroom.mosaic import linearise, pack
+from darkroom.nets.safelight import Safelight
+from darkroom.noise import Noise, measure_noise
+from darkroom.pipeline import Options, enhance
+from darkroom.weights.kinds import Output
+
+OPTIONS = Options(gain=given_gain(20.0), bits=16)
+NOISE = Noise(1e-3, 2e-3, "given")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    path: Path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    torch.manual_seed(3)
+    save_file(Safelight(widths=(8, 8, 8, 8)).state_dict(), path)
+    return load_model(path, "cpu", "fp32")
+
+
+class Tunable(Model):
+    """A model that notes what noise it was told of."""
+
+    def tuned(self, noise: Noise) -> Model:
+        return replace(self, name=f"{noise.shot:g} {noise.read:g}")
+
+
+def tunable(model: Model) -> Model:
+    return Tunable(*(getattr(model, name) for name in model.__dataclass_fields__))
+
+
+def picture(model: Model, denoise: float, **options: object) -> np.ndarray:
+    raw = synthetic_raw(70, 90, exposure=0.04)
+    return enhance(raw, model, replace(OPTIONS, denoise=denoise, **options)).pixels.astype(int)
+
+
+def test_zero_is_demosaicing_alone(model: Model) -> None:
+    """Whatever the network: the steps are put together by hand. One code for rounding.
+
+    On the network's grid, since off it tiling continues photos for either.
+    """
+    raw = synthetic_raw(64, 96, exposure=0.04)
+    packed = torch.from_numpy(pack(linearise(raw), raw.cfa)) * 20
+    alone = demosaic(white_balanced(packed, raw.color)[None])[0]
+    expected = render_codes(alone, raw.color, 16).numpy().astype(int)
+    found = enhance(raw, model, replace(OPTIONS, denoise=0.0)).pixels.astype(int)
+    assert np.abs(found - expected).max() <= 1
+
+
+def test_one_costs_nothing(model: Model) -> None:
+    assert steered(model, 1.0, lambda: NOISE) is model
+
+
+def test_between_the_two_it_is_continuous(model: Model) -> None:
+    ends = [picture(model, end) for end in (0.0, 1.0)]
+    assert np.abs(ends[0] - ends[1]).mean() > 1000, "this network is no demosaicing"
+    for end, near in ((0, 1e-4), (1, 1 - 1e-4)):
+        assert np.abs(picture(model, near) - ends[end]).mean() < 10
+    packed = torch.rand(1, 4, 32, 32)
+    middle = steered(model, 0.25, lambda: NOISE)(packed)
+    expected = 0.75 * demosaic(packed) + 0.25 * model(packed)
+    assert torch.allclose(middle, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("denoise", [0.0, 0.5])
+def test_tiled_equals_whole(model: Model, denoise: float) -> None:
+    """To one code of 16 bits, which float32's last digits may tip."""
+    raw = synthetic_raw(650, 75, exposure=0.05)
+    whole, tiled = (
+        enhance(raw, model, replace(OPTIONS, tile=tile, denoise=denoise)).pixels.astype(int)
+        for tile in ("off", 64)
+    )
+    assert np.abs(whole - tiled).max() <= 1
+
+
+@pytest.mark.parametrize("denoise", [-0.1, 2.1, float("nan"), float("inf")])
+def test_other_numbers_are_refused(denoise: float) -> None:
+    with pytest.raises(UsageError, match="--denoise"):
+        Options(denoise=denoise)
+
+
+def test_networks_that_paint_srgb_take_none(model: Model) -> None:
+    painter = replace(model, output=Output.SRGB, name="painter")
+    with pytest.raises(UsageError, match="painter denoises, demosaics and colours in one"):
+        enhance(synthetic_raw(32, 32), painter, replace(OPTIONS, denoise=0.5))
+    enhance(synthetic_raw(32, 32), painter, OPTIONS)
+
+
+def test_more_than_all_needs_a_network_that_can_be_tuned(model: Model) -> None:
+    with pytest.raises(UsageError, match="cannot be told"):
+        enhance(synthetic_raw(32, 32), model, replace(OPTIONS, denoise=1.5))
+
+
+def test_a_network_that_can_be_tuned_is_told_the_noise(model: Model) -> None:
+    """Twice the standard deviation at 2, the photo's own up to 1."""
+    found = {share: steered(tunable(model), share, lambda: NOISE) for share in (1.0, 2.0)}
+    assert found[1.0].name == "0.001 0.002"  # type: ignore[attr-defined]
+    assert found[2.0].name == "0.004 0.004"  # type: ignore[attr-defined]
+    raw = synthetic_raw(64, 64, exposure=0.02)
+    own = measure_noise(raw).amplified(20.0)
+    assert own.read == pytest.approx(20 * measure_noise(raw).read)
+    enhance(raw, tunable(model), replace(OPTIONS, denoise=1.5))
