@@ -36,7 +36,11 @@ def dissected(name: str, size: tuple[int, int], sensor: Sensor = Sensor.BAYER) -
 # --- what it costs -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: f"{a.name}-{a.sensor.value}")
+# Other numbers of groups are the same layers.
+DISTINCT = [a for a in ARCHITECTURES if not a.name.startswith("redi-group-norm-")]
+
+
+@pytest.mark.parametrize("architecture", DISTINCT, ids=lambda a: f"{a.name}-{a.sensor.value}")
 def test_every_form_of_every_network_as_torch_counts_it(architecture: Architecture) -> None:
     for shapes in architecture.dialects:
         network = architecture.outline(shapes)
@@ -212,6 +216,20 @@ def test_views_and_work_in_place_are_followed() -> None:
     assert [step.macs for step in steps] == [0, 32 * 9 * 12, 32 * 9, 32 * 9, 0, 0, 32 * 72, 0]
     assert steps[1].kind == "conv 3x3 /2 in 2 groups"
     assert picture.shape == (1, 3, 8, 16)
+
+
+def test_group_norms_are_steps() -> None:
+    found = dissected("redi-group-norm-8", (320, 320))
+    layers = {layer.name: layer for layer in found.layers}
+    norm = layers["RDB2.dense_layers.1.conv.0"]
+    assert (norm.kind, norm.shape) == ("group norm in 8 groups", (96, 10, 10))
+    assert (norm.parameters, norm.macs, norm.reduction) == (2 * 96, 0, 32)
+    assert layers["RDB2.dense_layers.1.conv.2"].sources == (norm.name,)
+    assert set(found.macs_by(lambda layer: layer.part)) >= {"RDB1", "conv32x.0"}
+    plain = dissected("redi", (320, 320))
+    # The same work but for the 5x5 convolutions, which run as they are written here.
+    packed = 160 * 160
+    assert plain.macs - found.macs == (9 * (16 + 96) * 48 / 4 - 25 * (4 + 24) * 12) * packed
 
 
 # --- what it gives -------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The networks that darkroom knows; a checkpoint is recognised by its tensors' names and shapes."""
 
 from darkroom.errors import CheckpointError
-from darkroom.nets import llpacknet, perceptilabs, redi, safelight, sid
+from darkroom.nets import llpacknet, perceptilabs, redi, redi_group_norm, safelight, sid
 from darkroom.nets.base import Architecture, Shapes, difference
 
 ARCHITECTURES: tuple[Architecture, ...] = (
@@ -10,6 +10,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     *perceptilabs.ARCHITECTURES,
     *llpacknet.ARCHITECTURES,
     *redi.ARCHITECTURES,
+    *redi_group_norm.ARCHITECTURES,
 )
 
 

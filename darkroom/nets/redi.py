@@ -247,13 +247,13 @@ def _published(depths: tuple[int, ...], joined: int) -> dict[str, tuple[int, ...
     return shapes | biases
 
 
-def _with_weight_norm(shapes: Shapes) -> dict[str, tuple[int, ...]]:
+def with_weight_norm(shapes: Shapes) -> dict[str, tuple[int, ...]]:
     """Return the names and shapes that torch's weight norm stores."""
     norms = {f"{key}_g": (shape[0], 1, 1, 1) for key, shape in shapes.items() if len(shape) == 4}
     return norms | {f"{key}_v" if len(s) == 4 else key: s for key, s in shapes.items()}
 
 
-_KNOWN = tuple(
+KNOWN = tuple(
     _published(depths, joined) for depths, joined in (((4, 5, 5), 3), ((4, 5, 5), 2), ((4, 5), 2))
 )
 """The published network; its reduction to two blocks, with and without the unused third."""
@@ -261,7 +261,7 @@ _KNOWN = tuple(
 
 def _recognise(shapes: Shapes) -> bool:
     """Say whether these are REDI's tensors, with or without weight norm."""
-    return fold.plain_shapes(shapes) in _KNOWN
+    return fold.plain_shapes(shapes) in KNOWN
 
 
 ARCHITECTURES = (
@@ -277,6 +277,6 @@ ARCHITECTURES = (
         recognise=_recognise,
         convert=_convert,
         build=_build,
-        dialects=(_with_weight_norm(_KNOWN[0]), *_KNOWN),
+        dialects=(with_weight_norm(KNOWN[0]), *KNOWN),
     ),
 )
