@@ -129,10 +129,10 @@ def test_an_existing_file_is_kept(dng_path: Dng, tmp_path: Path, weights: str) -
     [
         (["--ratio", "0"], 2, ["--ratio", "1000"]),
         (["--ratio", "nan"], 2, ["--ratio"]),
-        (["--ratio", "9", "--gain", "redi"], 2, ["--ratio", "--gain"]),
-        (["--gain", "magic"], 2, ["percentile", "redi"]),
+        (["--ratio", "9", "--gain-rule", "redi"], 2, ["--ratio", "--gain-rule"]),
+        (["--gain-rule", "magic"], 2, ["percentile", "redi"]),
         (["--hot-pixels", "eat"], 2, ["repair", "keep"]),
-        (["--gain", "redi:3"], 2, ["1, 5, 8"]),
+        (["--gain-rule", "redi:3"], 2, ["1, 5, 8"]),
         (["--tile", "big"], 2, ["--tile"]),
         (["--device", "cuda:77"], 2, ["--device cpu"]),
         (["--precision", "int4"], 2, ["fp32"]),
@@ -212,11 +212,11 @@ def test_estimate_gives_a_number_and_a_reason(dng_path: Dng) -> None:
     record = json.loads(run("estimate", photo, "--json").stdout)
     assert float(words.split()[0]) == pytest.approx(record["gain"], rel=1e-3)
     assert record["reason"] in words
-    assert record["rule"] == "percentile"
+    assert record["rule"] == "learned"
     assert record["gain"] > 5
     brighter = json.loads(run("estimate", photo, "--ev", 1, "--json").stdout)
     assert brighter["gain"] == pytest.approx(2 * record["gain"])
-    redi = json.loads(run("estimate", photo, "--gain", "redi:5", "--json").stdout)
+    redi = json.loads(run("estimate", photo, "--gain-rule", "redi:5", "--json").stdout)
     assert redi["rule"] == "redi"
     assert redi["details"]["m"] == 5
 

@@ -184,7 +184,7 @@ def test_the_gain_is_one_number_for_all_tiles(
 
 def test_hot_pixels_are_repaired_unless_asked_or_published(binning: Model) -> None:
     raw = synthetic_raw(64, 64, exposure=0.02)
-    raw.mosaic[20, 31] += 4000
+    raw.mosaic[20, 31] += 12000
     published = replace(binning, output=Output.SRGB)
     wanted = (
         (binning, None, True),
@@ -197,5 +197,5 @@ def test_hot_pixels_are_repaired_unless_asked_or_published(binning: Model) -> No
         picture = enhance(raw, model, replace(RATIO, hot_pixels=choice))
         assert ("repaired 1 hot or dead photosite" in picture.warnings) == repaired
         around = picture.pixels[18:24, 28:34].astype(int)
-        assert (around.max() - np.median(around) < 40) == repaired
+        assert (around.max() - np.median(around) < 60) == repaired
     assert np.array_equal(raw.mosaic, before), "the photo itself stays as it is"

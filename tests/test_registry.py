@@ -54,7 +54,8 @@ def test_every_entry_has_a_card(entry: WeightsEntry) -> None:
 
 
 def test_every_card_has_an_entry() -> None:
-    assert {path.stem for path in CARDS.glob("*.md")} == set(ENTRIES)
+    others = {"README", "amplifier"}  # the research log; the bundled gain rule, which is no network
+    assert {path.stem for path in CARDS.glob("*.md")} - others == set(ENTRIES)
 
 
 def test_the_bundled_file_is_the_one_on_record() -> None:

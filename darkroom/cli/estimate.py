@@ -1,13 +1,24 @@
 """darkroom estimate: how much a photo needs to be amplified, and why."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from darkroom.cli import inputs, output
-from darkroom.cli.options import Ev, GainRule, Json, Photo, Ratio
+from darkroom.cli.options import Ev, GainRule, Json, ModelName, Photo, Ratio
+
+if TYPE_CHECKING:
+    from darkroom.files.sensor import RawImage
+    from darkroom.gain import Gain
+    from darkroom.gain import GainRule as Rule
+
+AMPLIFIED = ("llpacknet", "llpacknet-2020")
+"""Networks whose checkpoints may bring an amplifier, which then finds the gain."""
 
 
 def estimate(
     photo: Photo,
+    model: ModelName = "safelight",
     ratio: Ratio = None,
     gain: GainRule = None,
     ev: Ev = 0.0,
@@ -15,24 +26,25 @@ def estimate(
 ) -> None:
     """Print the amplification that a photo would get, with the reason.
 
+    It is what enhance would take with the same --model: by that network's rule, or its amplifier.
+
     Examples:
 
     darkroom estimate IMG.ARW
 
-    darkroom estimate IMG.ARW --gain redi:5 --json
-    """
-    from darkroom.gain import GainRule as Rule
-    from darkroom.gain import choose_gain
+    darkroom estimate IMG.ARW --gain-rule redi:5 --json
 
+    darkroom estimate IMG.ARW --model llpacknet-2020.pth
+    """
     rule, brightness = inputs.gain_rule(gain)
     given = inputs.given_gain(ratio, gain)
     raw = inputs.read_photo(photo)
-    measured = given or choose_gain(raw, rule or Rule.PERCENTILE, brightness)
-    found = measured.brightened(ev)
+    found = (given or _measured(raw, model, rule, brightness)).brightened(ev)
     if as_json:
         output.print_json(
             {
                 "photo": str(photo),
+                "model": model,
                 "gain": found.value,
                 "rule": found.rule.value if found.rule else None,
                 "reason": found.reason,
@@ -44,3 +56,26 @@ def estimate(
     for line in raw.warnings:
         output.warn(line)
     typer.echo(f"{found.value:.4g}  {found.reason}")
+
+
+def _measured(raw: "RawImage", model: str, rule: "Rule | None", brightness: int) -> "Gain":
+    """Find a photo's gain as enhance does, loading the network only where the rule needs it."""
+    from darkroom.gain import GainRule as Rule
+    from darkroom.gain import choose_gain
+
+    known = rule or _known_rule(model)
+    if known not in (None, Rule.LLPACKNET):
+        return choose_gain(raw, known, brightness)
+    from darkroom.pipeline import Options, find_gain
+
+    network = inputs.load(model, "cpu", "fp32")
+    network.check(raw)
+    return find_gain(raw, network, Options(rule=rule, brightness=brightness))
+
+
+def _known_rule(model: str) -> "Rule | None":
+    """Return the rule of weights by name; None where only their tensors tell."""
+    from darkroom.weights import registry, store
+
+    entry = {**registry.ENTRIES, **store.imported()}.get(model)
+    return None if entry is None or entry.architecture in AMPLIFIED else entry.gain_rule

@@ -30,7 +30,7 @@ def read_photo(photo: Path) -> "RawImage":
 
 
 def gain_rule(text: str | None) -> tuple["GainRule | None", int]:
-    """Read `--gain RULE`: a rule's name, `redi` with its brightness as in redi:5.
+    """Read `--gain-rule RULE`: a rule's name, `redi` with its brightness as in redi:5.
 
     Raises UsageError for anything else.
     """
@@ -41,7 +41,9 @@ def gain_rule(text: str | None) -> tuple["GainRule | None", int]:
     name, _, brightness = text.partition(":")
     names = [rule.value for rule in GainRule]
     if name not in names or (brightness and not brightness.isdecimal()):
-        raise UsageError(f"--gain {text}: give one of {', '.join(names)}; redi:5 for brightness 5")
+        raise UsageError(
+            f"--gain-rule {text}: give one of {', '.join(names)}; redi:5 for brightness 5"
+        )
     return GainRule(name), int(brightness or 1)
 
 
@@ -52,7 +54,7 @@ def given_gain(ratio: float | None, rule: str | None) -> "Gain | None":
     if ratio is None:
         return None
     if rule is not None:
-        raise UsageError("--ratio and --gain both decide the gain; give one of them")
+        raise UsageError("--ratio and --gain-rule both decide the gain; give one of them")
     return given_gain(ratio)
 
 

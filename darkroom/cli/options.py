@@ -28,10 +28,10 @@ Ev = Annotated[
 GainRule = Annotated[
     str | None,
     typer.Option(
-        "--gain",
+        "--gain-rule",
         metavar="RULE",
-        help="Automatic rule: percentile, redi[:1|5|8], or llpacknet (the amplifier in the "
-        "weights of LLPackNet 2020, where it is the default).",
+        help="Automatic rule: learned, percentile, redi[:1|5|8], or llpacknet (the amplifier in "
+        "the weights of LLPackNet 2020, where it is the default).",
     ),
 ]
 Device = Annotated[

@@ -152,7 +152,7 @@ _ALL = (
         architecture="safelight",
         sensor=Sensor.BAYER,
         output=Output.CAMERA,
-        gain_rule=GainRule.PERCENTILE,
+        gain_rule=GainRule.LEARNED,
         trained_on=(),
         files=(FileEntry("safelight.safetensors", (), SAFELIGHT_SIZE, SAFELIGHT_SHA256),),
         licence=Licence("MIT", open=True, url="https://spdx.org/licenses/MIT.html"),
