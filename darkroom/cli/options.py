@@ -15,7 +15,8 @@ ModelName = Annotated[
         "-m",
         metavar="NAME|FILE",
         help="Weights by name (darkroom models) or a file. NETWORK=FILE where a file's tensors fit "
-        "two networks: sid-norm-last=FILE has its batch norms after the activations.",
+        "two networks: sid-norm-last=FILE has its batch norms after the activations, "
+        "redi-group-norm-8=FILE 8 groups.",
     ),
 ]
 Ratio = Annotated[
