@@ -72,13 +72,13 @@ def _read_blocks(raw: RawImage) -> Floats:
     period = raw.cfa.period
     side = max(min(BLOCK[raw.cfa.sensor], *raw.mosaic.shape) // period, 1) * period
     rows, columns = (_starts(size, side, period) for size in raw.mosaic.shape)
-    sites = np.empty((side * side, len(rows), len(columns)), dtype=np.float32)
-    for place, site in enumerate(sites):
-        down, right = rows + place // side, columns + place % side
-        black, white = _at(raw.black, down, right), _at(raw.white, down, right)
-        np.subtract(raw.mosaic[_slice(down), _slice(right)], black, out=site, dtype=np.float32)
-        site /= white - black
-    return sites.reshape(side * side, -1)
+    light = np.empty((side, side, len(rows), len(columns)), dtype=np.float32)
+    for row, column in np.ndindex(side, side):
+        light[row, column] = raw.mosaic[_slice(rows + row), _slice(columns + column)]
+    black, white = (_levels(level, rows, columns, side) for level in (raw.black, raw.white))
+    light -= black
+    light /= white - black
+    return light.reshape(side * side, -1)
 
 
 def _starts(size: int, side: int, period: int) -> NDArray[np.intp]:
@@ -99,16 +99,17 @@ def _slice(places: NDArray[np.intp]) -> slice:
     return slice(int(places[0]), int(places[-1]) + 1, step)
 
 
-def _at(levels: Floats, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats | np.float32:
-    """Levels at some sites; one number where the pattern of levels repeats from each to the next.
+def _levels(levels: Floats, rows: NDArray[np.intp], columns: NDArray[np.intp], side: int) -> Floats:
+    """(side, side, rows, columns) levels of the blocks that start there, or (side, side, 1, 1).
 
-    `levels`: (h, w) pattern that repeats over the mosaic.
+    `levels`: (h, w) pattern that repeats over the mosaic, mostly from each block to the next.
     """
     height, width = levels.shape
-    down, right = rows % height, columns % width
-    if np.all(down == down[0]) and np.all(right == right[0]):
-        return np.float32(levels[down[0], right[0]])
-    return levels[np.ix_(down, right)]
+    down, right = (starts + np.arange(side)[:, None] for starts in (rows, columns))
+    if np.ptp(rows % height) == 0 and np.ptp(columns % width) == 0:
+        down, right = down[:, :1], right[:, :1]
+    chosen = levels[np.ix_(down.ravel() % height, right.ravel() % width)]
+    return chosen.reshape(side, down.shape[1], side, right.shape[1]).transpose(0, 2, 1, 3)
 
 
 def _trimmed_mean(sites: Floats) -> Floats:
