@@ -40,6 +40,11 @@ TEXTURED = 0.25
 MODEL_ERROR = 0.05
 """Relative error of a bin's variance beside chance: vignetting, column noise, odd pixels."""
 MASKED_ERROR = 0.1
+"""Relative error of the masked borders' variance: they lack the photosites' own part."""
+NEAR, FLAT_SHARE = 0.3, 0.25
+"""Flat patches were found where this share of the bins is so near to the line (of logarithms)."""
+AGREEING = math.log(2)
+"""The noise that a file states is believed up to a factor of two in variance."""
 BELOW, ABOVE = 5.0, 2.0
 """How many stds a bin counts below the line and above it, at most."""
 ELECTRONS, ELECTRONS_SPREAD = 3.0, 3.0
@@ -107,18 +112,48 @@ def measure_noise(raw: RawImage) -> Noise:
 
     Never fails: where nothing can be measured, what rounding alone makes is returned.
     """
-    step = _step(raw)
-    blocks = _measure(raw)
-    bins = _binned(blocks)
-    least = step / math.sqrt(12)
-    if not bins.light.size:
-        return Noise(0.0, least, "nothing in this photo tells noise from the picture")
-    shot, read = _fit(bins, max(least, 1e-9))
-    near = np.abs(np.log(bins.variance / (shot * bins.light.clip(min=0) + read**2))) < 0.3
-    reason = f"measured on {bins.patches} flat patches"
-    if np.mean(near & ~bins.textured) < 1 / 4:
-        reason = "no patch of this photo is flat, so the noise may be less"
+    least = _step(raw) / math.sqrt(12)
+    bins = _binned(_measure(raw))
+    masked = _masked(raw)
+    flat = False
+    shot, read = 0.0, least
+    reason = "nothing in this photo tells noise from the picture"
+    if bins.light.size:
+        shot, read = _fit(bins, max(least, 1e-9), masked)
+        near = np.abs(np.log(bins.variance / _variance(shot, read, bins.light))) < NEAR
+        flat = bool(np.mean(near & ~bins.textured) >= FLAT_SHARE)
+        reason = f"measured on {bins.patches} flat patches"
+        if not flat:
+            reason = "no patch of this photo is flat, so the noise may be less"
+    elif masked is not None:
+        shot, read, reason = masked / ELECTRONS, masked, "nothing but the masked borders tells it"
+    if masked is not None and bins.light.size and abs(math.log(masked / read)) < 2 * MASKED_ERROR:
+        reason += "; the masked borders agree on the read noise"
+    if raw.noise_profile is not None and _is_plausible(raw.noise_profile, bins, flat):
+        shot, read = raw.noise_profile[0], math.sqrt(raw.noise_profile[1])
+        reason = "the file states it" + (" and flat patches agree" if flat else "")
     return Noise(shot, max(read, least), reason)
+
+
+def _masked(raw: RawImage) -> float | None:
+    """Return the read noise of the masked borders, in units of white."""
+    if raw.masked_noise is None:
+        return None
+    return raw.masked_noise / float(np.mean(raw.white - raw.black))
+
+
+def _is_plausible(profile: tuple[float, float], bins: _Bins, flat: bool) -> bool:
+    """Whether the noise that a file states agrees with the photo; texture may only add to it."""
+    if not bins.light.size:
+        return True
+    stated = _variance(profile[0], math.sqrt(profile[1]), bins.light)
+    off = float(np.median(np.log(stated / bins.variance)))
+    return (-AGREEING if flat else -math.inf) < off < AGREEING
+
+
+def _variance(shot: float, read: float, light: Values) -> Values:
+    """Return the noise model at some levels of light."""
+    return np.asarray(shot * light.clip(min=0) + read**2)
 
 
 # Blocks
@@ -205,7 +240,7 @@ def _basis(channels: bytes, shape: tuple[int, int]) -> tuple[NDArray[np.float32]
 def _means(sites: NDArray[np.float32], channels: NDArray[np.intp], count: int) -> Values:
     """(pairs, 2, count) the mean of each channel."""
     member = (channels[:, None] == np.arange(count)).astype(np.float32)
-    return (sites @ (member / member.sum(axis=0))).astype(np.float64)
+    return np.asarray(sites @ (member / member.sum(axis=0)), dtype=np.float64)
 
 
 def _floors(sites: NDArray[np.float32], channels: NDArray[np.intp], count: int) -> Values:
@@ -243,7 +278,7 @@ def _binned(blocks: _Blocks) -> _Bins:
     flatness = _flatness(blocks, order, ends).ravel()
     channel = np.tile(np.arange(len(blocks.freedom)), len(blocks.mean))
     found = []
-    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+    for start, end in zip(np.append(0, ends), ends, strict=False):
         chosen = order[start:end]
         wanted = max(FEWEST, int(FLATTEST * len(chosen)))
         if len(chosen) < FEWEST:
@@ -281,12 +316,13 @@ def _flatness(blocks: _Blocks, order: NDArray[np.intp], ends: NDArray[np.intp]) 
     """
     variance = blocks.variance.ravel()[order]
     usual = np.empty(variance.shape)
-    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+    for start, end in zip(np.append(0, ends), ends, strict=False):
         quarter = (end - start) // 4
         usual[order[start:end]] = np.partition(variance[start:end], quarter)[quarter]
     usual = usual.reshape(blocks.mean.shape).clip(min=1e-16)
     own = blocks.freedom * blocks.variance / usual
-    return (own + SURFACE * blocks.slope / usual).sum(axis=1, keepdims=True) - own
+    total = (own + SURFACE * blocks.slope / usual).sum(axis=1, keepdims=True)
+    return np.asarray(total - own)
 
 
 def _bin(
@@ -381,11 +417,20 @@ def _left(ratio: float) -> _Left:
 # The line
 
 
-def _fit(bins: _Bins, least: float) -> tuple[float, float]:
+def _fit(bins: _Bins, least: float, masked: float | None = None) -> tuple[float, float]:
     """Return shot and read noise of the line that lies best below the bins.
 
-    By a search over a grid that shrinks, since bins above the line count only so much.
+    By a search over a grid that shrinks, since bins above the line count only so much. `masked`:
+    the read noise of the masked borders, one more bin.
     """
+    if masked is not None:
+        bins = _Bins(
+            np.append(bins.light, 0.0),
+            np.append(bins.variance, masked**2),
+            np.append(bins.error, MASKED_ERROR),
+            np.append(bins.textured, False),
+            bins.patches,
+        )
     light = bins.light.clip(min=0)
     loudest = float(np.sqrt(bins.variance.max()))
     read = np.linspace(math.log(min(least, loudest / 2)), math.log(2 * loudest), 40)
@@ -412,4 +457,4 @@ def _cost(bins: _Bins, light: Values, shot: Values, read: Values) -> Values:
     above = np.minimum(off / np.where(bins.textured, 2, 1), ABOVE)
     cost = np.square(np.where(off > 0, above, np.maximum(off, -BELOW))).sum(axis=-1)
     electrons = np.log(read / (ELECTRONS * shot)) / math.log(ELECTRONS_SPREAD)
-    return cost + np.square(electrons)[..., 0]
+    return np.asarray(cost + np.square(electrons)[..., 0])

@@ -1,5 +1,6 @@
 """darkroom inspect: what is in a RAW file, as darkroom reads it."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from darkroom.cli import inputs, output
@@ -26,6 +27,7 @@ def inspect_photo(photo: Photo, as_json: Json = False) -> None:
 
 def facts(raw: "RawImage") -> dict[str, Any]:
     """Return everything about a photo as plain JSON values."""
+    from darkroom.noise import measure_noise
     from darkroom.weights import registry, store
 
     height, width = raw.mosaic.shape
@@ -61,6 +63,7 @@ def facts(raw: "RawImage") -> dict[str, Any]:
             "mean": float(raw.mosaic.mean()),
             "greatest": float(raw.mosaic.max()),
         },
+        "noise": asdict(measure_noise(raw)),
         "hot_pixels": _hot_pixels(raw),
         "white_balance": None
         if raw.color.white_balance is None
@@ -113,6 +116,7 @@ def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("masked pixels", _levels(record["masked_black"])),
         ("white level", _levels(record["white"])),
         ("values", "{least:g} to {greatest:g}, mean {mean:.1f}".format(**values)),
+        ("noise", _noise(record["white"], record["black"], **record["noise"])),
         ("hot or dead sites", f"{record['hot_pixels']}"),
         (
             "white balance",
@@ -134,6 +138,14 @@ def _exposure(seconds: float | None, iso: float | None, aperture: float | None) 
     if iso:
         parts.append(f"ISO {iso:g}")
     return ", ".join(parts) or "not stated"
+
+
+def _noise(
+    white: list[list[float]], black: list[list[float]], shot: float, read: float, reason: str
+) -> str:
+    """Write the noise model in the sensor's own units, as makers and forums do."""
+    scale = white[0][0] - black[0][0]
+    return f"read {read * scale:.3g}, shot {shot * scale:.3g} per unit of light: {reason}"
 
 
 def _levels(pattern: list[list[float]] | None) -> str:

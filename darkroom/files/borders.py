@@ -18,6 +18,10 @@ MIN_SAMPLES = 200
 """Fewer masked sites than this per site of the CFA's period measure nothing."""
 FAR_OFF = 0.01
 """A stated black level is wrong if it is this part of the white level away from the masked one."""
+OUTLYING = 4.0
+"""Neighbours that differ by more stds than this are damage or light, not noise."""
+MAX_ROWS = 512
+"""Rows of a border that its noise is measured on, spread evenly."""
 TIGHT = 0.25
 """... and the masked sites' spread is at most this part of the difference."""
 
@@ -52,7 +56,8 @@ def with_checked_black(raw: RawImage, frame: NDArray[np.uint16]) -> RawImage:
             f"using {np.median(masked):g} from the masked borders"
         )
         raw = replace(raw, black=masked, warnings=(*raw.warnings, warning))
-    return _with_matching_patterns(replace(raw, masked_black=masked))
+    noise = masked_noise(frame, raw.margins, raw.mosaic.shape, raw.cfa.period)
+    return _with_matching_patterns(replace(raw, masked_black=masked, masked_noise=noise))
 
 
 def without_optical_black(raw: RawImage) -> RawImage:
@@ -93,15 +98,8 @@ def masked_black(
     `frame`: the full frame; `margins`, `shape`: where the visible area begins and its size. None
     where there are no borders, too few sites, or nothing was written there.
     """
-    (top, left), (height, width), period = margins, shape, cfa.period
-    bottom, right = top + height, left + width
-    around = (
-        ((0, 0), frame[: max(top - GUARD, 0)]),
-        ((bottom + GUARD, 0), frame[bottom + GUARD :]),
-        ((top, 0), frame[top:bottom, : max(left - GUARD, 0)]),
-        ((top, right + GUARD), frame[top:bottom, right + GUARD :]),
-    )
-    strips = [(origin, strip) for origin, strip in around if strip.size]
+    (top, left), period = margins, cfa.period
+    strips = _masked_strips(frame, margins, shape)
     if not any(np.any(strip) for _, strip in strips):
         return None
     levels = np.zeros((period, period), dtype=np.float32)
@@ -119,6 +117,42 @@ def masked_black(
                 return None
             levels[row, column] = np.median(sites)
     return levels
+
+
+def masked_noise(
+    frame: NDArray[np.uint16], margins: tuple[int, int], shape: tuple[int, int], period: int
+) -> float | None:
+    """Return the standard deviation of the masked borders; None where it cannot be told.
+
+    Measured on differences of neighbours of one site of the period in a row, so that shading and
+    row offsets do not count.
+    """
+    found = []
+    for _, strip in _masked_strips(frame, margins, shape):
+        rows = strip[:: -(-len(strip) // MAX_ROWS)].astype(np.int32)
+        found.append((rows[:, period:] - rows[:, :-period]).ravel())
+    differences = np.abs(np.concatenate(found)) if found else np.empty(0)
+    if differences.size < MIN_SAMPLES or not differences.any():
+        return None
+    # The median of a normal distribution, less than its std by that; rounding makes it coarse.
+    spread = max(float(np.median(differences)) / 0.6745, 1)
+    kept = differences[differences <= OUTLYING * spread].astype(np.float64)
+    return float(np.sqrt(np.mean(kept**2) / 2)) or None
+
+
+def _masked_strips(
+    frame: NDArray[np.uint16], margins: tuple[int, int], shape: tuple[int, int]
+) -> list[tuple[tuple[int, int], NDArray[np.uint16]]]:
+    """List the borders above, below, left and right of the picture: first site and values."""
+    (top, left), (height, width) = margins, shape
+    bottom, right = top + height, left + width
+    around = (
+        ((0, 0), frame[: max(top - GUARD, 0)]),
+        ((bottom + GUARD, 0), frame[bottom + GUARD :]),
+        ((top, 0), frame[top:bottom, : max(left - GUARD, 0)]),
+        ((top, right + GUARD), frame[top:bottom, right + GUARD :]),
+    )
+    return [(origin, strip) for origin, strip in around if strip.size]
 
 
 def stated_black_is_wrong(

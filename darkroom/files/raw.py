@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from darkroom.errors import RawError
 from darkroom.files.borders import with_checked_black, without_optical_black
 from darkroom.files.camera_color import read_color
-from darkroom.files.dng import DngBlack, read_black
+from darkroom.files.dng import DngBlack, read_black, read_noise_profile
 from darkroom.files.exif import (
     read_camera,
     read_directories,
@@ -59,6 +59,7 @@ class FileFacts:
     exposure: Exposure | None
     dng_black: DngBlack | None
     kodak_matrix: NDArray[np.float64] | None
+    noise_profile: tuple[float, float] | None
 
 
 def read_raw(source: Path | bytes, name: str | None = None) -> RawImage:
@@ -113,6 +114,7 @@ def _read_facts(data: bytes, name: str) -> FileFacts:
         exposure=read_exposure(directories),
         dng_black=read_black(directories),
         kodak_matrix=read_kodak_matrix(directories),
+        noise_profile=read_noise_profile(directories),
     )
 
 
@@ -160,6 +162,7 @@ def _translate(file: rawpy.RawPy, facts: FileFacts) -> RawImage:
         lens=file.lens.model.strip() or None,
         time=_read_time(file),
         margins=(sizes.top_margin, sizes.left_margin),
+        noise_profile=facts.noise_profile,
         warnings=warnings,
     )
     raw = with_checked_black(raw, file.raw_image)

@@ -104,8 +104,10 @@ class RawImage:
     orientation, that is before turning upright, a picture is shown right after its width is
     stretched by it where it is above 1, or its height by 1 / it where it is below 1, so that
     nothing shrinks (as LibRaw does). `masked_black`: (period, period) medians measured on masked
-    borders, where the file has them, phase as at `mosaic[0, 0]`. `margins`: rows above and columns
-    left of `mosaic` in the file's full frame.
+    borders, where the file has them, phase as at `mosaic[0, 0]`. `masked_noise`: standard deviation
+    there, in sensor units. `noise_profile`: shot and s, what the file states of noise: variance
+    shot * x + s at x between black 0 and white 1. `margins`: rows above and columns left of
+    `mosaic` in the file's full frame.
     `warnings`: one line for each thing that was missing or odd.
     """
 
@@ -122,4 +124,6 @@ class RawImage:
     time: datetime | None = None
     margins: tuple[int, int] = (0, 0)
     masked_black: NDArray[np.float32] | None = None
+    masked_noise: float | None = None
+    noise_profile: tuple[float, float] | None = None
     warnings: tuple[str, ...] = field(default=())
