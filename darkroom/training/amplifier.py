@@ -128,11 +128,10 @@ def fit(samples: Samples, seed: int = 0) -> dict[str, NDArray[np.float32]]:
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
-    enter, _, leave = (layer.state_dict() for layer in network)
-    values = (mean, scale, enter["weight"], enter["bias"], leave["weight"][0], leave["bias"][0])
-    return {
-        name: np.array(value, dtype=np.float32) for name, value in zip(NAMES, values, strict=True)
-    }
+    first, last = (layer.state_dict() for layer in (network[0], network[2]))
+    learned = (first["weight"], first["bias"], last["weight"][0], last["bias"][0])
+    values = (mean, scale, *(tensor.numpy() for tensor in learned))
+    return {name: value.astype(np.float32) for name, value in zip(NAMES, values, strict=True)}
 
 
 def main() -> None:
