@@ -43,8 +43,9 @@ def run(*words: object) -> Result:
 def test_the_list() -> None:
     result = run("--json")
     assert result.exit_code == 0
-    names = [record["name"] for record in json.loads(result.stdout)["models"]]
-    assert names == list(registry.ENTRIES)
+    records = json.loads(result.stdout)["models"]
+    assert [record["name"] for record in records] == list(registry.ENTRIES)
+    assert all(record["licence_url"].startswith("https://") for record in records)
     assert "sid-fuji" in run().stdout
 
 
@@ -89,6 +90,17 @@ def test_networks_by_their_own_name() -> None:
     record = json.loads(run("perceptilabs", "--json").stdout)
     assert record["input"] == [4, 1504, 2016]
     assert record["weights"] == "not installed"
+
+
+def test_structure_of_what_has_no_tiles_and_of_what_takes_any_size() -> None:
+    lines = run("redi-group-norm", "--size", "640x480").stdout.splitlines()
+    assert lines[7] == "halo        the whole photo, which runs in one piece"
+    assert any("group norm in 32 groups" in line for line in lines)
+    record = json.loads(run("redi-group-norm-8", "--json", "--size", "640x480").stdout)
+    assert (record["halo"], record["any_size"]) == (None, False)
+    record = json.loads(run("sid-fuji", "--json", "--size", "6032x4032").stdout)
+    assert record["input"] == [9, 1344, 2012]
+    assert record["any_size"]
 
 
 @pytest.mark.parametrize(

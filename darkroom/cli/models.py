@@ -95,6 +95,7 @@ def describe(entry: "WeightsEntry") -> dict[str, Any]:
         "gmacs": entry.gmacs,
         "licence": entry.licence.name,
         "licence_is_open": entry.licence.open,
+        "licence_url": entry.licence.url,
         "source": entry.source,
         "scores": [
             {"data": s.data, "psnr": s.psnr, "ssim": s.ssim, "date": s.date} for s in entry.scores

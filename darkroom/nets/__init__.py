@@ -41,6 +41,6 @@ def _nearest(shapes: Shapes, architectures: tuple[Architecture, ...]) -> str:
             if share > overlap:
                 overlap, name, known = share, architecture.name, dict(dialect)
     if not name:
-        known_names = ", ".join(architecture.name for architecture in architectures)
-        return f"none of its {len(shapes)} tensors is named as in {known_names}"
+        names = dict.fromkeys(architecture.name for architecture in architectures)
+        return f"none of its {len(shapes)} tensors is named as in {', '.join(names)}"
     return f"nearest is {name}, with {difference(shapes, known)}"
