@@ -14,7 +14,7 @@ BELOW, ABOVE = 5.0, 2.0
 ELECTRONS, ELECTRONS_SPREAD = 3.0, 3.0
 """Typical read noise in electrons, and its geometric spread; decides only where the photo cannot.
 
-Source: 2 to 7 were measured so on the cameras of five makers.
+Source: 2 to 7 were measured so on five cameras of three makers.
 """
 
 
