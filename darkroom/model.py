@@ -105,10 +105,8 @@ def load_model(name_or_path: str | Path, device: str = "auto", precision: str = 
     network = _placed(architecture.load(state), place, dtype)
     amplifier = architecture.amplifier(state)
     facts = source.entry or _published(source.path)
-    if facts is not None and facts.sensor is not architecture.sensor:
-        raise CheckpointError(
-            f"{source.path}: {facts.name} is for another sensor than its tensors are"
-        )
+    if facts is not None:
+        _check_tensors(source.path, facts, architecture)
     known = facts or architecture
     return Model(
         name=source.path.stem if facts is None else facts.name,
@@ -185,6 +183,20 @@ def _published(path: Path) -> registry.WeightsEntry | None:
     digest = store.sha256(path)
     known = (entry for entry in registry.ENTRIES.values() if entry.files[0].sha256 == digest)
     return next(known, None)
+
+
+def _check_tensors(path: Path, entry: registry.WeightsEntry, found: Architecture) -> None:
+    """Raise CheckpointError where a file's tensors are of another network than its entry says.
+
+    Variants of one network, as llpacknet and llpacknet-2020 are, go by the same names.
+    """
+    if entry.sensor is not found.sensor:
+        raise CheckpointError(f"{path}: {entry.name} is for another sensor than its tensors are")
+    if entry.architecture.partition("-")[0] != found.name.partition("-")[0]:
+        raise CheckpointError(
+            f"{path}: its tensors are those of {found.name}, not of {entry.name}: "
+            f"darkroom fetch-weights {entry.name} --remove, then fetch it again"
+        )
 
 
 def _placed(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:

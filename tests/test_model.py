@@ -83,6 +83,13 @@ def test_by_name_from_the_store(weights: Path, tmp_path: Path, monkeypatch):
     assert load_model("redi", "cpu").trained_on == registry.ENTRIES["redi"].trained_on
 
 
+def test_tensors_of_another_network_than_the_name_says(weights: Path, monkeypatch):
+    """A mirror served REDI's file, which is called the same, for weights of unknown hash."""
+    monkeypatch.setattr(module.store, "verify", lambda entry: weights)
+    with pytest.raises(CheckpointError, match=r"are those of redi, not of llpacknet: .*--remove"):
+        load_model("llpacknet", "cpu")
+
+
 def test_unknown_names_and_missing_files(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("DARKROOM_WEIGHTS", str(tmp_path / "store"))
     with pytest.raises(WeightsError, match="did you mean redi"):
