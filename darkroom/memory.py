@@ -36,7 +36,9 @@ def budget(device: torch.device) -> int:
 def usable(device: torch.device) -> int:
     """Return the bytes that may be planned for on a device, of what is free at this moment."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0] * SHARE)
+        # What torch keeps of earlier tiles is free for the next one.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int((torch.cuda.mem_get_info(device)[0] + kept) * SHARE)
     return int(min(psutil.virtual_memory().available, cgroup_free()) * SHARE)
 
 

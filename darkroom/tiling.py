@@ -235,10 +235,14 @@ def _run(model: Runner, packed: Tensor, core: Core) -> Part:
 def _window(packed: Tensor, rows: range, cols: range) -> Tensor:
     """Take a window that may reach past the bottom and right, where the photo is reflected."""
     _, height, width = packed.shape
-    if rows.stop <= height and cols.stop <= width:
-        return packed[:, rows.start : rows.stop, cols.start : cols.stop]
-    down, right = _reflected(rows, height), _reflected(cols, width)
-    return packed[:, down[:, None], right[None, :]]
+    # One axis after the other: whole rows are copied ten times as fast as single sites.
+    if rows.stop > height:
+        packed = packed.index_select(1, _reflected(rows, height))
+    else:
+        packed = packed[:, rows.start : rows.stop]
+    if cols.stop > width:
+        return packed.index_select(2, _reflected(cols, width))
+    return packed[:, :, cols.start : cols.stop]
 
 
 def _reflected(indices: range, size: int) -> Tensor:

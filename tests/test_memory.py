@@ -27,6 +27,13 @@ def test_budget_is_what_is_free_up_to_a_limit(monkeypatch: pytest.MonkeyPatch):
     assert 0 < memory.budget(cpu) <= memory.CPU_LIMIT
 
 
+def test_what_torch_keeps_on_cuda_is_free(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 8 * 10**9))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3 * 10**9)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2 * 10**9)
+    assert memory.budget(torch.device("cuda")) == int(memory.SHARE * 2 * 10**9)
+
+
 def test_control_groups_of_version_2(tmp_path: Path):
     inner = tmp_path / "cg" / "user" / "job"
     inner.mkdir(parents=True)
