@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from darkroom import __version__
+from darkroom.cli.allocator import use_large_pages
 from darkroom.errors import DarkroomError
 
 INTERRUPTED = 130
@@ -69,6 +70,7 @@ def darkroom(
     ] = False,
 ) -> None:
     """Brighten extremely dark RAW photos: RAW in, finished picture out, for any camera."""
+    use_large_pages()
 
 
 for _module, _function in (
