@@ -78,6 +78,8 @@ def test_every_field_crosses(synthetic_raw: Callable[..., RawImage]) -> None:
         lens="A lens \u00e9",
         margins=(12, 7),
         masked_black=np.array([[0.1, np.inf], [1, 2]], np.float32),
+        masked_noise=1.5,
+        noise_profile=(1e-4, 1e-6),
         warnings=("one", "two"),
     )
     for field in dataclasses.fields(RawImage):

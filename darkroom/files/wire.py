@@ -29,6 +29,8 @@ def header(raw: RawImage) -> dict[str, Any]:
         "time": None if raw.time is None else raw.time.isoformat(),
         "margins": raw.margins,
         "masked_black": None if raw.masked_black is None else raw.masked_black.tolist(),
+        "masked_noise": raw.masked_noise,
+        "noise_profile": raw.noise_profile,
         "warnings": raw.warnings,
     }
 
@@ -37,6 +39,7 @@ def from_header(values: dict[str, Any], mosaic: NDArray[Any]) -> RawImage:
     """Put a photo together again from `header` and its mosaic."""
     color, balance = values["color"], values["color"]["white_balance"]
     masked, time = values["masked_black"], values["time"]
+    profile = values["noise_profile"]
     return RawImage(
         mosaic=mosaic,
         cfa=CFA(values["cfa"]),
@@ -55,5 +58,7 @@ def from_header(values: dict[str, Any], mosaic: NDArray[Any]) -> RawImage:
         time=None if time is None else datetime.fromisoformat(time),
         margins=(values["margins"][0], values["margins"][1]),
         masked_black=None if masked is None else np.array(masked, np.float32),
+        masked_noise=values["masked_noise"],
+        noise_profile=None if profile is None else (profile[0], profile[1]),
         warnings=tuple(values["warnings"]),
     )
