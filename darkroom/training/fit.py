@@ -13,32 +13,61 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
 from darkroom.color import srgb_encode
+from darkroom.demosaic import demosaic
 from darkroom.errors import UsageError
 from darkroom.evaluation.metrics import similarity
-from darkroom.nets.safelight import Safelight
-from darkroom.training.noise import draw_sensors, expose
+from darkroom.files.sensor import CFA
+from darkroom.mosaic import BAYER, COLORS_OF_CHANNELS, XTRANS, XTRANS_SITES
+from darkroom.nets.base import Conditions
+from darkroom.nets.safelight import LARGE_WIDTHS, UNSHUFFLE, WIDTHS, Safelight
+from darkroom.training.noise import Sensors, draw_sensors, expose
 from darkroom.training.scenes import Scenes, draw_scenes
 
+ABSOLUTE_WEIGHT = 0.5
+SQUARE_WEIGHT = 0.4
 LINEAR_WEIGHT = 0.1
 STRUCTURE_WEIGHT = 0.1  # Source: the order of Zhao et al., "Loss Functions", IEEE TCI 2017
+# Structure counts in the last part of a run only: it costs half as much again.
+STRUCTURE_SHARE = 0.4
+# A photo's loss around which it begins to count less, so that clean photos are learned too.
+TYPICAL_LOSS, LEAST_LOSS = 0.03, 0.005
+
+NOISE_ERROR = 0.15  # of what the photo's noise is measured to be, std of its logarithm
 EMA = 0.999
-WARM_UP = 200
+WARM_UP = 300
 LAST_RATE = 0.005
 GRADIENT_LIMIT = 1.0
+FEATURES_AT_START = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that decides a training run; two runs of one recipe on one device are the same."""
+    """All that decides a training run; two runs of one recipe on one device are the same.
+
+    `xtrans`: for X-Trans sensors, not Bayer's. `large`: four times the work, for quality.
+    """
 
     steps: int = 20000
-    batch: int = 8
+    batch: int = 6
     size: int = 192
-    rate: float = 4e-4  # 1e-3 diverged
+    rate: float = 6e-4
     seed: int = 0
     device: str = "cpu"
+    xtrans: bool = False
+    large: bool = False
+
+    @property
+    def cfa(self) -> CFA:
+        """The colour filter array of the simulated sensors."""
+        return XTRANS if self.xtrans else BAYER
+
+    @property
+    def name(self) -> str:
+        """Name of the weights that come out."""
+        return "safelight" + "-large" * self.large + "-xtrans" * self.xtrans
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +79,54 @@ class Progress:
     rate: float
 
 
-def draw_batch(photos: list[NDArray[np.uint8]], recipe: Recipe, step: int) -> tuple[Tensor, Scenes]:
-    """Draw the batch of one step: packed (N, 4, h, w) network input, and the scenes behind it.
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the network is given, packed (N, C, h, w) and conditions, and the scenes behind it."""
+
+    packed: Tensor
+    conditions: Conditions
+    scenes: Scenes
+
+    def to(self, device: str) -> "Batch":
+        """Return the same on a device."""
+        place = torch.device(device)
+        scenes = Scenes(*(getattr(self.scenes, name).to(place) for name in Scenes.__slots__))
+        packed = self.packed.to(place, memory_format=torch.channels_last)
+        return Batch(packed, self.conditions.to(place), scenes)
+
+
+def draw_batch(photos: list[NDArray[np.uint8]], recipe: Recipe, step: int) -> Batch:
+    """Draw the batch of one step.
 
     Each step has a generator of its own, so that resuming needs no generator's state.
     """
     generator = Generator().manual_seed(recipe.seed * 1_000_000_007 + step)
     scenes = draw_scenes(photos, recipe.batch, recipe.size, generator)
     sensors = draw_sensors(recipe.batch, generator)
-    balance = scenes.white_balance[:, :, None, None]
-    mosaic = expose(bayer(scenes.camera_rgb / balance), sensors, generator)
-    packed = nn.functional.pixel_unshuffle(mosaic[:, None], 2)
-    return packed * balance[:, (0, 1, 1, 2)], scenes
+    return photographed(scenes, sensors, generator, recipe.cfa)
 
 
-def batches(
-    photos: list[NDArray[np.uint8]], recipe: Recipe, first: int
-) -> Iterator[tuple[Tensor, Scenes]]:
+def photographed(scenes: Scenes, sensors: Sensors, generator: Generator, cfa: CFA) -> Batch:
+    """Photograph scenes, each by a sensor of its own, whose noise is known about."""
+    balance = scenes.white_balance
+    mosaic = sampled(scenes.camera_rgb / balance[:, :, None, None], cfa)
+    packed = packed_mosaic(expose(mosaic, sensors, generator, cfa), cfa)
+    colors = list(COLORS_OF_CHANNELS[packed.shape[1]])
+
+    def measured(value: Tensor) -> Tensor:
+        error = NOISE_ERROR * torch.randn(len(value), generator=generator)
+        return value.flatten() * error.exp()
+
+    conditions = Conditions(
+        shot=measured(sensors.shot),
+        read=measured(sensors.read),
+        clipped=sensors.clips_black.flatten(),
+        white_balance=balance,
+    )
+    return Batch(packed * balance[:, colors, None, None], conditions, scenes)
+
+
+def batches(photos: list[NDArray[np.uint8]], recipe: Recipe, first: int) -> Iterator[Batch]:
     """Draw the batches from step `first` to the last, each while the one before is used."""
     with ThreadPoolExecutor(1) as executor:
         ahead = executor.submit(draw_batch, photos, recipe, first)
@@ -75,18 +135,29 @@ def batches(
             yield ready.result()
 
 
-def bayer(picture: Tensor) -> Tensor:
-    """Sample (N, 3, H, W) through an RGGB array: (N, H, W)."""
-    mosaic = picture[:, 1].clone()
-    mosaic[:, 0::2, 0::2] = picture[:, 0, 0::2, 0::2]
-    mosaic[:, 1::2, 1::2] = picture[:, 2, 1::2, 1::2]
-    return mosaic
+def sampled(picture: Tensor, cfa: CFA) -> Tensor:
+    """See (N, 3, H, W) through a colour filter array: (N, H, W), H and W times of its period."""
+    height, width = picture.shape[2:]
+    colors = torch.from_numpy(cfa.channels).long()
+    colors = colors.repeat(height // cfa.period, width // cfa.period)
+    return picture.gather(1, colors.expand(len(picture), 1, height, width))[:, 0]
 
 
-def loss_between(output: Tensor, scenes: Scenes) -> Tensor:
-    """L1 as the eye sees it (sRGB, after the camera's matrix), and a little of two others.
+def packed_mosaic(mosaic: Tensor, cfa: CFA) -> Tensor:
+    """Pack (N, H, W) mosaics, as `darkroom.mosaic.pack` does one: (N, C, h, w)."""
+    sites = functional.pixel_unshuffle(mosaic[:, None], cfa.period)
+    if cfa == BAYER:
+        return sites
+    places = torch.from_numpy((XTRANS_SITES @ (cfa.period, 1)).ravel())
+    return functional.pixel_shuffle(sites[:, places], 2)
 
-    These are L1 in linear light, and what is missing to a structural similarity of 1.
+
+def loss_between(output: Tensor, scenes: Scenes, structure: bool) -> Tensor:
+    """How wrong pictures are as the eye sees them: in sRGB, after the camera's matrix.
+
+    The mean absolute and the root mean square error, a little of the error in linear light, and
+    with `structure` what is missing to a structural similarity of 1. Photos with little noise
+    count for more than their small errors.
     """
     target = scenes.camera_rgb.clamp(max=1)
 
@@ -95,10 +166,28 @@ def loss_between(output: Tensor, scenes: Scenes) -> Tensor:
         return srgb_encode(srgb)
 
     found, wanted = seen(output), seen(target)
-    visible = (found - wanted).abs().mean()
-    structure = 1 - similarity(found, wanted).mean()
-    linear = (output - target).abs().mean()
-    return visible + LINEAR_WEIGHT * linear + STRUCTURE_WEIGHT * structure
+    error, every = found - wanted, (1, 2, 3)
+    loss = ABSOLUTE_WEIGHT * error.abs().mean(every)
+    loss = loss + SQUARE_WEIGHT * (error.square().mean(every) + 1e-7).sqrt()
+    loss = loss + LINEAR_WEIGHT * (output - target).abs().mean(every)
+    if structure:
+        loss = loss + STRUCTURE_WEIGHT * (1 - similarity(found, wanted).mean(every))
+    weight = (TYPICAL_LOSS / (loss.detach() + LEAST_LOSS)).sqrt()
+    return (loss * weight).mean()
+
+
+@torch.no_grad()
+def begin_as_demosaicing(network: Safelight) -> None:
+    """Let the last layer demosaic linearly what it sees of the mosaic; features add to that."""
+    head, channels = network.body.leave, network.body.offset.shape[1]
+    sites = channels * UNSHUFFLE**2
+    impulses = functional.pixel_shuffle(torch.eye(9 * sites).view(-1, sites, 3, 3), UNSHUFFLE)
+    pictures = demosaic(functional.pad(impulses, (UNSHUFFLE,) * 4))
+    middle = slice(2 * network.body.upscale, 3 * network.body.upscale)
+    answers = functional.pixel_unshuffle(pictures[:, :, middle, middle], network.body.upscale)
+    head.weight[:, -sites:] = answers[:, :, 0, 0].T.reshape(-1, sites, 3, 3)
+    head.weight[:, :-sites] *= FEATURES_AT_START
+    nn.init.zeros_(head.bias if head.bias is not None else torch.empty(0))
 
 
 def rate_at(step: int, recipe: Recipe) -> float:
@@ -116,7 +205,10 @@ class Run:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.step = 0
-        self.network = Safelight().to(recipe.device)
+        widths = LARGE_WIDTHS if recipe.large else WIDTHS
+        self.network = Safelight(9 if recipe.xtrans else 4, widths)
+        begin_as_demosaicing(self.network)
+        self.network.to(recipe.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
@@ -127,17 +219,18 @@ class Run:
             fused=True,
         )
 
-    def advance(self, packed: Tensor, scenes: Scenes) -> Progress:
+    def advance(self, batch: Batch) -> Progress:
         """Take one step on the batch that `draw_batch` made for it."""
-        device = self.recipe.device
-        scenes = Scenes(*(getattr(scenes, f).to(device) for f in Scenes.__slots__))
+        batch = batch.to(self.recipe.device)
         rate = rate_at(self.step, self.recipe)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        on_gpu = device.startswith("cuda")
+        on_gpu = self.recipe.device.startswith("cuda")
+        steering = self.network.steering(batch.conditions)
         with torch.autocast("cuda", torch.bfloat16) if on_gpu else nullcontext():
-            output = self.network(packed.to(device, memory_format=torch.channels_last))
-        loss = loss_between(output.float(), scenes)
+            output = self.network.body(batch.packed, steering)
+        structure = self.step >= (1 - STRUCTURE_SHARE) * self.recipe.steps
+        loss = loss_between(output.float(), batch.scenes, structure)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_LIMIT)
@@ -189,16 +282,16 @@ def fit(
 ) -> Iterator[Progress]:
     """Train by `recipe`, or go on where `folder` stands; yields after each step.
 
-    Leaves `folder/run.pt` (to resume from) and `folder/safelight.safetensors` (the weights).
+    Leaves `folder/run.pt` (to resume from) and `folder/NAME.safetensors` (the weights).
     """
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(recipe)
     if (folder / "run.pt").exists():
         run.restore(folder / "run.pt")
-    for packed, scenes in batches(photos, recipe, run.step):
-        progress = run.advance(packed, scenes)
+    for batch in batches(photos, recipe, run.step):
+        progress = run.advance(batch)
         if run.step % save_every == 0 or run.step == recipe.steps:
             run.save(folder / "run.pt")
-            run.export(folder / "safelight.safetensors")
+            run.export(folder / f"{recipe.name}.safetensors")
         watch(run, progress)
         yield progress

@@ -42,6 +42,10 @@ BLUE_GAIN = (1.2, 3.2)
 # Scenes as bright as a day and as dark as a street corner at night.
 BRIGHTNESS = (0.06, 1.3)
 
+# Light that lenses scatter over everything, as a share of the scene's mean: no real black is 0,
+# as it is in photographs that have been developed.
+FLARE = (1e-3, 3e-2)
+
 
 @dataclass(frozen=True, slots=True)
 class Scenes:
@@ -128,6 +132,8 @@ def draw_scenes(
     linear = torch.stack([crop(photos, size, generator) for _ in range(count)])
     linear = linear * log_uniform(*BRIGHTNESS, count, generator)[..., None]
     linear = linear * light(count, size, generator)
+    flare = log_uniform(*FLARE, count, generator)[..., None]
+    linear = linear + flare * linear.mean((1, 2, 3), keepdim=True)
 
     srgb_to_camera = draw_cameras(count, generator)
     camera_rgb = torch.einsum("nij,njhw->nihw", srgb_to_camera, linear).clamp(min=0)
