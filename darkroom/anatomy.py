@@ -13,15 +13,20 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from darkroom.errors import UsageError, WeightsError
 from darkroom.model import find_source
 from darkroom.nets import named
-from darkroom.nets.base import Architecture, Shapes, shapes_of
+from darkroom.nets.base import Architecture, Conditions, Shapes, shapes_of
+from darkroom.noise import Noise
 from darkroom.tracing import Step, trace
 from darkroom.weights import checkpoint, registry, store
+
+TYPICAL = Noise(2.5e-3, 1e-2, "a full-frame camera at x100")
+"""What a network is told that takes a photo's noise, where there is no photo."""
 
 LEAST_SIDE, MOST_SIDE = 16, 100_000
 """Photosites along a side of the photo whose cost is asked for."""
@@ -146,6 +151,8 @@ def dissect(network: nn.Module, architecture: Architecture, size: tuple[int, int
     packed = torch.empty(1, architecture.channels, rows, cols, device="meta")
     state = {name: t.to("meta", torch.float32) for name, t in network.state_dict().items()}
     network = architecture.build(state).eval()
+    if architecture.tune is not None and architecture.recognise(shapes_of(state)):
+        network = architecture.tune(network, Conditions.of(TYPICAL, np.ones(3)))
     steps, picture = trace(network, packed)
     layers = tuple(_layer(step, rows, architecture.scale, steps) for step in steps[1:])
     shapes = tuple(packed.shape[1:]), tuple(picture.shape[1:])

@@ -17,7 +17,7 @@ from darkroom.errors import RawError
 from darkroom.files import sensor
 from darkroom.files.bands import in_bands
 from darkroom.files.sensor import Color
-from darkroom.mosaic import BAYER, XTRANS, XTRANS_SITES
+from darkroom.mosaic import COLORS_OF_CHANNELS
 
 SRGB_TO_XYZ = torch.from_numpy(sensor.SRGB_TO_XYZ)
 
@@ -35,13 +35,6 @@ BT709_ALPHA = 1.0992968
 BT709_BETA = 0.0180540
 BT709_SLOPE = 4.5
 BT709_POWER = 0.45
-
-# Packed or full picture, by its number of channels: the colour of each, 0 red, 1 green, 2 blue.
-COLORS_OF_CHANNELS = {
-    3: (0, 1, 2),
-    4: tuple(BAYER.channels.ravel().tolist()),
-    9: tuple(int(XTRANS.channels[row, column]) for row, column in XTRANS_SITES[:, 0]),
-}
 
 # Blocks with their scratch fit a core's cache, and have few enough steps for threads to share the
 # interpreter without waiting for it.

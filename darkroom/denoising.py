@@ -12,6 +12,7 @@ from torch import Tensor
 
 from darkroom.demosaic import demosaic
 from darkroom.errors import UsageError
+from darkroom.files.sensor import Color
 from darkroom.model import Model
 from darkroom.noise import Noise
 from darkroom.tiling import Grid, Runner
@@ -39,30 +40,21 @@ def check(model: Model, denoise: float) -> None:
             f"--denoise {denoise:g}: {model.name} denoises, demosaics and colours in one; "
             "leave --denoise out, or take --model safelight"
         )
-    if denoise > 1 and not is_tunable(model):
-        raise UsageError(
-            f"--denoise {denoise:g}: {model.name} cannot be told how much noise there is; "
-            "give 0 to 1"
-        )
 
 
-def is_tunable(model: Model) -> bool:
-    """Say whether a model takes the photo's noise: it then has a method `tuned`."""
-    return hasattr(model, "tuned")
+def steered(model: Model, denoise: float, color: Color, measure: Callable[[], Noise]) -> Runner:
+    """Return what to run for so much denoising: a model that takes no noise as it is.
 
-
-def steered(model: Model, denoise: float, measure: Callable[[], Noise]) -> Runner:
-    """Return what to run for so much denoising: the model itself at 1, where it cannot be tuned.
-
-    `measure`: finds the noise of the amplified photo; called where the model takes it. Raises
-    UsageError where this model cannot be asked for that much.
+    `color`: the photo's, with a white balance. `measure`: finds the noise of the amplified photo;
+    called where the model takes it. Raises UsageError where it cannot denoise so much or little.
     """
     check(model, denoise)
     if denoise == 0:
         # On the network's grid, so that photos end the same way however little of it is blended.
         return Demosaicer(replace(model.grid, halo=DEMOSAIC_HALO), model.device)
-    tune: Callable[[Noise], Model] | None = getattr(model, "tuned", None)
-    network = model if tune is None else tune(measure().louder(max(denoise, 1.0)))
+    network = model
+    if model.takes_noise:
+        network = model.tuned(measure().louder(max(denoise, 1.0)), color)
     return network if denoise >= 1 else Blend(network, denoise)
 
 

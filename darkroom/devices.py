@@ -6,10 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from darkroom.errors import UsageError
 from darkroom.files.sensor import RawImage
@@ -29,41 +27,35 @@ class Run:
     seconds: float
 
 
-class Turns(nn.Module):
-    """A network that one thread at a time runs; the others prepare and render their photos.
+class Turns:
+    """One thread at a time runs the network; the others prepare and render their photos.
 
-    On CUDA the lock is held while work is queued, so that the device always has some.
+    On CUDA a turn lasts while work is queued, so that the device always has some.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waits = threading.local()
 
-    def forward(self, packed: Tensor) -> Tensor:
-        """Wait for our turn and run the network."""
+    def __enter__(self) -> None:
         started = perf_counter()
-        with self._lock:
-            self._waits.seconds = self.waited() + perf_counter() - started
-            picture: Tensor = self.network(packed)
-            return picture
+        self._lock.acquire()
+        self._waits.seconds = self.waited() + perf_counter() - started
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
 
     def waited(self) -> float:
         """Return the seconds that this thread has waited for its turns, ever."""
         return getattr(self._waits, "seconds", 0.0)
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the network's own tensors, under their own names."""
-        return self.network.state_dict(*args, **kwargs)
 
 
 class Device:
     """A model on its device, shared by threads; the processor stands by for CUDA."""
 
     def __init__(self, model: Model) -> None:
-        self._turns = Turns(model.network)
-        self.model = replace(model, network=self._turns)
+        self._turns = Turns()
+        self.model = replace(model, turns=self._turns)
         # Now, because after an error nothing may be read from the device any more.
         self._standby = model.on_cpu() if model.device.type == "cuda" else None
         self._errors = 0
@@ -111,7 +103,7 @@ def load_models(
 
 def weights_sha256(model: Model) -> str:
     """Return the SHA-256 of a model's tensors as they run: names, shapes, formats, values."""
-    digest = hashlib.sha256(model.output.value.encode())
+    digest = hashlib.sha256(f"{model.output.value} {model.dtype}".encode())
     tensors = model.network.state_dict()
     if model.amplifier is not None:
         found = model.amplifier.state_dict().items()

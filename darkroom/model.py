@@ -1,6 +1,7 @@
 """A network ready to run: weights by name or file, on a device, in a precision."""
 
 import re
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,15 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.errors import CheckpointError, SensorError, UsageError
-from darkroom.files.sensor import RawImage, Sensor
+from darkroom.files.sensor import Color, RawImage, Sensor
 from darkroom.gain import GainRule
 from darkroom.nets import ARCHITECTURES, identify, named
-from darkroom.nets.base import Architecture, Shapes, shapes_of
+from darkroom.nets.base import Architecture, Conditions, Shapes, shapes_of
+from darkroom.noise import Noise
 from darkroom.tiling import Grid
 from darkroom.weights import checkpoint, registry, store, tensorflow
 from darkroom.weights.kinds import Output
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+NO_TURNS = nullcontext()
 
 NATIVE_BFLOAT16 = ("amx_bf16", "avx512_bf16", "bf16")
 """Processor flags, as Linux names them (x86, x86, ARM), with which bfloat16 beats float32."""
@@ -29,9 +33,11 @@ HALF_CAPABILITY = (7, 0)
 class Model:
     """A network, where and how it runs, and what shapes cannot say about it.
 
+    `network`: where it takes the photo's noise it waits on the processor, in float32, for `tuned`.
+
     `trained_on`: patterns (fnmatch) of the cameras that it was trained on; empty means any.
     `amplifier`: what came with the weights to find the gain, on the processor: (N, C, h, w), not
-    amplified, to (N,) gains.
+    amplified, to (N,) gains. `turns`: held while the network runs, where threads share a device.
     """
 
     name: str
@@ -43,6 +49,7 @@ class Model:
     dtype: torch.dtype
     trained_on: tuple[str, ...] = ()
     amplifier: nn.Module | None = None
+    turns: AbstractContextManager[None] = NO_TURNS
 
     @property
     def grid(self) -> Grid:
@@ -57,8 +64,29 @@ class Model:
         h and w are multiples of the architecture's, unless it takes any. The result is float32, on
         the model's device.
         """
-        picture: Tensor = self.network(packed.to(self.device, self.dtype))
+        with self.turns:
+            picture: Tensor = self.network(packed.to(self.device, self.dtype))
         return picture.float()
+
+    @property
+    def takes_noise(self) -> bool:
+        """Whether the network runs only once it is `tuned` to a photo."""
+        return self.architecture.tune is not None
+
+    def tuned(self, noise: Noise, color: Color) -> "Model":
+        """Return the model for one photo, told of its noise after amplification and its colours.
+
+        Raises UsageError where the network takes none, or where the white balance is unknown.
+        """
+        tune = self.architecture.tune
+        if tune is None or color.white_balance is None:
+            raise UsageError(f"{self.name}: only a network that takes noise can be tuned")
+        network = tune(self.network, Conditions.of(noise, color.white_balance))
+        return replace(
+            self,
+            network=_placed(network, self.device, self.dtype),
+            architecture=replace(self.architecture, tune=None),
+        )
 
     def on_cpu(self) -> "Model":
         """Return the same network on the processor, in float32; this one stays as it is."""
@@ -102,7 +130,9 @@ def load_model(name_or_path: str | Path, device: str = "auto", precision: str = 
     source = find_source(name_or_path)
     state = checkpoint.read_checkpoint(source.path)
     architecture = source.identify(shapes_of(state))
-    network = _placed(architecture.load(state), place, dtype)
+    network = architecture.load(state)
+    if architecture.tune is None:
+        network = _placed(network, place, dtype)
     amplifier = architecture.amplifier(state)
     facts = source.entry or _published(source.path)
     if facts is not None:

@@ -49,6 +49,14 @@ BAYER_SITES: NDArray[np.intp] = np.array([[(0, 0)], [(0, 1)], [(1, 0)], [(1, 1)]
 """(4, 1, 2) row and column in the 2x2 block of each channel, as XTRANS_SITES."""
 
 
+COLORS_OF_CHANNELS = {
+    3: (0, 1, 2),
+    4: tuple(BAYER.channels.ravel().tolist()),
+    9: tuple(int(XTRANS.channels[row, column]) for row, column in XTRANS_SITES[:, 0]),
+}
+"""Packed or full picture, by its number of channels: the colour of each, 0 red, 1 green, 2 blue."""
+
+
 class Aligned(NamedTuple):
     """A mosaic in the packed form's phase, and the rows and columns cropped from its start."""
 

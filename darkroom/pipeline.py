@@ -82,7 +82,9 @@ def enhance(
     if model.output is Output.CAMERA:
         packed = white_balanced(packed, color)
     pixels = np.empty((height, width, 3), np.uint8 if options.bits == 8 else np.uint16)
-    runner = steered(model, options.denoise, lambda: measure_noise(raw).amplified(gain.value))
+    runner = steered(
+        model, options.denoise, color, lambda: measure_noise(raw).amplified(gain.value)
+    )
     for part in tiles(runner, packed, options.tile, notes.append):
         place = pixels[part.rows, part.cols]  # cropped where the mosaic's size is odd
         finish(part.picture[:, : place.shape[0], : place.shape[1]], model.output, color, place)

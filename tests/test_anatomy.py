@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -11,11 +12,11 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from darkroom import anatomy
-from darkroom.anatomy import Anatomy, activations, dissect, find_outline, stages
+from darkroom.anatomy import TYPICAL, Anatomy, activations, dissect, find_outline, stages
 from darkroom.errors import CheckpointError, UsageError, WeightsError
 from darkroom.files.sensor import Sensor
 from darkroom.nets import ARCHITECTURES, named
-from darkroom.nets.base import Architecture
+from darkroom.nets.base import Architecture, Conditions
 from darkroom.nets.safelight import SAFELIGHT, Safelight
 from darkroom.tracing import trace
 from darkroom.weights.registry import ENTRIES, WeightsEntry
@@ -46,6 +47,8 @@ def test_every_form_of_every_network_as_torch_counts_it(architecture: Architectu
         network = architecture.outline(shapes)
         assert all(parameter.is_meta for parameter in network.parameters())
         found = dissect(network, architecture, (600, 400))
+        if architecture.tune is not None:
+            network = architecture.tune(network, Conditions.of(TYPICAL, np.ones(3)))
         counter = FlopCounterMode(display=False)
         with counter:
             picture = network(torch.empty(1, *found.input, device="meta"))

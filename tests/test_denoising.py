@@ -10,9 +10,11 @@ from conftest import synthetic_raw
 from safetensors.torch import save_file
 
 from darkroom.color import render_codes, white_balanced
+from darkroom.defects import HotPixels
 from darkroom.demosaic import demosaic
 from darkroom.denoising import steered
 from darkroom.errors import UsageError
+from darkroom.files.sensor import Color
 from darkroom.gain import given_gain
 from darkroom.model import Model, load_model
 from darkroom.mosaic import linearise, pack
@@ -23,25 +25,17 @@ from darkroom.weights.kinds import Output
 
 OPTIONS = Options(gain=given_gain(20.0), bits=16)
 NOISE = Noise(1e-3, 2e-3, "given")
+COLOR = Color(np.array([2.0, 1.0, 1.5]), np.eye(3))
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     path: Path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     torch.manual_seed(3)
-    save_file(Safelight(widths=(8, 8, 8, 8)).state_dict(), path)
+    network = Safelight(widths=(8, 8, 8, 8))
+    torch.nn.init.normal_(network.tuner[-1].weight, std=0.05)
+    save_file(network.state_dict(), path)
     return load_model(path, "cpu", "fp32")
-
-
-class Tunable(Model):
-    """A model that notes what noise it was told of."""
-
-    def tuned(self, noise: Noise) -> Model:
-        return replace(self, name=f"{noise.shot:g} {noise.read:g}")
-
-
-def tunable(model: Model) -> Model:
-    return Tunable(*(getattr(model, name) for name in model.__dataclass_fields__))
 
 
 def picture(model: Model, denoise: float, **options: object) -> np.ndarray:
@@ -62,8 +56,9 @@ def test_zero_is_demosaicing_alone(model: Model) -> None:
     assert np.abs(found - expected).max() <= 1
 
 
-def test_one_costs_nothing(model: Model) -> None:
-    assert steered(model, 1.0, lambda: NOISE) is model
+def test_a_network_that_takes_no_noise_runs_as_it_is(model: Model) -> None:
+    plain = replace(model, architecture=replace(model.architecture, tune=None))
+    assert steered(plain, 1.0, COLOR, lambda: pytest.fail("measured for nothing")) is plain
 
 
 def test_between_the_two_it_is_continuous(model: Model) -> None:
@@ -72,8 +67,8 @@ def test_between_the_two_it_is_continuous(model: Model) -> None:
     for end, near in ((0, 1e-4), (1, 1 - 1e-4)):
         assert np.abs(picture(model, near) - ends[end]).mean() < 10
     packed = torch.rand(1, 4, 32, 32)
-    middle = steered(model, 0.25, lambda: NOISE)(packed)
-    expected = 0.75 * demosaic(packed) + 0.25 * model(packed)
+    middle = steered(model, 0.25, COLOR, lambda: NOISE)(packed)
+    expected = 0.75 * demosaic(packed) + 0.25 * model.tuned(NOISE, COLOR)(packed)
     assert torch.allclose(middle, expected, atol=1e-6)
 
 
@@ -101,17 +96,22 @@ def test_networks_that_paint_srgb_take_none(model: Model) -> None:
     enhance(synthetic_raw(32, 32), painter, OPTIONS)
 
 
-def test_more_than_all_needs_a_network_that_can_be_tuned(model: Model) -> None:
-    with pytest.raises(UsageError, match="cannot be told"):
-        enhance(synthetic_raw(32, 32), model, replace(OPTIONS, denoise=1.5))
-
-
-def test_a_network_that_can_be_tuned_is_told_the_noise(model: Model) -> None:
+def test_the_network_is_told_the_noise(model: Model) -> None:
     """Twice the standard deviation at 2, the photo's own up to 1."""
-    found = {share: steered(tunable(model), share, lambda: NOISE) for share in (1.0, 2.0)}
-    assert found[1.0].name == "0.001 0.002"  # type: ignore[attr-defined]
-    assert found[2.0].name == "0.004 0.004"  # type: ignore[attr-defined]
+    packed = torch.rand(1, 4, 32, 32) * 0.2
+    for denoise, noise in ((0.9999999, NOISE), (1.0, NOISE), (2.0, NOISE.louder(2))):
+        found = steered(model, denoise, COLOR, lambda: NOISE)(packed)
+        assert torch.allclose(found, model.tuned(noise, COLOR)(packed), atol=1e-5)
+    assert not torch.allclose(
+        model.tuned(NOISE, COLOR)(packed), model.tuned(NOISE.louder(2), COLOR)(packed), atol=1e-4
+    )
+
+
+def test_enhance_measures_the_noise_of_the_amplified_photo(model: Model) -> None:
     raw = synthetic_raw(64, 64, exposure=0.02)
-    own = measure_noise(raw).amplified(20.0)
-    assert own.read == pytest.approx(20 * measure_noise(raw).read)
-    enhance(raw, tunable(model), replace(OPTIONS, denoise=1.5))
+    packed = torch.from_numpy(pack(linearise(raw), raw.cfa)) * 20
+    told = model.tuned(measure_noise(raw).amplified(20.0), raw.color)
+    by_hand = told(white_balanced(packed, raw.color)[None])[0]
+    expected = render_codes(by_hand, raw.color, 16).numpy().astype(int)
+    found = enhance(raw, model, replace(OPTIONS, hot_pixels=HotPixels.KEEP)).pixels.astype(int)
+    assert np.abs(found - expected).max() <= 1

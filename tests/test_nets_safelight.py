@@ -1,39 +1,65 @@
+import numpy as np
 import pytest
 import torch
 
-from darkroom.model import load_model
+from darkroom.errors import UsageError
+from darkroom.files.sensor import Color, Sensor
+from darkroom.model import Model, load_model
 from darkroom.nets import identify
-from darkroom.nets.base import shapes_of
-from darkroom.nets.safelight import SAFELIGHT, Safelight
+from darkroom.nets.base import Conditions, shapes_of
+from darkroom.nets.safelight import SAFELIGHT, SAFELIGHT_XTRANS, Body, Safelight, tune
+from darkroom.noise import Noise
+
+SMALL = (8, 12, 16, 20)
+NOISE = Noise(2e-3, 1e-2, "given", clipped=True)
+COLOR = Color(np.array([2.0, 1.0, 1.5]), np.eye(3))
 
 
-def random_network(seed: int = 0) -> Safelight:
-    torch.manual_seed(seed)
-    return Safelight().eval().requires_grad_(False)
+def random_network(channels: int = 4, widths: tuple[int, ...] = SMALL) -> Safelight:
+    """Weights at random, the steering's too: as they begin they steer nothing."""
+    torch.manual_seed(0)
+    network = Safelight(channels, widths).eval().requires_grad_(False)
+    torch.nn.init.normal_(network.tuner[-1].weight, std=0.05)
+    torch.nn.init.normal_(network.tuner[-1].bias, std=0.05)
+    return network
 
 
-def test_checkpoint_round_trip() -> None:
-    network = random_network()
+def conditions(*noises: Noise) -> Conditions:
+    each = [Conditions.of(noise, COLOR.white_balance * (i + 1)) for i, noise in enumerate(noises)]
+    names = Conditions.__slots__
+    return Conditions(*(torch.cat([getattr(one, name) for one in each]) for name in names))
+
+
+@pytest.mark.parametrize("channels", [4, 9])
+def test_checkpoint_round_trip(channels: int) -> None:
+    network = random_network(channels)
     state = network.state_dict()
     architecture = identify(shapes_of(state))
-    assert architecture is SAFELIGHT
-    packed = torch.rand(1, 4, 16, 32)
-    assert torch.equal(architecture.load(state)(packed), network(packed))
-
-
-def test_widths_are_read_from_the_checkpoint() -> None:
-    small = Safelight(widths=(8, 12, 16, 20)).eval()
-    loaded = SAFELIGHT.load(small.state_dict())
-    assert shapes_of(loaded.state_dict()) == shapes_of(small.state_dict())
+    assert architecture is (SAFELIGHT if channels == 4 else SAFELIGHT_XTRANS)
+    packed, told = torch.rand(1, channels, 16, 32), conditions(NOISE)
+    assert torch.equal(architecture.load(state)(packed, told), network(packed, told))
 
 
 @pytest.mark.parametrize("channels", [4, 9])
 def test_picture_size(channels: int) -> None:
-    network = Safelight(channels, widths=(8, 8, 8, 8)).eval()
     scale = 2 if channels == 4 else 3
-    with torch.no_grad():
-        picture = network(torch.rand(2, channels, 32, 16))
+    packed = torch.rand(2, channels, 32, 16)
+    picture = random_network(channels)(packed, conditions(NOISE, NOISE.louder(3)))
     assert picture.shape == (2, 3, 32 * scale, 16 * scale)
+
+
+@pytest.mark.parametrize("channels", [4, 9])
+def test_tuned_is_the_same_network(channels: int) -> None:
+    """Folding changes only the order of sums: 1e-5 of values around 1, in float32."""
+    network = random_network(channels)
+    noises = [NOISE, Noise(3e-5, 2e-4, "given")]
+    packed = torch.rand(2, channels, 32, 32) * 0.4 - 0.02
+    together = network(packed, conditions(*noises))
+    assert not torch.allclose(together[0], network(packed, conditions(*noises[::-1]))[0], atol=1e-3)
+    for index, noise in enumerate(noises):
+        body = tune(network, Conditions.of(noise, COLOR.white_balance))
+        assert isinstance(body, Body)
+        assert torch.allclose(body(packed[index : index + 1])[0], together[index], atol=1e-5)
 
 
 def test_values_beyond_white_do_not_matter() -> None:
@@ -42,12 +68,12 @@ def test_values_beyond_white_do_not_matter() -> None:
     packed[:, :, 3, 4] = 2.0
     beyond = packed.clone()
     beyond[:, :, 3, 4] = 250.0
-    assert torch.equal(network(packed), network(beyond))
+    assert torch.equal(network(packed, conditions(NOISE)), network(beyond, conditions(NOISE)))
 
 
 def test_halo_covers_the_reach() -> None:
     """An impulse further than the halo changes nothing; float64, so that any reach would show."""
-    network = random_network().double()
+    network = tune(random_network(widths=(48, 64, 96, 128)), conditions(NOISE)).double()
     size = 2 * SAFELIGHT.halo + 2 * SAFELIGHT.multiple
     packed = torch.rand(1, 4, size, SAFELIGHT.multiple, dtype=torch.float64)
     plain = network(packed)
@@ -60,14 +86,50 @@ def test_halo_covers_the_reach() -> None:
     assert SAFELIGHT.halo - SAFELIGHT.multiple < reach <= SAFELIGHT.halo
 
 
-def test_no_level_of_the_bundled_weights_is_dead() -> None:
+@pytest.fixture(scope="module")
+def bundled() -> Model:
+    return load_model("safelight", "cpu", "fp32")
+
+
+def test_it_runs_only_when_tuned(bundled: Model) -> None:
+    assert bundled.takes_noise
+    told = bundled.tuned(NOISE, COLOR)
+    assert not told.takes_noise
+    packed = torch.rand(1, 4, 32, 32)
+    assert told(packed).shape == (1, 3, 64, 64)
+    assert torch.equal(told.on_cpu()(packed), told(packed))
+    with pytest.raises(UsageError, match="takes noise"):
+        told.tuned(NOISE, COLOR)
+
+
+def test_it_is_small_enough(bundled: Model) -> None:
+    """At most 4 MB as bundled, in float16."""
+    numbers = sum(t.numel() for t in bundled.network.state_dict().values())
+    assert 2 * numbers <= 4_000_000
+    assert bundled.architecture.sensor is Sensor.BAYER
+
+
+def test_no_level_of_the_bundled_weights_is_dead(bundled: Model) -> None:
     """Once, rectifiers between the scales starved the coarse levels: they changed no picture."""
-    network = load_model("safelight", "cpu", "fp32").network
+    network = bundled.tuned(NOISE, COLOR).network
     torch.manual_seed(1)
     packed = 0.1 + 0.1 * torch.rand(1, 4, 64, 64)
     whole = network(packed)
-    for up in network.up:
-        kept = up.weight.clone()
-        up.weight.zero_()
+    for up in network.up:  # type: ignore[union-attr]
+        kept = up.weight.clone()  # type: ignore[union-attr]
+        up.weight.zero_()  # type: ignore[union-attr]
         assert (network(packed) - whole).abs().mean() > 5e-5
-        up.weight.copy_(kept)
+        up.weight.copy_(kept)  # type: ignore[union-attr]
+
+
+def test_more_noise_is_smoothed_more(bundled: Model) -> None:
+    """The same noisy gray, told of half, its own and twice the noise."""
+    torch.manual_seed(2)
+    packed = 0.2 + 0.02 * torch.randn(1, 4, 64, 64)
+    noise = Noise(1e-4, 0.0195, "given")
+    gray = Color(np.ones(3), np.eye(3))
+    half, own, twice = (
+        float(bundled.tuned(noise.louder(share), gray)(packed)[..., 16:-16, 16:-16].std())
+        for share in (0.5, 1.0, 2.0)
+    )
+    assert half > own > twice

@@ -38,7 +38,8 @@ def model(tmp_path: Path) -> Model:
 
 @pytest.fixture
 def binning(model: Model) -> Model:
-    return replace(model, network=Binning())
+    architecture = replace(model.architecture, tune=None)
+    return replace(model, network=Binning(), architecture=architecture)
 
 
 def test_a_gray_card_stays_gray_and_gains_its_brightness(binning: Model) -> None:

@@ -13,6 +13,7 @@ from darkroom.evaluation.sheet import sheet
 from darkroom.files.sensor import RawImage
 from darkroom.model import Model
 from darkroom.mosaic import align, linearise, pack
+from darkroom.noise import measure_noise
 from darkroom.pipeline import Options, balanced, find_gain, finished
 from darkroom.tiling import run_tiled
 from darkroom.weights.kinds import Output
@@ -40,13 +41,16 @@ def feature_sheet(
     """
     model.check(raw)
     architecture = model.architecture
+    gain = find_gain(raw, model, options).value
     mosaic, cfa, _, _ = align(linearise(raw), raw.cfa)
-    packed = torch.from_numpy(pack(mosaic, cfa)).mul_(find_gain(raw, model, options).value)
+    packed = torch.from_numpy(pack(mosaic, cfa)).mul_(gain)
     color = balanced(raw.color, packed)
     if model.output is Output.CAMERA:
         packed = white_balanced(packed, color)
     packed = _middle(packed, CROP // architecture.scale, architecture.multiple)
     size = packed.shape[2] * architecture.scale, packed.shape[1] * architecture.scale
+    if model.takes_noise:
+        model = model.tuned(measure_noise(raw).amplified(gain), color)
     layers = tuple(stages(dissect(model.network, architecture, size).layers))
     with activations(model.network, [layer.name for layer in layers]) as maps:
         picture = run_tiled(model, packed, "off")

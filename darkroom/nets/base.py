@@ -3,16 +3,51 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from darkroom.errors import CheckpointError
 from darkroom.files.sensor import Sensor
 from darkroom.gain import GainRule
+from darkroom.noise import Noise
 from darkroom.weights.kinds import Output
 
 State = Mapping[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
+
+# The least noise that networks are told of: what training knows, and logarithms bear.
+LEAST_SHOT, LEAST_READ = 1e-6, 2e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What a network may be told of N photos: their noise after amplification, and more.
+
+    The noise of each is variance(x) = shot * x + read**2, without white balance. `shot`, `read`:
+    (N,). `clipped`: (N,) bool, whether values below black are lost. `white_balance`: (N, 3), the
+    least of each 1.
+    """
+
+    shot: Tensor
+    read: Tensor
+    clipped: Tensor
+    white_balance: Tensor
+
+    @classmethod
+    def of(cls, noise: Noise, white_balance: NDArray[np.float64]) -> "Conditions":
+        """Return the conditions of one photo; `white_balance`: (3,), in any scale."""
+        return cls(
+            shot=torch.tensor([max(noise.shot, LEAST_SHOT)]),
+            read=torch.tensor([max(noise.read, LEAST_READ)]),
+            clipped=torch.tensor([noise.clipped]),
+            white_balance=torch.from_numpy(white_balance / white_balance.min()).float()[None],
+        )
+
+    def to(self, device: torch.device) -> "Conditions":
+        """Return the same on a device."""
+        return Conditions(*(getattr(self, name).to(device) for name in self.__slots__))
 
 
 def _no_amplifier(state: State) -> None:
@@ -36,6 +71,8 @@ class Architecture:
     tensors, with these weights. `dialects`: names and shapes of each published checkpoint form, to
     name the nearest one when a file is not recognised. `amplifier`: the part of a checkpoint that
     finds the gain, if there is one: a module from (N, C, h, w), not amplified, to (N,) gains.
+    `tune`: makes the module that runs for one photo out of the loaded one, where the network is
+    told of the photo's noise; the loaded one alone cannot run then.
     """
 
     name: str
@@ -50,6 +87,7 @@ class Architecture:
     dialects: tuple[Shapes, ...] = ()
     amplifier: Callable[[State], nn.Module | None] = _no_amplifier
     any_size: bool = False
+    tune: Callable[[nn.Module, Conditions], nn.Module] | None = None
 
     @property
     def channels(self) -> int:

@@ -28,11 +28,13 @@ class Noise:
 
     x is linear light, black 0, white 1 before amplification, all channels alike and not
     white-balanced. `read` includes the rounding to whole numbers. `reason`: one sentence.
+    `clipped`: whether values below black are lost.
     """
 
     shot: float
     read: float
     reason: str
+    clipped: bool = False
 
     def std(self, light: float) -> float:
         """Return the standard deviation of a photosite that holds so much light."""
@@ -53,7 +55,8 @@ def measure_noise(raw: RawImage) -> Noise:
     Never fails: where nothing can be measured, what rounding alone makes is returned.
     """
     least = rounding_step(raw) / math.sqrt(12)
-    bins = gather(measure_blocks(raw))
+    blocks = measure_blocks(raw)
+    bins = gather(blocks)
     masked = _masked(raw)
     flat = False
     shot, read = 0.0, least
@@ -72,7 +75,8 @@ def measure_noise(raw: RawImage) -> Noise:
     if raw.noise_profile is not None and _is_plausible(raw.noise_profile, bins, flat):
         shot, read = raw.noise_profile[0], math.sqrt(raw.noise_profile[1])
         reason = "the file states it" + (" and flat patches agree" if flat else "")
-    return Noise(shot, max(read, least), reason)
+    read = max(read, least)
+    return Noise(shot, read, reason, clipped=bool((blocks.floor > -read).any()))
 
 
 def _masked(raw: RawImage) -> float | None:

@@ -18,8 +18,8 @@ from darkroom.gain import GainRule
 from darkroom.weights.kinds import Output
 
 # The bundled default's file.
-SAFELIGHT_SIZE = 3_965_256
-SAFELIGHT_SHA256 = "618d143926a3e4dca052785c69fed073e456440d1850fa6e825793efedbe8967"
+SAFELIGHT_SIZE = 2_224_400
+SAFELIGHT_SHA256 = "5d0337ac28ecd8c3415a1f3b5f19cdf365f08020d8c8ea721a4d67702d1012d1"
 
 _ENTRY_NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _FILE_NAME = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
@@ -158,7 +158,7 @@ _ALL = (
         licence=Licence("MIT", open=True, url="https://spdx.org/licenses/MIT.html"),
         source="trained by the darkroom project with `darkroom train`",
         scores=(Score(_SID_CROPS, 33.00, 0.865, "2026-11-21"),),
-        gmacs=129.8,
+        gmacs=117.2,
         description="the default: any Bayer camera, small and fast",
         bundled=True,
     ),
