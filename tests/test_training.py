@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Generator
 
 from darkroom.demosaic import demosaic
@@ -256,6 +257,18 @@ def test_stopping_and_resuming_equals_not_stopping(tmp_path: Path, xtrans: bool)
         for way in ("straight", "stopped")
     ]
     assert weights[0] == weights[1]
+
+
+def test_it_begins_with_weights_of_the_other_sensor(tmp_path: Path) -> None:
+    list(fit(photographs(), RECIPE, tmp_path))
+    weights = tmp_path / "safelight.safetensors"
+    twin = Run(replace(RECIPE, xtrans=True, size=48, begin=str(weights))).network.state_dict()
+    known = load_file(weights)
+    assert torch.equal(twin["body.middle.first.weight"], known["body.middle.first.weight"].float())
+    assert twin["body.enter.weight"].shape != known["body.enter.weight"].shape
+    save_file({"other": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(UsageError, match="no tensor of these weights fits"):
+        Run(replace(RECIPE, begin=str(tmp_path / "other.safetensors")))
 
 
 def test_another_recipe_does_not_resume(tmp_path: Path) -> None:

@@ -26,15 +26,24 @@ def train(
         ),
     ],
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps in all.")] = 20000,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Crops per step.")] = 8,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Crops per step.")] = 6,
     size: Annotated[
-        int, typer.Option("--size", min=32, help="Photosites per side of a crop, times of 32.")
+        int, typer.Option("--size", min=96, help="Photosites per side of a crop, times of 96.")
     ] = 192,
-    rate: Annotated[float, typer.Option("--rate", help="Greatest learning rate.")] = 4e-4,
+    rate: Annotated[float, typer.Option("--rate", help="Greatest learning rate.")] = 6e-4,
     seed: Annotated[int, typer.Option("--seed", help="Another seed, another run.")] = 0,
     device: Annotated[
         str, typer.Option("--device", metavar="cpu|cuda[:N]", help="Where it trains.")
     ] = "cpu",
+    xtrans: Annotated[
+        bool, typer.Option("--xtrans", help="For X-Trans sensors, not Bayer's.")
+    ] = False,
+    large: Annotated[
+        bool, typer.Option("--large", help="safelight-large: four times the work.")
+    ] = False,
+    begin: Annotated[
+        str, typer.Option("--begin", metavar="FILE", help="Weights to begin with, where they fit.")
+    ] = "",
     threads: Annotated[
         int, typer.Option("--threads", min=1, help="Processor threads; 1 if the machine is busy.")
     ] = 1,
@@ -42,7 +51,7 @@ def train(
 ) -> None:
     """Train safelight on simulated sensors, or go on where an earlier run stopped.
 
-    Leaves safelight.safetensors in the output folder, for --model.
+    Leaves the weights in the output folder, NAME.safetensors, for --model.
 
     Example:
 
@@ -54,7 +63,7 @@ def train(
     from darkroom.training.scenes import load_photos
 
     torch.set_num_threads(threads)
-    recipe = Recipe(steps=steps, batch=batch, size=size, rate=rate, seed=seed, device=device)
+    recipe = Recipe(steps, batch, size, rate, seed, device, xtrans, large, begin)
     loss, since = 0.0, time.perf_counter()
     for progress in fit(load_photos(photos), recipe, out):
         loss += progress.loss
@@ -62,7 +71,7 @@ def train(
             _report(progress, steps, loss / REPORT_EVERY, time.perf_counter() - since)
             loss, since = 0.0, time.perf_counter()
     if not quiet:
-        output.say(f"{out / 'safelight.safetensors'}: done")
+        output.say(f"{out / recipe.name}.safetensors: done")
 
 
 def _report(progress: "Progress", steps: int, loss: float, seconds: float) -> None:

@@ -21,10 +21,11 @@ from darkroom.errors import UsageError
 from darkroom.evaluation.metrics import similarity
 from darkroom.files.sensor import CFA
 from darkroom.mosaic import BAYER, COLORS_OF_CHANNELS, XTRANS, XTRANS_SITES
-from darkroom.nets.base import Conditions
+from darkroom.nets.base import Conditions, State
 from darkroom.nets.safelight import LARGE_WIDTHS, UNSHUFFLE, WIDTHS, Safelight
 from darkroom.training.noise import Sensors, draw_sensors, expose
 from darkroom.training.scenes import Scenes, draw_scenes
+from darkroom.weights.checkpoint import read_checkpoint
 
 ABSOLUTE_WEIGHT = 0.5
 SQUARE_WEIGHT = 0.4
@@ -47,7 +48,9 @@ FEATURES_AT_START = 0.3
 class Recipe:
     """All that decides a training run; two runs of one recipe on one device are the same.
 
-    `xtrans`: for X-Trans sensors, not Bayer's. `large`: four times the work, for quality.
+    `xtrans`: for X-Trans sensors, not Bayer's. `large`: four times the work, for quality. `begin`:
+    a file of safelight's weights to begin with, as far as they fit: of another sensor all but the
+    first and the last layer do.
     """
 
     steps: int = 20000
@@ -58,6 +61,7 @@ class Recipe:
     device: str = "cpu"
     xtrans: bool = False
     large: bool = False
+    begin: str = ""
 
     @property
     def cfa(self) -> CFA:
@@ -190,6 +194,18 @@ def begin_as_demosaicing(network: Safelight) -> None:
     nn.init.zeros_(head.bias if head.bias is not None else torch.empty(0))
 
 
+def begin_with(network: Safelight, state: State) -> None:
+    """Take over the tensors of other weights that have the network's own names and shapes.
+
+    Raises UsageError where none has.
+    """
+    own = network.state_dict()
+    fitting = {k: v.float() for k, v in state.items() if k in own and v.shape == own[k].shape}
+    if not fitting:
+        raise UsageError("no tensor of these weights fits: give weights of safelight to begin with")
+    network.load_state_dict({**own, **fitting})
+
+
 def rate_at(step: int, recipe: Recipe) -> float:
     """Learning rate: a short warm-up, then half a cosine down to half a percent."""
     if step < WARM_UP:
@@ -208,6 +224,8 @@ class Run:
         widths = LARGE_WIDTHS if recipe.large else WIDTHS
         self.network = Safelight(9 if recipe.xtrans else 4, widths)
         begin_as_demosaicing(self.network)
+        if recipe.begin:
+            begin_with(self.network, read_checkpoint(Path(recipe.begin)))
         self.network.to(recipe.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
