@@ -13,6 +13,7 @@ from darkroom.errors import UsageError
 from darkroom.files.sensor import RawImage
 from darkroom.model import Model, load_model
 from darkroom.pipeline import Options, Picture, enhance
+from darkroom.weights.registry import ENTRIES
 
 CUDA_TRIES = 3
 """After so many CUDA errors in a row a device is taken for broken and left alone."""
@@ -69,7 +70,7 @@ class Device:
             picture = replace(picture, warnings=(*picture.warnings, note))
         else:
             picture, model = self._tried(raw, options, watch)
-        return Run(picture, model, perf_counter() - self._turns.waited() - started)
+        return Run(picture, model.suited(raw), perf_counter() - self._turns.waited() - started)
 
     def _tried(
         self, raw: RawImage, options: Options, watch: Callable[[float], None]
@@ -104,6 +105,8 @@ def load_models(
 def weights_sha256(model: Model) -> str:
     """Return the SHA-256 of a model's tensors as they run: names, shapes, formats, values."""
     digest = hashlib.sha256(f"{model.output.value} {model.dtype}".encode())
+    if model.twin:
+        digest.update("".join(str(file.sha256) for file in ENTRIES[model.twin].files).encode())
     tensors = model.network.state_dict()
     if model.amplifier is not None:
         found = model.amplifier.state_dict().items()

@@ -3,6 +3,7 @@
 import re
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -38,6 +39,7 @@ class Model:
     `trained_on`: patterns (fnmatch) of the cameras that it was trained on; empty means any.
     `amplifier`: what came with the weights to find the gain, on the processor: (N, C, h, w), not
     amplified, to (N,) gains. `turns`: held while the network runs, where threads share a device.
+    `twin`: name of the weights to take for the other kind of sensor, empty where there are none.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Model:
     trained_on: tuple[str, ...] = ()
     amplifier: nn.Module | None = None
     turns: AbstractContextManager[None] = NO_TURNS
+    twin: str = ""
 
     @property
     def grid(self) -> Grid:
@@ -87,6 +90,12 @@ class Model:
             network=_placed(network, self.device, self.dtype),
             architecture=replace(self.architecture, tune=None),
         )
+
+    def suited(self, raw: RawImage) -> "Model":
+        """Return the model for a photo's kind of sensor: itself, or its twin, loaded once."""
+        if not self.twin or self.architecture.sensor is raw.cfa.sensor:
+            return self
+        return replace(_load_once(self.twin, self.device, self.dtype), turns=self.turns)
 
     def on_cpu(self) -> "Model":
         """Return the same network on the processor, in float32; this one stays as it is."""
@@ -127,6 +136,16 @@ def load_model(name_or_path: str | Path, device: str = "auto", precision: str = 
     """
     place = find_device(device)
     dtype = find_dtype(precision, place)
+    return _load(name_or_path, place, dtype)
+
+
+@cache
+def _load_once(name: str, place: torch.device, dtype: torch.dtype) -> Model:
+    """Load weights by name and keep them: twins are asked for again with every photo."""
+    return _load(name, place, dtype)
+
+
+def _load(name_or_path: str | Path, place: torch.device, dtype: torch.dtype) -> Model:
     source = find_source(name_or_path)
     state = checkpoint.read_checkpoint(source.path)
     architecture = source.identify(shapes_of(state))
@@ -148,6 +167,7 @@ def load_model(name_or_path: str | Path, device: str = "auto", precision: str = 
         dtype=dtype,
         trained_on=() if facts is None else facts.trained_on,
         amplifier=amplifier,
+        twin="" if facts is None else facts.twin,
     )
 
 

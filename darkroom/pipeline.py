@@ -69,6 +69,7 @@ def enhance(
     `watch` is told the share of the picture that is done, 0 to 1. Raises SensorError where the
     model was made for another kind of sensor, UsageError where it cannot denoise so much or little.
     """
+    model = model.suited(raw)
     check(model, options.denoise)
     notes = [*raw.warnings, *model.check(raw)]
     gain = find_gain(raw, model, options)

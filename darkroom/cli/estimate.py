@@ -68,7 +68,7 @@ def _measured(raw: "RawImage", model: str, rule: "Rule | None", brightness: int)
         return choose_gain(raw, known, brightness)
     from darkroom.pipeline import Options, find_gain
 
-    network = inputs.load(model, "cpu", "fp32")
+    network = inputs.load(model, "cpu", "fp32").suited(raw)
     network.check(raw)
     return find_gain(raw, network, Options(rule=rule, brightness=brightness))
 

@@ -39,6 +39,7 @@ def feature_sheet(
     Of each layer the maps that vary most are shown. The first panel is the amplified mosaic, the
     last the picture. Raises SensorError where the model was made for another kind of sensor.
     """
+    model = model.suited(raw)
     model.check(raw)
     architecture = model.architecture
     gain = find_gain(raw, model, options).value

@@ -91,7 +91,8 @@ class WeightsEntry:
     `architecture`: name of the network in `darkroom.nets`. `trained_on`: patterns (fnmatch) of
     camera names as in RawImage.camera; empty means any camera. `files`: the first one is what the
     checkpoint reader opens. `scores`: ours, never a paper's. `gmacs`: billions of
-    multiply-accumulates for a photo of 4000x3000, None where nobody counted.
+    multiply-accumulates for a photo of 4000x3000, None where nobody counted. `twin`: the entry to
+    take for photos of the other kind of sensor, empty where there is none.
     """
 
     name: str
@@ -107,6 +108,7 @@ class WeightsEntry:
     scores: tuple[Score, ...] = ()
     bundled: bool = False
     gmacs: float | None = None
+    twin: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name)
