@@ -18,6 +18,7 @@ from darkroom.files import sensor
 from darkroom.files.bands import in_bands
 from darkroom.files.sensor import Color
 from darkroom.mosaic import COLORS_OF_CHANNELS
+from darkroom.shoulder import KNEE, Shoulder
 
 SRGB_TO_XYZ = torch.from_numpy(sensor.SRGB_TO_XYZ)
 
@@ -137,18 +138,20 @@ def bt709_decode(encoded: Tensor) -> Tensor:
 # Rendering
 
 
-def render(picture: Tensor, color: Color) -> Tensor:
+def render(picture: Tensor, color: Color, shoulder: Shoulder | None = None) -> Tensor:
     """Make an sRGB picture, (3, H, W) float32 in [0, 1], of linear white-balanced camera RGB.
 
     `picture`: (3, H, W); 1 is white in all three, above it is clipped before the matrix, so that
-    clipped highlights stay neutral. Colours that sRGB cannot show lose saturation, not their hue.
+    clipped highlights stay neutral. With a `shoulder` only what its `white` is exceeded by is
+    clipped so, and the rest is rolled off. Colours that sRGB cannot show lose saturation, not their
+    hue.
     """
     rendered = torch.empty(picture.shape, dtype=torch.float32, device=picture.device)
 
     def put(rows: slice, encoded: Tensor) -> None:
         rendered[:, rows] = encoded.clamp_(0, 1)
 
-    _render(picture, color, Scale(1.0), put)
+    _render(picture, color, Scale(1.0, shoulder=shoulder), put)
     return rendered
 
 
@@ -162,8 +165,10 @@ def render_codes(picture: Tensor, color: Color, bits: int) -> Tensor:
     return torch.from_numpy(codes)
 
 
-def render_into(picture: Tensor, color: Color, codes: Codes) -> None:
-    """Render as `render_codes` does, to an array (H, W, 3) that is there, of any memory layout."""
+def render_into(
+    picture: Tensor, color: Color, codes: Codes, shoulder: Shoulder | None = None
+) -> None:
+    """Render as `render` and `render_codes` do, to an array (H, W, 3) of any memory layout."""
 
     def put(rows: slice, encoded: Tensor) -> None:
         # Whole numbers first, for spreading these over pixels is cheaper than spreading floats.
@@ -171,14 +176,15 @@ def render_into(picture: Tensor, color: Color, codes: Codes) -> None:
         for channel, plane in enumerate(samples):
             codes[rows, :, channel] = plane
 
-    _render(picture, color, Scale(float(np.iinfo(codes.dtype).max), 0.5), put)
+    _render(picture, color, Scale(float(np.iinfo(codes.dtype).max), 0.5, shoulder), put)
 
 
 class Scale(NamedTuple):
-    """How sRGB from 0 to 1 is handed out: times `white`, plus `offset`."""
+    """How sRGB from 0 to 1 is handed out: times `white`, plus `offset`; light first rolled off."""
 
     white: float
     offset: float = 0.0
+    shoulder: Shoulder | None = None
 
 
 def _render(
@@ -214,21 +220,22 @@ class _Block:
         """Return (3, rows, W) of camera RGB as scaled sRGB, valid until the next call."""
         pixels = rows.shape[1] * self._width
         camera, rgb = self._triples[:, : 3 * pixels]
-        clipped = self._clipped(rows, camera)
+        shoulder = scale.shoulder
+        clipped = self._clipped(rows, camera, 1.0 if shoulder is None else shoulder.white)
         rgb = torch.mm(matrix, clipped, out=rgb.view(3, pixels))
-        _bring_in_gamut(rgb, self._singles[:, :pixels])
+        _bring_in_gamut(rgb, self._singles[:, :pixels], shoulder)
         return _encode(rgb, camera.view(3, pixels), scale).view(3, -1, self._width)
 
-    def _clipped(self, rows: Tensor, out: Tensor) -> Tensor:
+    def _clipped(self, rows: Tensor, out: Tensor, white: float) -> Tensor:
         """Return the rows clipped at white, (3, pixels), in the layout in which they came."""
         if self._by_pixels:
-            torch.clamp(rows, max=1, out=out.view(-1, self._width, 3).permute(2, 0, 1))
+            torch.clamp(rows, max=white, out=out.view(-1, self._width, 3).permute(2, 0, 1))
             return out.view(-1, 3).T
-        torch.clamp(rows, max=1, out=out.view(3, -1, self._width))
+        torch.clamp(rows, max=white, out=out.view(3, -1, self._width))
         return out.view(3, -1)
 
 
-def _bring_in_gamut(rgb: Tensor, scratch: Tensor) -> None:
+def _bring_in_gamut(rgb: Tensor, scratch: Tensor, shoulder: Shoulder | None) -> None:
     """Clip (3, pixels) linear RGB to 0 to 1 without turning its hue, in place.
 
     The largest and the smallest of a pixel's channels are clipped, the middle one keeps its place
@@ -239,9 +246,23 @@ def _bring_in_gamut(rgb: Tensor, scratch: Tensor) -> None:
     torch.amax(rgb, 0, out=high)
     rgb.sub_(low)
     torch.sub(high, low, out=kept).add_(TINY)
+    if shoulder is not None and float(high.max()) > KNEE:
+        _roll_off(low, high, shoulder)
     low.clamp_(0, 1)
     torch.div(high.clamp_(0, 1).sub_(low), kept, out=kept)
     torch.addcmul(low, rgb, kept, out=rgb)
+
+
+def _roll_off(low: Tensor, high: Tensor, shoulder: Shoulder) -> None:
+    """Bend pixels' largest channels, and the smallest by the same factor, in place.
+
+    So saturation (as of HSV) stays too, until near the sensor's white it fades.
+    """
+    fading = shoulder.fading(high)
+    bent = shoulder.curve(high)
+    low.mul_(torch.where(high > KNEE, bent / high, 1)).clamp_(min=0)
+    low.lerp_(bent, fading)
+    high.copy_(bent)
 
 
 def _encode(linear: Tensor, out: Tensor, scale: Scale) -> Tensor:
@@ -250,7 +271,7 @@ def _encode(linear: Tensor, out: Tensor, scale: Scale) -> Tensor:
     The straight part and the power, held at the knee below it: the lesser is the curve. The power
     is exp(log(x) / 2.4), many times as fast as torch's and exact to a 16-bit code.
     """
-    white, offset = scale
+    white, offset, _ = scale
     bent = torch.clamp(linear, SRGB_KNEE, 1, out=out).log_().mul_(1 / SRGB_POWER).exp_()
     bent.mul_((1 + SRGB_OFFSET) * white).add_(offset - SRGB_OFFSET * white)
     straight = linear.mul_(SRGB_SLOPE * white).add_(offset)

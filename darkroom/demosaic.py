@@ -57,7 +57,7 @@ def demosaic(packed: Tensor) -> Tensor:
     each photosite keeps its own value in its own colour. On the packed tensor's device.
     """
     cfa = BAYER if packed.shape[1] == 4 else XTRANS
-    mosaic = _unpacked(packed.float(), cfa)
+    mosaic = unpacked(packed.float())
     rows, columns = (_continued(size, cfa.period).to(mosaic.device) for size in mosaic.shape[2:])
     window = mosaic[:, :, rows[:, None], columns[None, :]]
     filters = _filters(cfa).to(mosaic.device)
@@ -66,8 +66,9 @@ def demosaic(packed: Tensor) -> Tensor:
     )
 
 
-def _unpacked(packed: Tensor, cfa: CFA) -> Tensor:
-    """(N, C, h, w) -> the (N, 1, H, W) mosaic."""
+def unpacked(packed: Tensor) -> Tensor:
+    """Return the (N, 1, H, W) mosaic of (N, C, h, w), in the packed form's phase."""
+    cfa = BAYER if packed.shape[1] == 4 else XTRANS
     if cfa == BAYER:
         return functional.pixel_shuffle(packed, 2)
     places = (XTRANS_SITES @ (cfa.period, 1)).ravel()  # of each channel and packed pixel

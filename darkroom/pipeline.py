@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ from darkroom.defects import HotPixels, repair
 from darkroom.denoising import check, check_range, steered
 from darkroom.files.sensor import Color, RawImage
 from darkroom.gain import Gain, GainRule, choose_gain
+from darkroom.highlights import Highlights, chosen, extended, find_shoulder
 from darkroom.model import Model
 from darkroom.mosaic import Mosaic, align, linearise, pack
 from darkroom.noise import measure_noise
-from darkroom.tiling import TileOption, tiles
+from darkroom.shoulder import Shoulder
+from darkroom.tiling import Runner, TileOption, tiles
 from darkroom.weights.kinds import Output
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -33,7 +35,8 @@ class Options:
     16 per sample of the picture. `hot_pixels`: None repairs them for networks of camera RGB, and
     keeps them for those that are run as published. `denoise`: 0 demosaicing alone, 1 the network's
     result, between them a blend, up to 2 stronger (`darkroom.denoising`). Raises UsageError for
-    another number there.
+    another number there. `highlights`: None rolls them off for networks of camera RGB, and clips
+    them for others.
     """
 
     gain: Gain | None = None
@@ -44,6 +47,7 @@ class Options:
     bits: int = 8
     hot_pixels: HotPixels | None = None
     denoise: float = 1.0
+    highlights: Highlights | None = None
 
     def __post_init__(self) -> None:
         check_range(self.denoise)
@@ -67,10 +71,12 @@ def enhance(
     """Turn one dark RAW photo into a bright picture.
 
     `watch` is told the share of the picture that is done, 0 to 1. Raises SensorError where the
-    model was made for another kind of sensor, UsageError where it cannot denoise so much or little.
+    model was made for another kind of sensor, UsageError where it cannot denoise so much or little,
+    or cannot roll off highlights.
     """
     model = model.suited(raw)
     check(model, options.denoise)
+    highlights = chosen(model, options.highlights)
     notes = [*raw.warnings, *model.check(raw)]
     gain = find_gain(raw, model, options)
     linear = repaired(linearise(raw), raw, model, options, notes.append)
@@ -83,12 +89,17 @@ def enhance(
     if model.output is Output.CAMERA:
         packed = white_balanced(packed, color)
     pixels = np.empty((height, width, 3), np.uint8 if options.bits == 8 else np.uint16)
-    runner = steered(
-        model, options.denoise, color, lambda: measure_noise(raw).amplified(gain.value)
-    )
+    measure = cache(lambda: measure_noise(raw).amplified(gain.value))
+    runner: Runner = steered(model, options.denoise, color, measure)
+    shoulder = None
+    if highlights is Highlights.ROLL:
+        shoulder = find_shoulder(packed, color, gain.value)
+    if shoulder is not None:
+        runner = extended(runner, measure(), color, gain.value)
     for part in tiles(runner, packed, options.tile, notes.append):
         place = pixels[part.rows, part.cols]  # cropped where the mosaic's size is odd
-        finish(part.picture[:, : place.shape[0], : place.shape[1]], model.output, color, place)
+        picture = part.picture[:, : place.shape[0], : place.shape[1]]
+        finish(picture, model.output, color, place, shoulder)
         watch(min(part.rows.stop * part.cols.stop / (height * width), 1.0))
     return Picture(upright(square(pixels, raw.pixel_aspect), raw.orientation), gain, tuple(notes))
 
@@ -130,10 +141,16 @@ def balanced(color: Color, packed: Tensor) -> Color:
     return replace(color, white_balance=gray_world(packed))
 
 
-def finish(picture: Tensor, output: Output, color: Color, pixels: Pixels) -> None:
+def finish(
+    picture: Tensor,
+    output: Output,
+    color: Color,
+    pixels: Pixels,
+    shoulder: Shoulder | None = None,
+) -> None:
     """Turn a network's (3, H, W) picture into finished samples, sRGB, in `pixels` (H, W, 3)."""
     if output is Output.CAMERA:
-        render_into(picture, color, pixels)
+        render_into(picture, color, pixels, shoulder)
         return
     white, dtype = (255, torch.uint8) if pixels.dtype == np.uint8 else (65535, torch.uint16)
     codes = picture.clamp(0, 1).mul_(white).add_(0.5).to(dtype)

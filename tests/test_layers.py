@@ -18,10 +18,10 @@ LAYERS = (
     ("files",),
     ("gain", "mosaic", "defects", "noise"),
     ("weights",),
-    ("memory",),
+    ("memory", "shoulder"),
     ("nets", "tiling", "color", "tracing", "demosaic"),
     ("model",),
-    ("denoising",),
+    ("denoising", "highlights"),
     ("pipeline", "anatomy"),
     (
         "journal",

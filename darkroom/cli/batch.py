@@ -18,6 +18,7 @@ from darkroom.cli.options import (
     Denoise,
     Ev,
     GainRule,
+    Highlights,
     HotPixels,
     Json,
     ModelName,
@@ -71,6 +72,7 @@ def batch(
     gain: GainRule = None,
     hot_pixels: HotPixels = None,
     denoise: Denoise = 1.0,
+    highlights: Highlights = None,
     file_format: Annotated[
         str, typer.Option("--format", metavar="png|tif|jpg", help="Of the pictures.")
     ] = "png",
@@ -143,6 +145,7 @@ def batch(
     from darkroom.cluster import Crew, enhance_on_cluster, journal_folder
     from darkroom.denoising import check
     from darkroom.files.picture import PictureFormat, SaveOptions
+    from darkroom.highlights import chosen
     from darkroom.remote import without_file
     from darkroom.report import check_report
     from darkroom.sources import Naming, Search, watch_folders
@@ -151,7 +154,7 @@ def batch(
     folder = journal_folder(place)
     _check_urls([place], cluster, report)
     save = SaveOptions(PictureFormat.from_name(file_format), bits, quality, overwrite)
-    picture = inputs.enhance_options(ratio, gain, ev, tile, bits, hot_pixels, denoise)
+    picture = inputs.enhance_options(ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights)
     options = BatchOptions(picture, save, jobs, timeout, resume, check_hash)
     naming = Naming(f".{file_format.lower().removeprefix('.')}", suffix, base)
     search = Search(recursive, everything, folder, missing=sources == ["-"])
@@ -170,6 +173,7 @@ def batch(
         models = load_models(model, device, precision) if cluster is None else ()
         for network in models:
             check(network, denoise)
+            chosen(network, picture.highlights)
         with (
             _reported(report, folder, options, live=watch, quiet=quiet),
             Display(total, folder, quiet=quiet, as_json=as_json) as display,

@@ -12,6 +12,7 @@ from darkroom.cli.options import (
     Device,
     Ev,
     GainRule,
+    Highlights,
     HotPixels,
     Json,
     ModelName,
@@ -49,6 +50,7 @@ def enhance(
     gain: GainRule = None,
     hot_pixels: HotPixels = None,
     denoise: Denoise = 1.0,
+    highlights: Highlights = None,
     file_format: Annotated[
         str | None,
         typer.Option("--format", metavar="png|tif|jpg", help="Needed where the output is -."),
@@ -77,7 +79,9 @@ def enhance(
         raise UsageError("--json and -o - both want standard output; write the picture to a file")
     with Stages(quiet) as stages:
         with stages.stage("load the model"):
-            options = inputs.enhance_options(ratio, gain, ev, tile, bits, hot_pixels, denoise)
+            options = inputs.enhance_options(
+                ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights
+            )
             network = inputs.load(model, device, precision)
         record = _enhance(photo, target, network, options, save, stages)
     if not quiet:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from darkroom.defects import HotPixels
     from darkroom.files.sensor import RawImage
     from darkroom.gain import Gain, GainRule
+    from darkroom.highlights import Highlights
     from darkroom.model import Model
     from darkroom.pipeline import Options
     from darkroom.tiling import TileOption
@@ -66,6 +67,7 @@ def enhance_options(
     bits: int,
     hot: str | None = None,
     denoise: float = 1.0,
+    light: str | None = None,
 ) -> "Options":
     """Gather what the user decided about the picture."""
     from darkroom.pipeline import Options
@@ -80,6 +82,7 @@ def enhance_options(
         bits=bits,
         hot_pixels=hot_pixels(hot),
         denoise=denoise,
+        highlights=highlights(light),
     )
 
 
@@ -91,6 +94,16 @@ def hot_pixels(text: str | None) -> "HotPixels | None":
     if text is not None and text not in names:
         raise UsageError(f"--hot-pixels {text}: give one of {', '.join(names)}")
     return None if text is None else HotPixels(text)
+
+
+def highlights(text: str | None) -> "Highlights | None":
+    """Read `--highlights`; None where the model decides. Raises UsageError for anything else."""
+    from darkroom.highlights import Highlights
+
+    names = [choice.value for choice in Highlights]
+    if text is not None and text not in names:
+        raise UsageError(f"--highlights {text}: give one of {', '.join(names)}")
+    return None if text is None else Highlights(text)
 
 
 def load(name: str, device: str, precision: str) -> "Model":

@@ -71,6 +71,15 @@ Denoise = Annotated[
         "1 stronger, by networks that can be told the noise.",
     ),
 ]
+Highlights = Annotated[
+    str | None,
+    typer.Option(
+        "--highlights",
+        metavar="roll|clip",
+        help="Light above white: rolled off, so that lamps keep colour and shape (the default, but "
+        "for published networks), or clipped.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on standard error.")]
