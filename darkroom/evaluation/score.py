@@ -14,6 +14,7 @@ from darkroom.errors import UsageError
 from darkroom.evaluation.metrics import aligned_psnr, psnr, ssim
 from darkroom.files.raw import read_raw
 from darkroom.gain import given_gain
+from darkroom.highlights import Highlights
 from darkroom.model import Model
 from darkroom.pipeline import Options, Pixels, enhance
 from darkroom.weights.kinds import Output
@@ -94,7 +95,8 @@ def as_reference(pair: Pair, model: Model, options: Options) -> Tensor:
 
     Networks that paint finished pictures have learned that curve; ours gets it instead of sRGB's.
     """
-    wanted = replace(options, gain=given_gain(pair.ratio), bits=16)
+    # The references are clipped at white.
+    wanted = replace(options, gain=given_gain(pair.ratio), bits=16, highlights=Highlights.CLIP)
     codes = enhance(read_raw(pair.short), model, wanted).pixels
     picture = planes(codes)
     return bt709_encode(srgb_decode(picture)) if model.output is Output.CAMERA else picture
