@@ -1,6 +1,8 @@
-"""darkroom evaluate: a model's scores on pairs of a dark RAW and its long exposure."""
+"""darkroom evaluate: a model's scores, on pairs of exposures or on simulated photos."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
@@ -9,18 +11,36 @@ import typer
 
 from darkroom.cli import inputs, output
 from darkroom.cli.options import Device, Json, ModelName, Precision, Tile
+from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
     from darkroom.evaluation.score import PairScore
+    from darkroom.evaluation.simulated import SceneScore, Score
 
 FIGURES = ("psnr", "ssim", "aligned_psnr", "aligned_ssim")
 
 
 def evaluate(
     pairs: Annotated[
-        Path,
+        Path | None,
         typer.Argument(metavar="LIST", help="Pairs in SID's format: short and long, a line each."),
-    ],
+    ] = None,
+    simulate: Annotated[
+        Path | None,
+        typer.Option(
+            "--simulate", metavar="FOLDER", help="Simulate photos of these pictures instead."
+        ),
+    ] = None,
+    ratio: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--ratio",
+            min=0,
+            max=1000,
+            help="Of simulated photos, any number; 0: no noise. Default: 0, 1, 10, 100, 300.",
+        ),
+    ] = None,
+    xtrans: Annotated[bool, typer.Option("--xtrans", help="Simulate an X-Trans sensor.")] = False,
     model: ModelName = "safelight",
     device: Device = "auto",
     precision: Precision = "auto",
@@ -30,19 +50,37 @@ def evaluate(
     """Score a model on a data set such as SID, at the ratio that the exposure times give.
 
     PSNR and SSIM as the papers compute them, on 16-bit pictures; aligned after the one gain within
-    a stop that suits each picture best.
+    a stop that suits each picture best. Or with --simulate on photos of known truth: clean pictures
+    behind a simulated full-frame sensor, compared in sRGB, LibRaw's brightened AHD beside it.
 
     Example:
 
     darkroom evaluate SID/list.txt --model redi
-    """
-    from darkroom.evaluation.score import read_pairs, score
 
+    darkroom evaluate --simulate kodak/ --ratio 100
+    """
+    if (pairs is None) == (simulate is None):
+        raise UsageError("give either a list of pairs or --simulate FOLDER")
+    if simulate is None and (ratio or xtrans):
+        raise UsageError("--ratio and --xtrans are for --simulate; pairs have their own")
     options = inputs.enhance_options(None, None, 0.0, tile, 16)
-    listed = read_pairs(pairs)
-    network = inputs.load(model, device, precision)
+    if pairs is not None:
+        from darkroom.evaluation.score import read_pairs, score
+
+        listed = read_pairs(pairs)
+        _print_pairs(score(listed, inputs.load(model, device, precision), options), as_json)
+    elif simulate is not None:
+        from darkroom.evaluation.simulated import RATIOS, read_scenes, score_scenes
+        from darkroom.mosaic import BAYER, XTRANS
+
+        scenes, cfa = read_scenes(simulate), XTRANS if xtrans else BAYER
+        network = inputs.load(model, device, precision)
+        _print_scenes(score_scenes(scenes, ratio or RATIOS, network, options, cfa), as_json)
+
+
+def _print_pairs(found: "Iterator[PairScore]", as_json: bool) -> None:
     scores = []
-    for one in score(listed, network, options):
+    for one in found:
         scores.append(one)
         if as_json:
             output.print_json(asdict(one))
@@ -50,6 +88,27 @@ def evaluate(
             typer.echo(_line(one.name, one))
     if not as_json and scores:
         typer.echo(_means(scores))
+
+
+def _print_scenes(found: "Iterator[SceneScore]", as_json: bool) -> None:
+    """Print a line for each ratio: means over the pictures; as JSON a record for each picture."""
+    from darkroom.evaluation.simulated import label
+
+    for ratio, group in groupby(found, key=lambda one: one.ratio):
+        scores = []
+        for one in group:
+            scores.append(one)
+            if as_json:
+                output.print_json(asdict(one))
+        if not as_json:
+            ours, libraw = ([getattr(one, by) for one in scores] for by in ("ours", "libraw"))
+            name = f"{label(ratio)}, mean of {len(scores)}"
+            typer.echo(f"{name:<24} {_mean(ours)}   LibRaw {_mean(libraw)}")
+
+
+def _mean(scores: "list[Score]") -> str:
+    psnr, ssim = fmean(one.psnr for one in scores), fmean(one.ssim for one in scores)
+    return f"{psnr:6.2f} dB / {ssim:.3f}"
 
 
 def _line(name: str, one: "PairScore") -> str:

@@ -1,6 +1,5 @@
 """darkroom train: make safelight's weights from clean photographs."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,9 +9,7 @@ from darkroom.cli import output
 from darkroom.cli.options import Quiet
 
 if TYPE_CHECKING:
-    from darkroom.training.fit import Progress
-
-REPORT_EVERY = 100
+    from darkroom.training.log import Report
 
 
 def train(
@@ -47,37 +44,57 @@ def train(
     threads: Annotated[
         int, typer.Option("--threads", min=1, help="Processor threads; 1 if the machine is busy.")
     ] = 1,
+    validate: Annotated[
+        Path | None,
+        typer.Option(
+            "--validate",
+            metavar="FOLDER",
+            help="Pictures to score with along the way, never trained on.",
+        ),
+    ] = None,
+    score_every: Annotated[
+        int, typer.Option("--score-every", min=1, help="Steps from one scoring to the next.")
+    ] = 1000,
     quiet: Quiet = False,
 ) -> None:
     """Train safelight on simulated sensors, or go on where an earlier run stopped.
 
-    Leaves the weights in the output folder, NAME.safetensors, for --model.
+    Leaves the weights in the output folder, NAME.safetensors, for --model; a report of every 100
+    steps in log.jsonl; the curves of loss and scores in curves.png.
 
     Example:
 
-    darkroom train photos/ -o runs/first --steps 20000
+    darkroom train photos/ -o runs/first --steps 20000 --validate kodak/
     """
     import torch
 
     from darkroom.training.fit import Recipe, fit
+    from darkroom.training.log import Log
     from darkroom.training.scenes import load_photos
+    from darkroom.training.validation import Validation
 
     torch.set_num_threads(threads)
     recipe = Recipe(steps, batch, size, rate, seed, device, xtrans, large, begin)
-    loss, since = 0.0, time.perf_counter()
-    for progress in fit(load_photos(photos), recipe, out):
-        loss += progress.loss
-        if progress.step % REPORT_EVERY == 0 and not quiet:
-            _report(progress, steps, loss / REPORT_EVERY, time.perf_counter() - since)
-            loss, since = 0.0, time.perf_counter()
+    validation = None if validate is None else Validation.of(validate, recipe.cfa)
+
+    def tell(report: "Report") -> None:
+        if not quiet:
+            _tell(report, steps)
+
+    log = Log(out, validation, score_every, tell)
+    for _ in fit(load_photos(photos), recipe, out, watch=log):
+        pass
     if not quiet:
         output.say(f"{out / recipe.name}.safetensors: done")
 
 
-def _report(progress: "Progress", steps: int, loss: float, seconds: float) -> None:
-    per_step = seconds / REPORT_EVERY
-    left = (steps - progress.step) * per_step / 60
+def _tell(report: "Report", steps: int) -> None:
+    left = (steps - report.step) * report.seconds_per_step / 60
     output.say(
-        f"step {progress.step} of {steps}: loss {loss:.4f}, {per_step:.2f} s a step, "
+        f"step {report.step} of {steps}: loss {report.loss:.4f}, "
+        f"{report.seconds_per_step:.2f} s a step, {report.crops_per_second:.1f} crops/s, "
         f"{left:.0f} min left"
     )
+    if report.scores:
+        scores = (f"{name} {score.psnr:.2f} dB" for name, score in report.scores.items())
+        output.say(f"  PSNR {', '.join(scores)}")

@@ -36,6 +36,8 @@ MAX_ASPECT = 4.0
 """No camera's photosites are longer: the extremes are Nikon D1X (0.5) and Kodak DC120 (1.53)."""
 ORIENTATIONS = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
 """LibRaw's flip (1 mirrors columns, 2 rows, 4 transposes first) to EXIF. Source: dcraw's table."""
+SRGB_GAMMA = (2.4, 12.92)
+"""The power and the slope of sRGB's curve, as LibRaw wants them. Source: IEC 61966-2-1."""
 LIBRAW_ERRORS = (rawpy.LibRawError, rawpy.NotSupportedError, NotImplementedError, OSError)
 
 COPY_AGAIN = "copy it from the card again"
@@ -75,6 +77,26 @@ def read_raw(source: Path | bytes, name: str | None = None) -> RawImage:
     with closing(_open(data, facts)) as file:
         del data, source
         return _translate(file, facts)
+
+
+def develop(data: bytes, gain: float) -> NDArray[np.uint16]:
+    """Develop a RAW as LibRaw does, without darkroom: (H, W, 3) 16-bit sRGB, not turned upright.
+
+    AHD demosaicing for Bayer, LibRaw's own for X-Trans; the camera's white balance; brightened by
+    `gain` in linear light, no denoising. Raises RawError.
+    """
+    with closing(_open(data, _read_facts(data, "a photo to compare with"))) as file, silenced():
+        pixels: NDArray[np.uint16] = file.postprocess(
+            demosaic_algorithm=rawpy.DemosaicAlgorithm.AHD,
+            use_camera_wb=True,
+            no_auto_bright=True,
+            bright=gain,
+            gamma=SRGB_GAMMA,
+            output_color=rawpy.ColorSpace.sRGB,
+            output_bps=16,
+            user_flip=0,
+        )
+    return pixels
 
 
 def _load(path: Path, name: str) -> bytes:

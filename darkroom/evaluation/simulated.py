@@ -1,0 +1,192 @@
+"""Photos of known truth: clean pictures behind one fixed sensor, in less and less light.
+
+The same pictures at the same ratio give the same photos to the bit, so that scores of different
+networks, and of one network while it is trained, can be compared. None of it may be trained on.
+"""
+
+import io
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from darkroom.color import srgb_decode
+from darkroom.errors import UsageError
+from darkroom.evaluation.chart import BLACK, WHITE, WHITE_BALANCE, XYZ_TO_CAMERA
+from darkroom.evaluation.metrics import psnr, ssim
+from darkroom.evaluation.score import planes
+from darkroom.files.dng import write_dng
+from darkroom.files.raw import develop
+from darkroom.files.sensor import CFA, SRGB_TO_XYZ, Color, RawImage
+from darkroom.gain import given_gain
+from darkroom.highlights import Highlights
+from darkroom.model import Model
+from darkroom.mosaic import BAYER
+from darkroom.noise import Noise
+from darkroom.pipeline import Options, enhance
+
+SHOT = 0.4
+"""Variance of shot noise in sensor steps (DN) squared per step of signal."""
+READ = 1.7
+"""Standard deviation of the read noise in sensor steps, Gaussian.
+
+Source of both: full-frame photos at high ISO, the shared pairs of the SID data set (1.6 to 1.8).
+"""
+
+NOISE_FREE = 0.0
+"""The ratio that stands for no noise and no whole steps: demosaicing alone."""
+COLOR = Color(WHITE_BALANCE, XYZ_TO_CAMERA)
+"""The one camera's colours, in daylight."""
+RATIOS = (NOISE_FREE, 1.0, 10.0, 100.0, 300.0)
+BORDER = 8
+"""Pixels along each edge that are not scored: there no method has all neighbours."""
+ENDINGS = {".png", ".jpg", ".jpeg"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A clean picture: its name, and (H, W, 3) uint8 sRGB."""
+
+    name: str
+    codes: NDArray[np.uint8]
+
+    @property
+    def picture(self) -> Tensor:
+        """(3, H, W) sRGB in [0, 1]: the truth."""
+        return torch.from_numpy(self.codes.copy()).permute(2, 0, 1).float() / 255
+
+    def middle(self, most: int, grid: int = 1) -> "Scene":
+        """Cut the middle out: sides of at most `most`, multiples of `grid`; 0 where too small."""
+        height, width = (min(side, most) // grid * grid for side in self.codes.shape[:2])
+        top, left = (self.codes.shape[0] - height) // 2, (self.codes.shape[1] - width) // 2
+        return replace(self, codes=self.codes[top : top + height, left : left + width])
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How close a picture is to the truth in sRGB: PSNR in dB and SSIM, without its border."""
+
+    psnr: float
+    ssim: float
+
+
+@dataclass(frozen=True, slots=True)
+class SceneScore:
+    """Scores of one scene at one ratio: a model's, and of LibRaw's picture of the same photo."""
+
+    name: str
+    ratio: float
+    ours: Score
+    libraw: Score
+
+
+def read_scenes(folder: Path) -> list[Scene]:
+    """Read every JPEG and PNG in `folder`, in the order of names. Raises UsageError for none."""
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in ENDINGS)
+    if not paths:
+        raise UsageError(f"{folder}: no JPEG or PNG pictures to simulate photos of")
+    scenes = []
+    for path in paths:
+        with Image.open(path) as image:
+            scenes.append(Scene(path.name, np.asarray(image.convert("RGB"))))
+    return scenes
+
+
+def photograph(scene: Scene, ratio: float, cfa: CFA = BAYER) -> RawImage:
+    """Take a scene in 1 / `ratio` of the light that lets its white just fill the green sites.
+
+    uint16 with Poisson and Gaussian noise, rounded and clipped as a 14-bit file is; float32 without
+    any of it for NOISE_FREE. Noise depends on the scene's name and the ratio alone.
+    """
+    light = _light(scene, cfa) * (WHITE - BLACK)
+    mosaic: NDArray[np.uint16] | NDArray[np.float32] = (light + BLACK).astype(np.float32)
+    if ratio != NOISE_FREE:
+        random = np.random.default_rng([zlib.crc32(scene.name.encode()), round(1000 * ratio)])
+        steps = random.poisson(light / ratio / SHOT) * SHOT
+        steps += random.normal(BLACK, READ, steps.shape)
+        mosaic = np.clip(np.rint(steps), 0, WHITE).astype(np.uint16)
+    return RawImage(
+        mosaic=mosaic,
+        cfa=cfa,
+        black=np.full((cfa.period, cfa.period), BLACK, np.float32),
+        white=np.full((cfa.period, cfa.period), WHITE, np.float32),
+        color=COLOR,
+        camera="darkroom simulated",
+    )
+
+
+def true_noise(ratio: float) -> Noise:
+    """Return the noise of such photos after amplification by `ratio`, rounding included."""
+    unit = 1 / (WHITE - BLACK)
+    reason = "the sensor is simulated"
+    if ratio == NOISE_FREE:
+        return Noise(0.0, 0.0, reason)
+    return Noise(SHOT * unit, (READ**2 + 1 / 12) ** 0.5 * unit, reason).amplified(ratio)
+
+
+def label(ratio: float) -> str:
+    """Return what to call a ratio: noise-free, x1, x100."""
+    return "noise-free" if ratio == NOISE_FREE else f"x{ratio:g}"
+
+
+def amplification(ratio: float) -> float:
+    """Return the gain that brings a photo back to the scene's brightness."""
+    return 1.0 if ratio == NOISE_FREE else ratio
+
+
+def compare(picture: Tensor, scene: Scene) -> Score:
+    """Score an sRGB picture, (3, H, W) in [0, 1] on any device, against a scene."""
+    inner = (slice(None), slice(BORDER, -BORDER), slice(BORDER, -BORDER))
+    truth = scene.picture.to(picture.device)[inner]
+    return Score(psnr(picture[inner], truth), ssim(picture[inner], truth))
+
+
+def score_scenes(
+    scenes: Sequence[Scene],
+    ratios: Sequence[float],
+    model: Model,
+    options: Options,
+    cfa: CFA = BAYER,
+) -> Iterator[SceneScore]:
+    """Enhance a photo of each scene at each ratio, its gain known, and compare with the truth.
+
+    All else is found on the photo as on any; highlights are clipped, as the truth's are. LibRaw
+    brightens the same photo by the same gain. Raises SensorError where the model is for another
+    kind of sensor.
+    """
+    for ratio in ratios:
+        gain = amplification(ratio)
+        wanted = replace(options, gain=given_gain(gain), bits=16, highlights=Highlights.CLIP)
+        for scene in scenes:
+            raw = photograph(scene, ratio, cfa)
+            pictures = enhance(raw, model, wanted).pixels, develop(as_dng(raw), gain)
+            ours, libraw = (compare(planes(codes), scene) for codes in pictures)
+            yield SceneScore(scene.name, ratio, ours, libraw)
+
+
+def as_dng(raw: RawImage) -> bytes:
+    """Return a photo as the bytes of a DNG."""
+    stream = io.BytesIO()
+    write_dng(stream, raw)
+    return stream.getvalue()
+
+
+def _light(scene: Scene, cfa: CFA) -> NDArray[np.float64]:
+    """(H, W) light on each site; 1 fills it."""
+    linear = srgb_decode(scene.picture.double())
+    to_camera = torch.from_numpy(XYZ_TO_CAMERA @ SRGB_TO_XYZ)
+    to_camera = to_camera / to_camera.sum(1, keepdim=True)  # white stays white
+    to_sensor = to_camera / torch.from_numpy(WHITE_BALANCE)[:, None]
+    rgb = torch.einsum("ij,jhw->ihw", to_sensor, linear).clamp(min=0).numpy()
+    height, width = rgb.shape[1:]
+    light = np.empty((height, width))
+    for row, column in np.ndindex(cfa.channels.shape):
+        rows, columns = slice(row, None, cfa.period), slice(column, None, cfa.period)
+        light[rows, columns] = rgb[cfa.channels[row, column], rows, columns]
+    return light

@@ -1,0 +1,79 @@
+"""How good the network is while it is trained: fixed photos of known truth, scored now and then."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from darkroom.color import render, white_balanced
+from darkroom.errors import UsageError
+from darkroom.evaluation.chart import WHITE_BALANCE
+from darkroom.evaluation.simulated import (
+    COLOR,
+    RATIOS,
+    Scene,
+    Score,
+    amplification,
+    compare,
+    label,
+    photograph,
+    read_scenes,
+    true_noise,
+)
+from darkroom.files.sensor import CFA
+from darkroom.mosaic import BAYER, linearise, pack
+from darkroom.nets.base import Conditions, State
+from darkroom.nets.safelight import SAFELIGHT, tune
+
+PICTURES = 12
+SIDE, GRID = 288, 96
+"""The middle of each picture is scored, sides of at most so many pixels, in whole steps of GRID: on
+this grid both kinds of sensor need no padding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A photo of a scene as the network takes it: (C, h, w), amplified and white-balanced."""
+
+    scene: Scene
+    packed: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """The fixed photos, by ratio; the same pictures make the same photos, to the bit."""
+
+    photos: dict[float, list[Photo]]
+
+    @classmethod
+    def of(cls, folder: Path, cfa: CFA = BAYER) -> "Validation":
+        """Simulate photos of the first pictures of a folder. Raises UsageError without any."""
+        scenes = [scene.middle(SIDE, GRID) for scene in read_scenes(folder)[:PICTURES]]
+        for scene in scenes:
+            if scene.codes.size == 0:
+                raise UsageError(f"{folder / scene.name}: give pictures of {GRID}x{GRID} or more")
+        return cls({ratio: [_photo(one, ratio, cfa) for one in scenes] for ratio in RATIOS})
+
+    @torch.no_grad()
+    def score(self, state: State) -> dict[str, Score]:
+        """Return mean scores of safelight's weights at each ratio, told the true noise."""
+        network, scores = SAFELIGHT.build(state), {}
+        for ratio, photos in self.photos.items():
+            body = tune(network, Conditions.of(true_noise(ratio), WHITE_BALANCE))
+            place = next(body.parameters()).device
+            found = [
+                compare(render(body(photo.packed[None].to(place))[0], COLOR), photo.scene)
+                for photo in photos
+            ]
+            scores[label(ratio)] = Score(
+                fmean(one.psnr for one in found), fmean(one.ssim for one in found)
+            )
+        return scores
+
+
+def _photo(scene: Scene, ratio: float, cfa: CFA) -> Photo:
+    raw = photograph(scene, ratio, cfa)
+    packed = torch.from_numpy(pack(linearise(raw), cfa)) * amplification(ratio)
+    return Photo(scene, white_balanced(packed, COLOR))
