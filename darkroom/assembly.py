@@ -14,6 +14,7 @@ from darkroom.decoding import Decoders
 from darkroom.devices import Device, Run
 from darkroom.errors import OutputError
 from darkroom.files.atomic import check_target
+from darkroom.files.black import explain_black
 from darkroom.files.metadata import picture_exif
 from darkroom.files.picture import SaveOptions, save_picture
 from darkroom.files.sensor import RawImage
@@ -176,6 +177,7 @@ def describe(raw: RawImage, picture: Picture, model: Model) -> dict[str, Any]:
         "gain": picture.gain.value,
         "gain_rule": picture.gain.rule.value if picture.gain.rule else None,
         "gain_reason": picture.gain.reason,
+        "black": explain_black(raw),
         "model": model.name,
         "device": str(model.device),
         "precision": str(model.dtype).removeprefix("torch."),

@@ -47,9 +47,10 @@ class Outcome:
     the record, ISO 8601, UTC. `input_*` and `output_*`: bytes, nanoseconds since 1970, hexadecimal;
     None where not known. `width`, `height`: of the picture. `camera`, `taken`, `exposure_seconds`,
     `iso`: as the photo says. `gain`, `gain_rule` (None: the user's number), `gain_reason`: as in
-    `darkroom.gain.Gain`. `model_sha256`: of the tensors as they ran. `options`: what the user
-    decided and pixels depend on. `seconds`: per stage (decode, network, encode). `error`: one line
-    with the remedy, None if all is well. `exit_code`: what `darkroom enhance` would have answered.
+    `darkroom.gain.Gain`. `black`: as `darkroom.files.black.explain_black` says. `model_sha256`: of
+    the tensors as they ran. `options`: what the user decided and pixels depend on. `seconds`: per
+    stage (decode, network, encode). `error`: one line with the remedy, None if all is well.
+    `exit_code`: what `darkroom enhance` would have answered.
     """
 
     input: str
@@ -70,6 +71,7 @@ class Outcome:
     gain: float | None = None
     gain_rule: str | None = None
     gain_reason: str | None = None
+    black: Mapping[str, Any] | None = None
     model: str = ""
     model_sha256: str = ""
     device: str = ""

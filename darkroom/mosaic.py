@@ -5,6 +5,7 @@ black are kept, since negative noise is signal too. Bayer: (4, H/2, W/2), each 2
 order R G G B. X-Trans: (9, H/3, W/3), each 6x6 block as 2x2 packed pixels in SID's arrangement.
 """
 
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +50,9 @@ BAYER_SITES: NDArray[np.intp] = np.array([[(0, 0)], [(0, 1)], [(1, 0)], [(1, 1)]
 """(4, 1, 2) row and column in the 2x2 block of each channel, as XTRANS_SITES."""
 
 
+BAND = 16
+"""Rows of a kind that are made linear at a time, few enough to stay in a processor's cache."""
+
 COLORS_OF_CHANNELS = {
     3: (0, 1, 2),
     4: tuple(BAYER.channels.ravel().tolist()),
@@ -67,17 +71,25 @@ class Aligned(NamedTuple):
 
 
 def linearise(raw: RawImage) -> Mosaic:
-    """Return (H, W) float32 sensor values with black at 0 and white at 1, unclipped either way."""
+    """Return (H, W) float32 sensor values with black at 0 and white at 1, unclipped either way.
+
+    Black is that of the site and, where it is known, that of the row.
+    """
     mosaic, period = raw.mosaic, raw.black.shape[0]
-    width = mosaic.shape[1]
+    height, width = mosaic.shape
     scale = (1.0 / (raw.white - raw.black)).astype(np.float32)
+    # One row of levels, as wide as the photo, broadcasts over every row of its kind.
+    blacks = [np.resize(line, width).astype(np.float32) for line in raw.black]
+    scales = [np.resize(line, width) for line in scale]
     linear = np.empty(mosaic.shape, dtype=np.float32)
-    for row in range(period):
-        # One row of levels, as wide as the photo, broadcasts over every row of its kind.
-        black = np.resize(raw.black[row], width).astype(np.float32)
-        target = linear[row::period]
-        np.subtract(mosaic[row::period], black, out=target, dtype=np.float32)
-        np.multiply(target, np.resize(scale[row], width), out=target)
+    step = period * BAND
+    for start, row in product(range(0, height, step), range(period)):
+        rows = np.s_[start + row : start + step : period]
+        target = linear[rows]
+        np.subtract(mosaic[rows], blacks[row], out=target, dtype=np.float32)
+        if raw.row_black is not None:
+            np.subtract(target, raw.row_black[rows, None], out=target)
+        np.multiply(target, scales[row], out=target)
     return linear
 
 

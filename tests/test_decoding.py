@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import os
 import sys
 import time
@@ -15,7 +16,7 @@ from darkroom import decoding
 from darkroom.decoding import Decoders
 from darkroom.errors import RawError
 from darkroom.files.raw import read_raw
-from darkroom.files.sensor import CFA, Color, Exposure, RawImage, WhiteBalance
+from darkroom.files.sensor import CFA, BlackOrigin, Color, Exposure, RawImage, WhiteBalance
 from darkroom.files.wire import from_header, header
 
 EVIL = """
@@ -79,12 +80,23 @@ def test_every_field_crosses(synthetic_raw: Callable[..., RawImage]) -> None:
         margins=(12, 7),
         masked_black=np.array([[0.1, np.inf], [1, 2]], np.float32),
         masked_noise=1.5,
+        row_black=np.array([0.1, -0.2, 0, 1e-9], np.float32),
+        black_origin=BlackOrigin(
+            np.full((4, 6), 0.3, np.float32),
+            "measured",
+            np.full((2, 2), 0.7, np.float32),
+            row_noise=0.5,
+            row_noise_left=0.25,
+        ),
         noise_profile=(1e-4, 1e-6),
         warnings=("one", "two"),
     )
     for field in dataclasses.fields(RawImage):
         assert not same(getattr(raw, field.name), field.default), field.name
-    assert same(from_header(header(raw), raw.mosaic), raw)
+    for field in dataclasses.fields(BlackOrigin):
+        assert not same(getattr(raw.black_origin, field.name), field.default), field.name
+    crossed = json.loads(json.dumps(header(raw)))
+    assert same(from_header(crossed, raw.mosaic), raw)
 
 
 @pytest.mark.parametrize(

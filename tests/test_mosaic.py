@@ -1,8 +1,11 @@
 """The packed form against SID's published packing and against slow literal arithmetic."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import XTRANS as FUJI
+from conftest import synthetic_raw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +45,26 @@ def test_linearise_keeps_what_is_below_black_and_above_white(synthetic_raw):
     assert linear[0, 1] == 0
     assert linear[1, 0] == pytest.approx(1, rel=1e-6)
     assert linear[1, 1] > 1.2
+
+
+@given(st.integers(1, 90), st.integers(1, 20), st.sampled_from([2, 6]))
+@settings(max_examples=30, deadline=None)
+def test_linearise_takes_rows_offsets_off(height: int, width: int, period: int):
+    random = np.random.default_rng(height)
+    mosaic = random.integers(400, 900, (height, width), dtype=np.uint16)
+    rows = random.normal(0, 2, height).astype(np.float32)
+    black, white = random.uniform(1, 2, (2, period, period)).astype(np.float32) * [
+        [[500]],
+        [[9000]],
+    ]
+    raw = synthetic_raw(
+        mosaic=mosaic, black=black.astype(np.float32), white=white.astype(np.float32)
+    )
+    plain = linearise(raw)
+    at = np.arange(height)[:, None] % period, np.arange(width) % period
+    expected = plain - rows[:, None] / (white - black)[at]
+    # Three float32 roundings of numbers below 2^10, over a range of about 2^13.
+    np.testing.assert_allclose(linearise(replace(raw, row_black=rows)), expected, atol=3e-8)
 
 
 def test_linearise_takes_float_mosaics(synthetic_raw):

@@ -145,8 +145,8 @@ def test_masked_borders_are_measured_per_site() -> None:
     found = read_raw(dng(raw, frame))
     assert found.margins == (34, 42)
     assert found.masked_black is not None
-    np.testing.assert_allclose(found.masked_black, [[536, 530], [530, 530]], atol=1)
-    np.testing.assert_array_equal(found.black, raw.black)  # 18 of 16383 apart is not wrong
+    np.testing.assert_allclose(found.masked_black, [[536, 530], [530, 530]], atol=0.2)
+    np.testing.assert_array_equal(found.black, raw.black)  # 24 of 16383 apart is not wrong
 
 
 @pytest.mark.parametrize("exposure", [1.0, 0.01])
@@ -561,7 +561,8 @@ def test_real_file(name: str) -> None:
     raw = read_raw(SHARED / "raw" / name)
     assert raw.cfa.pattern == cfa
     assert raw.orientation == orientation
-    assert np.all(raw.black == black)
+    assert raw.black_origin is not None
+    assert np.all(raw.black_origin.stated == black)
     assert np.all(raw.white == white)
     assert raw.camera
 
@@ -588,7 +589,7 @@ def test_real_metadata() -> None:
     assert raw.time == datetime(2022, 1, 20, 8, 13, 42)
     assert raw.exposure == Exposure(pytest.approx(0.0198289, rel=1e-5), 50, 4)
     assert raw.masked_black is not None
-    np.testing.assert_array_equal(raw.masked_black, 32)
+    np.testing.assert_allclose(raw.masked_black, 32, atol=0.1)
     assert read_raw(SHARED / "raw" / "kodak_dc120.kdc").pixel_aspect == pytest.approx(
         1.5346, abs=1e-4
     )

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def inspect_photo(photo: Photo, as_json: Json = False) -> None:
-    """Show a photo's levels, colour filter array, margins, exposure, and the models that fit.
+    """Show a photo's levels and where they come from, its filters, exposure, and models that fit.
 
     Example:
 
@@ -27,6 +27,7 @@ def inspect_photo(photo: Photo, as_json: Json = False) -> None:
 
 def facts(raw: "RawImage") -> dict[str, Any]:
     """Return everything about a photo as plain JSON values."""
+    from darkroom.files.black import explain_black
     from darkroom.noise import measure_noise
     from darkroom.weights import registry, store
 
@@ -57,6 +58,7 @@ def facts(raw: "RawImage") -> dict[str, Any]:
         "cfa": raw.cfa.pattern,
         "black": raw.black.tolist(),
         "masked_black": None if raw.masked_black is None else raw.masked_black.tolist(),
+        "black_origin": explain_black(raw),
         "white": raw.white.tolist(),
         "values": {
             "least": float(raw.mosaic.min()),
@@ -112,11 +114,10 @@ def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("orientation", f"EXIF {record['orientation']}"),
         ("pixel aspect", f"{record['pixel_aspect']:.4g}"),
         ("colour filters", f"{record['cfa']} ({record['sensor']})"),
-        ("black level", _levels(record["black"])),
-        ("masked pixels", _levels(record["masked_black"])),
+        *_black(record["black"], record["black_origin"]),
         ("white level", _levels(record["white"])),
         ("values", "{least:g} to {greatest:g}, mean {mean:.1f}".format(**values)),
-        ("noise", _noise(record["white"], record["black"], **record["noise"])),
+        ("noise", _noise(record["white"], record["black"], record["noise"])),
         ("hot or dead sites", f"{record['hot_pixels']}"),
         (
             "white balance",
@@ -140,12 +141,31 @@ def _exposure(seconds: float | None, iso: float | None, aperture: float | None) 
     return ", ".join(parts) or "not stated"
 
 
-def _noise(
-    white: list[list[float]], black: list[list[float]], shot: float, read: float, reason: str
-) -> str:
+def _noise(white: list[list[float]], black: list[list[float]], noise: dict[str, Any]) -> str:
     """Write the noise model in the sensor's own units, as makers and forums do."""
     scale = white[0][0] - black[0][0]
-    return f"read {read * scale:.3g}, shot {shot * scale:.3g} per unit of light: {reason}"
+    clipped = "; values below black are lost" if noise["clipped"] else ""
+    read, shot = noise["read"] * scale, noise["shot"] * scale
+    return f"read {read:.3g}, shot {shot:.3g} per unit of light: {noise['reason']}{clipped}"
+
+
+def _black(used: list[list[float]], origin: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """Write the black level, and what was stated and measured."""
+    if origin is None:
+        return [("black level", _levels(used))]
+    measured, rows = "none in this file", "not known"
+    if origin["measured"] is not None:
+        error = max(value for row in origin["error"] for value in row)
+        measured = f"{_levels(origin['measured'])} (error {error:.2g})"
+        rows = "none found on masked pixels"
+    if origin["row_noise"]:
+        rows = f"{origin['row_noise']:.2g} found, {origin['row_noise_left']:.2g} left"
+    return [
+        ("black level", f"{_levels(used)}: {origin['reason']}"),
+        ("stated black", _levels(origin["stated"])),
+        ("masked pixels", measured),
+        ("noise of rows", rows),
+    ]
 
 
 def _levels(pattern: list[list[float]] | None) -> str:

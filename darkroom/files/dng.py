@@ -98,6 +98,11 @@ class DngBlack:
     delta_columns: NDArray[np.float64]
     origin: tuple[int, int]
 
+    @property
+    def has_deltas(self) -> bool:
+        """Whether rows or columns have offsets of their own."""
+        return bool(self.delta_rows.any() or self.delta_columns.any())
+
     def seen_from(self, margins: tuple[int, int], period: int) -> NDArray[np.float32]:
         """Repeat the levels from the visible area's first site on, a multiple of `period`."""
         shifts = (self.origin[0] - margins[0], self.origin[1] - margins[1])

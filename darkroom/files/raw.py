@@ -13,7 +13,8 @@ import rawpy
 from numpy.typing import NDArray
 
 from darkroom.errors import RawError
-from darkroom.files.borders import with_checked_black, without_optical_black
+from darkroom.files.black import with_measured_black
+from darkroom.files.borders import without_optical_black
 from darkroom.files.camera_color import read_color
 from darkroom.files.dng import DngBlack, read_black, read_noise_profile
 from darkroom.files.exif import (
@@ -86,7 +87,7 @@ def develop(data: bytes, gain: float) -> NDArray[np.uint16]:
     `gain` in linear light, no denoising. Raises RawError.
     """
     with closing(_open(data, _read_facts(data, "a photo to compare with"))) as file, silenced():
-        pixels: NDArray[np.uint16] = file.postprocess(
+        pixels = file.postprocess(
             demosaic_algorithm=rawpy.DemosaicAlgorithm.AHD,
             use_camera_wb=True,
             no_auto_bright=True,
@@ -96,7 +97,7 @@ def develop(data: bytes, gain: float) -> NDArray[np.uint16]:
             output_bps=16,
             user_flip=0,
         )
-    return pixels
+    return np.asarray(pixels, np.uint16)
 
 
 def _load(path: Path, name: str) -> bytes:
@@ -187,7 +188,8 @@ def _translate(file: rawpy.RawPy, facts: FileFacts) -> RawImage:
         noise_profile=facts.noise_profile,
         warnings=warnings,
     )
-    raw = with_checked_black(raw, file.raw_image)
+    by_line = facts.dng_black is not None and facts.dng_black.has_deltas
+    raw = with_measured_black(raw, file.raw_image, by_line)
     if not raw.white.min() > raw.black.max():
         raise RawError(f"{facts.name}: states a white level below black; {COPY_AGAIN}")
     if facts.dng_black is not None:

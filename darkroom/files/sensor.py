@@ -94,6 +94,23 @@ class Exposure:
 
 
 @dataclass(frozen=True, slots=True)
+class BlackOrigin:
+    """Where a photo's black level comes from.
+
+    `stated`: (h, w) float32 pattern that the file states, as RawImage.black. `reason`: what was
+    used and why, one sentence. `error`: (period, period) float32 standard errors of what masked
+    borders say, None where they say nothing. `row_noise`, `row_noise_left`: standard deviation of
+    the rows' offsets, as found there and as expected after RawImage.row_black; 0 if none was found.
+    """
+
+    stated: NDArray[np.float32]
+    reason: str
+    error: NDArray[np.float32] | None = None
+    row_noise: float = 0.0
+    row_noise_left: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class RawImage:
     """One RAW photo as the sensor saw it: the visible area, in the sensor's own orientation.
 
@@ -103,9 +120,11 @@ class RawImage:
     `pixel_aspect`: width / height of a photosite, 1 for square ones; in the sensor's own
     orientation, that is before turning upright, a picture is shown right after its width is
     stretched by it where it is above 1, or its height by 1 / it where it is below 1, so that
-    nothing shrinks (as LibRaw does). `masked_black`: (period, period) medians measured on masked
-    borders, where the file has them, phase as at `mosaic[0, 0]`. `masked_noise`: standard deviation
-    there, in sensor units. `noise_profile`: shot and s, what the file states of noise: variance
+    nothing shrinks (as LibRaw does). `row_black`: (H,) float32, what black of each row is off
+    `black`, in sensor units; None where rows have no offsets that are known. `masked_black`:
+    (period, period) means measured on masked borders, where the file has them, phase as at
+    `mosaic[0, 0]`. `masked_noise`: standard deviation there, in sensor units. `black_origin`: where
+    `black` comes from. `noise_profile`: shot and s, what the file states of noise: variance
     shot * x + s at x between black 0 and white 1. `margins`: rows above and columns left of
     `mosaic` in the file's full frame.
     `warnings`: one line for each thing that was missing or odd.
@@ -123,7 +142,9 @@ class RawImage:
     lens: str | None = None
     time: datetime | None = None
     margins: tuple[int, int] = (0, 0)
+    row_black: NDArray[np.float32] | None = None
     masked_black: NDArray[np.float32] | None = None
     masked_noise: float | None = None
+    black_origin: BlackOrigin | None = None
     noise_profile: tuple[float, float] | None = None
     warnings: tuple[str, ...] = field(default=())

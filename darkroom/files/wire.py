@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.files.sensor import CFA, Color, Exposure, RawImage, WhiteBalance
+from darkroom.files.sensor import CFA, BlackOrigin, Color, Exposure, RawImage, WhiteBalance
 
 
 def header(raw: RawImage) -> dict[str, Any]:
@@ -28,8 +28,10 @@ def header(raw: RawImage) -> dict[str, Any]:
         "lens": raw.lens,
         "time": None if raw.time is None else raw.time.isoformat(),
         "margins": raw.margins,
-        "masked_black": None if raw.masked_black is None else raw.masked_black.tolist(),
+        "row_black": _listed(raw.row_black),
+        "masked_black": _listed(raw.masked_black),
         "masked_noise": raw.masked_noise,
+        "black_origin": None if raw.black_origin is None else _black_header(raw.black_origin),
         "noise_profile": raw.noise_profile,
         "warnings": raw.warnings,
     }
@@ -38,8 +40,8 @@ def header(raw: RawImage) -> dict[str, Any]:
 def from_header(values: dict[str, Any], mosaic: NDArray[Any]) -> RawImage:
     """Put a photo together again from `header` and its mosaic."""
     color, balance = values["color"], values["color"]["white_balance"]
-    masked, time = values["masked_black"], values["time"]
-    profile = values["noise_profile"]
+    time, profile = values["time"], values["noise_profile"]
+    origin = values["black_origin"]
     return RawImage(
         mosaic=mosaic,
         cfa=CFA(values["cfa"]),
@@ -57,8 +59,33 @@ def from_header(values: dict[str, Any], mosaic: NDArray[Any]) -> RawImage:
         lens=values["lens"],
         time=None if time is None else datetime.fromisoformat(time),
         margins=(values["margins"][0], values["margins"][1]),
-        masked_black=None if masked is None else np.array(masked, np.float32),
+        row_black=_array(values["row_black"]),
+        masked_black=_array(values["masked_black"]),
         masked_noise=values["masked_noise"],
+        black_origin=None if origin is None else _black_origin(origin),
         noise_profile=None if profile is None else (profile[0], profile[1]),
         warnings=tuple(values["warnings"]),
     )
+
+
+def _black_header(origin: BlackOrigin) -> dict[str, Any]:
+    return {
+        "stated": origin.stated.tolist(),
+        "reason": origin.reason,
+        "error": _listed(origin.error),
+        "row_noise": origin.row_noise,
+        "row_noise_left": origin.row_noise_left,
+    }
+
+
+def _black_origin(values: dict[str, Any]) -> BlackOrigin:
+    arrays = {"stated": np.array(values["stated"], np.float32), "error": _array(values["error"])}
+    return BlackOrigin(**(values | arrays))
+
+
+def _listed(values: NDArray[np.float32] | None) -> list[Any] | None:
+    return None if values is None else values.tolist()
+
+
+def _array(values: list[Any] | None) -> NDArray[np.float32] | None:
+    return None if values is None else np.array(values, np.float32)
