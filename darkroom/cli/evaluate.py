@@ -63,6 +63,8 @@ def evaluate(
         raise UsageError("give either a list of pairs or --simulate FOLDER")
     if simulate is None and (ratio or xtrans):
         raise UsageError("--ratio and --xtrans are for --simulate; pairs have their own")
+    if any(0 < one < 1 for one in ratio or ()):
+        raise UsageError("--ratio: give 0 for no noise, or at least 1")
     options = inputs.enhance_options(None, None, 0.0, tile, 16)
     if pairs is not None:
         from darkroom.evaluation.score import read_pairs, score
