@@ -1,6 +1,6 @@
 """One photo, RAW to picture."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -20,7 +20,7 @@ from darkroom.model import Model
 from darkroom.mosaic import Mosaic, align, linearise, pack
 from darkroom.noise import measure_noise
 from darkroom.shoulder import Shoulder
-from darkroom.tiling import Runner, TileOption, tiles
+from darkroom.tiling import Part, Runner, TileOption, tiles
 from darkroom.weights.kinds import Output
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -74,21 +74,63 @@ def enhance(
     model was made for another kind of sensor, UsageError where it cannot denoise so much or little,
     or cannot roll off highlights.
     """
+    notes = list(raw.warnings)
+    photo = prepare(raw, model, options, notes.append)
+    height, width = photo.shape
+    pixels = np.empty((height, width, 3), np.uint8 if options.bits == 8 else np.uint16)
+    for part in photo.parts(options.tile, notes.append):
+        photo.finish(part, pixels)
+        watch(min(part.rows.stop * part.cols.stop / (height * width), 1.0))
+    turned = upright(square(pixels, raw.pixel_aspect), raw.orientation)
+    return Picture(turned, photo.gain, tuple(notes))
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A photo that is ready for its network, and what its picture is finished with.
+
+    `shape`: rows and columns of the picture. `packed`: amplified, as the network takes it.
+    """
+
+    shape: tuple[int, int]
+    packed: Tensor
+    gain: Gain
+    runner: Runner
+    output: Output
+    color: Color
+    shoulder: Shoulder | None
+
+    def parts(self, tile: TileOption, tell: Callable[[str], None]) -> Iterator[Part]:
+        """Run the network, part by part; `tell` learns of tiles that do not fit."""
+        return tiles(self.runner, self.packed, tile, tell)
+
+    def finish(self, part: Part, pixels: Pixels) -> None:
+        """Put the finished samples of a part in their place in the picture, (H, W, 3)."""
+        place = pixels[part.rows, part.cols]  # cropped where the mosaic's size is odd
+        picture = part.picture[:, : place.shape[0], : place.shape[1]]
+        finish(picture, self.output, self.color, place, self.shoulder)
+
+
+def prepare(raw: RawImage, model: Model, options: Options, tell: Callable[[str], None]) -> Prepared:
+    """Do what comes before the network; `tell` is given one line for each thing that is odd.
+
+    Raises as `enhance` does.
+    """
     model = model.suited(raw)
     check(model, options.denoise)
     highlights = chosen(model, options.highlights)
-    notes = [*raw.warnings, *model.check(raw)]
+    for note in model.check(raw):
+        tell(note)
     gain = find_gain(raw, model, options)
-    linear = repaired(linearise(raw), raw, model, options, notes.append)
+    linear = repaired(linearise(raw), raw, model, options, tell)
     mosaic, cfa, _, _ = align(linear, raw.cfa)
     del linear
-    height, width = mosaic.shape
+    shape = mosaic.shape
     packed = torch.from_numpy(pack(mosaic, cfa)).mul_(gain.value)
     del mosaic  # the largest thing in memory, and packed holds the same
     color = balanced(raw.color, packed)
     if model.output is Output.CAMERA:
         packed = white_balanced(packed, color)
-    pixels = np.empty((height, width, 3), np.uint8 if options.bits == 8 else np.uint16)
     measure = cache(lambda: measure_noise(raw).amplified(gain.value))
     runner: Runner = steered(model, options.denoise, color, measure)
     shoulder = None
@@ -96,12 +138,7 @@ def enhance(
         shoulder = find_shoulder(packed, color, gain.value)
     if shoulder is not None:
         runner = extended(runner, measure(), color, gain.value)
-    for part in tiles(runner, packed, options.tile, notes.append):
-        place = pixels[part.rows, part.cols]  # cropped where the mosaic's size is odd
-        picture = part.picture[:, : place.shape[0], : place.shape[1]]
-        finish(picture, model.output, color, place, shoulder)
-        watch(min(part.rows.stop * part.cols.stop / (height * width), 1.0))
-    return Picture(upright(square(pixels, raw.pixel_aspect), raw.orientation), gain, tuple(notes))
+    return Prepared(shape, packed, gain, runner, model.output, color, shoulder)
 
 
 def repaired(

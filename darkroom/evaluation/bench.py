@@ -4,23 +4,19 @@ import io
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import psutil
 import torch
 
-from darkroom.color import white_balanced
 from darkroom.evaluation.chart import draw_chart, photograph
 from darkroom.files.dng import write_dng
 from darkroom.files.picture import PictureFormat, SaveOptions, save_picture
 from darkroom.files.raw import read_raw
 from darkroom.model import Model
-from darkroom.mosaic import align, linearise, pack
-from darkroom.pipeline import Options, enhance, find_gain, finished
-from darkroom.tiling import run_tiled
-from darkroom.weights.kinds import Output
+from darkroom.pipeline import Options, enhance, find_gain, prepare
 
 SIZE = (3000, 4000)
 """Rows and columns of the photo that is measured by default: 12 MP."""
@@ -47,17 +43,23 @@ def sample_photo() -> bytes:
 
 
 def measure(photo: bytes, model: Model, runs: int, bits: int = 8) -> Iterator[Stage]:
-    """Time each stage of enhancing a photo `runs` times after one warm-up, and the whole of it."""
+    """Time each stage of enhancing a photo `runs` times after one warm-up, and the whole of it.
+
+    The stages are those of `enhance`; pack is all between the gain and the network: levels, hot
+    pixels, packing, noise, and the network's tuning to it.
+    """
     raw = read_raw(photo)
     options = Options(bits=bits)
     gain = find_gain(raw, model, options)
-    mosaic, cfa, _, _ = align(linearise(raw), raw.cfa)
-    packed = torch.from_numpy(pack(mosaic, cfa)) * gain.value
-    if model.output is Output.CAMERA:
-        packed = white_balanced(packed, raw.color)
-    picture = run_tiled(model, packed)
-    pixels = finished(picture, model.output, raw.color, bits)
+    fixed = replace(options, gain=gain)
+    prepared = prepare(raw, model, fixed, _ignore)
+    parts = list(prepared.parts(options.tile, _ignore))
+    pixels = np.empty((*prepared.shape, 3), np.uint8 if bits == 8 else np.uint16)
     save = SaveOptions(PictureFormat.PNG, bits=bits)
+
+    def render() -> None:
+        for part in parts:
+            prepared.finish(part, pixels)
 
     def whole() -> None:
         save_picture(enhance(read_raw(photo), model, options).pixels, io.BytesIO(), save)
@@ -65,14 +67,18 @@ def measure(photo: bytes, model: Model, runs: int, bits: int = 8) -> Iterator[St
     stages: dict[str, Callable[[], Any]] = {
         "read": lambda: read_raw(photo),
         "gain": lambda: find_gain(raw, model, options),
-        "pack": lambda: pack(*align(linearise(raw), raw.cfa)[:2]),
-        "network": lambda: run_tiled(model, packed),
-        "render": lambda: finished(picture, model.output, raw.color, bits),
+        "pack": lambda: prepare(raw, model, fixed, _ignore),
+        "network": lambda: list(prepared.parts(options.tile, _ignore)),
+        "render": render,
         "write": lambda: save_picture(pixels, io.BytesIO(), save),
         "whole": whole,
     }
     for name, run in stages.items():
         yield timed(name, run, runs)
+
+
+def _ignore(note: str) -> None:
+    """Leave what is odd about the photo to `enhance`."""
 
 
 def timed(name: str, run: Callable[[], Any], runs: int) -> Stage:
