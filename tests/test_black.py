@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rawpy
 from conftest import BLACK, WHITE, synthetic_raw
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from darkroom.files.black import explain_black
 from darkroom.files.dng import write_dng
-from darkroom.files.masked import GUARD
+from darkroom.files.masked import GUARD, Strip, measure_levels, measure_noise, measure_rows
 from darkroom.files.raw import read_raw
 from darkroom.files.sensor import RawImage
 from darkroom.mosaic import linearise
@@ -352,3 +353,54 @@ def test_real_files() -> None:
     assert small.row_black is not None
     hum = np.abs(np.fft.rfft(small.row_black))
     assert np.argmax(hum[10:]) + 10 == pytest.approx(0.0541 * small.mosaic.shape[0], abs=1)
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("canon_550d_magic_lantern.dng", 0.9),
+        ("canon_powershot_s40.crw", 0.7),
+        ("canon_powershot_g2.crw", 0.65),
+    ],
+)
+def test_row_noise_of_real_sensors_falls_on_columns_that_were_not_used(
+    name: str, most: float
+) -> None:
+    with rawpy.imread(str(SHARED / "raw" / name)) as file:
+        sizes, frame = file.sizes, file.raw_image.copy()
+    top, left, height = sizes.top_margin, sizes.left_margin, sizes.height
+    right = left + sizes.width
+    used = [slice(0, 100)] if left > 100 else [slice(0, left - GUARD), slice(right + GUARD, -24)]
+    unused = slice(100, left - GUARD) if left > 100 else slice(-24, None)
+    strips = [Strip((top, part.start), frame[top : top + height, part]) for part in used]
+    noise = measure_noise(strips, 2)
+    assert noise is not None
+    levels = [measure_levels(strip, (top, left), 2, noise) for strip in strips]
+    rows = measure_rows(strips, levels, (top, left), 2, noise)
+    assert rows.offsets is not None
+    held = frame[top : top + height, unused].astype(np.float64)
+    middle = np.median(held)
+    held = np.clip(held, middle - 4 * noise, middle + 4 * noise).mean(axis=1)
+    for phase in (0, 1):
+        held[phase::2] -= held[phase::2].mean()
+    # The held columns have noise of their own, so only what they share with the estimate counts.
+    gained = 2 * np.mean(rows.offsets * held) - np.mean(rows.offsets**2)
+    assert rows.found**2 - gained < (most * rows.found) ** 2
+
+
+def test_inspect_shows_it(
+    dng_path: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from darkroom.cli.inspect import inspect_photo
+
+    raw, frame = exposed(off=-0.5, rows=1.0)
+    photo = tmp_path / "masked.dng"
+    write_dng(photo, raw, frame=np.clip(np.rint(frame), 0, WHITE).astype(np.uint16))
+    inspect_photo(photo)
+    shown = " ".join(capsys.readouterr().out.split())
+    for words in ("511.", "measured on the masked pixels", "stated black 512", "error 0.", "left"):
+        assert words in shown
+    inspect_photo(dng_path())
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "512: as the file states it: the file has no masked pixels" in shown
