@@ -29,10 +29,12 @@ FROM, TO = 0.7, 1.2
 """Light from which, and up to which, the mosaic's own picture takes over from the network's."""
 OFFSET = 0.1
 """Added before the logarithm, so that the noise of shadows beside a lamp counts for little."""
-HUE_REACH = 2
-"""Packed pixels on each side over which colour is averaged, twice."""
+HUE_REACH = 4
+"""Packed pixels on each side over which colour is averaged, where it is noise that differs."""
 DETAIL_REACH = 3
 """Photosites on each side from which light and its spread are measured."""
+BINOMIAL_NOISE = (6 / 16) ** 2
+"""Share of the variance of noise that weights of 1 2 1 leave, both ways."""
 NOISE_LIMIT = 1.3
 """Spread counts as noise up to so many times what is expected: it is measured on few sites."""
 TINY = 1e-9
@@ -148,26 +150,41 @@ class Extended:
     def _held(self, light: Tensor) -> Tensor:
         """Demosaic and denoise: (C, h, w) -> (3, s*h, s*w) camera RGB.
 
-        Colour is smooth, so noise and sharp rims give no false ones; detail is what each photosite
-        has more, or less, of its colour than its surroundings.
+        Detail is what each photosite has more, or less, of its colour than its surroundings, in
+        logarithms, so that a lamp's sharp rim, which some sites see and others do not, decides
+        nothing beyond it.
         """
         light = light.clamp(0, self.white)
         mosaic = unpacked(light[None])[0, 0]
-        # Of logarithms, so that a lamp's sharp rim, which some sites see and others do not, decides
-        # nothing beyond it.
-        levels = _colors(_centred((light + OFFSET).log()))
-        hue = _averaged(_averaged(levels, HUE_REACH), HUE_REACH).exp_()
+        hue = self._hue(light).exp_()
         hue /= hue.mean(0)
         scale = mosaic.shape[0] // light.shape[1]
         hue = functional.interpolate(hue[None], scale_factor=scale, mode="bilinear")[0]
         cfa = BAYER if len(light) == len(BAYER.pattern) else XTRANS
-        own = _at_sites(hue, cfa)
         periods = (side // cfa.period for side in mosaic.shape)
-        times = torch.tensor(self.balance, device=hue.device)[cfa.channels].tile(*periods)
-        noise = times * self.noise.shot * mosaic + (times * self.noise.read).square()
-        detail = ((mosaic + OFFSET) / own).log_()
-        noise /= (mosaic + OFFSET).square()
-        return hue.mul_(_denoised(detail, noise).exp_()).sub_(OFFSET)
+        balance = torch.tensor(self.balance, device=hue.device)[cfa.channels].tile(*periods)
+        detail = ((mosaic + OFFSET) / _at_sites(hue, cfa)).log_()
+        noise = self._noise(mosaic, balance).mul_(BINOMIAL_NOISE)
+        smooth = _denoised(_binomial(detail), noise, DETAIL_REACH)
+        return hue.mul_(smooth.exp_()).sub_(OFFSET)
+
+    def _hue(self, light: Tensor) -> Tensor:
+        """Return the logarithms of colours, (C, h, w) -> (3, h, w), smoothed as noise asks."""
+        levels = _averaged(_colors(_centred((light + OFFSET).log())), 1)
+        balance = torch.tensor(self.balance, device=light.device)[:, None, None]
+        noise = self._noise(levels.exp() - OFFSET, balance).div_(9)
+        brightness = levels.mean(0)
+        return torch.stack(
+            [
+                _denoised(level - brightness, spread, HUE_REACH)
+                for level, spread in zip(levels, noise, strict=True)
+            ]
+        )
+
+    def _noise(self, light: Tensor, balance: Tensor) -> Tensor:
+        """Return the variance of the logarithm of light, of its shape."""
+        noise = balance * self.noise.shot * light + (balance * self.noise.read).square()
+        return noise / (light + OFFSET).square()
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,17 +268,24 @@ def _at_sites(planes: Tensor, cfa: CFA) -> Tensor:
     return taken
 
 
-def _denoised(plane: Tensor, noise: Tensor) -> Tensor:
+def _denoised(plane: Tensor, noise: Tensor, reach: int) -> Tensor:
     """Smooth (H, W) as far as its spread is that of noise of such variance, (H, W).
 
     Source: Lee, "Digital image enhancement and noise filtering by use of local statistics", IEEE
     TPAMI 2(2), 1980.
     """
-    mean, square, noise = _averaged(torch.stack([plane, plane.square(), noise]), DETAIL_REACH)
+    mean, square, noise = _averaged(torch.stack([plane, plane.square(), noise]), reach)
     variance = (square - mean.square()).clamp_(min=TINY)
     kept = (1 - NOISE_LIMIT * noise / variance).clamp_(min=0)
     smooth: Tensor = mean.addcmul_(kept, plane - mean)
     return smooth
+
+
+def _binomial(plane: Tensor) -> Tensor:
+    """Weigh (H, W) by 1 2 1 both ways: in Bayer each colour then counts alike everywhere."""
+    padded = functional.pad(plane[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    down = padded[:-2] + padded[2:] + 2 * padded[1:-1]
+    return (down[:, :-2] + down[:, 2:] + 2 * down[:, 1:-1]).div_(16)
 
 
 def _averaged(planes: Tensor, reach: int) -> Tensor:
