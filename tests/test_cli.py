@@ -265,11 +265,11 @@ def test_bench_times_every_stage(dng_path: Dng, weights: str) -> None:
 def test_train_makes_weights_that_enhance(dng_path: Dng, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     random = np.random.default_rng(0)
-    Image.fromarray(random.integers(0, 255, (80, 80, 3), dtype=np.uint8)).save(
+    Image.fromarray(random.integers(0, 255, (96, 96, 3), dtype=np.uint8)).save(
         tmp_path / "photos" / "one.png"
     )
     out = tmp_path / "run"
-    result = run("train", tmp_path / "photos", "-o", out, "--steps", 1, "--batch", 1, "--size", 32)
+    result = run("train", tmp_path / "photos", "-o", out, "--steps", 1, "--batch", 1, "--size", 96)
     assert result.exit_code == 0, result.output
     made = out / "safelight.safetensors"
     assert run("enhance", dng_path(), "-o", tmp_path / "o.png", "-m", made).exit_code == 0
