@@ -73,6 +73,9 @@ def test_pictures_are_those_of_one_photo_at_a_time(tmp_path: Path, model: Model)
     first = min(outcomes, key=lambda outcome: outcome.output)
     assert first.gain == enhance(read_raw(paths[0]), model, OPTIONS.picture).gain.value
     assert (first.width, first.height, first.camera) == (96, 64, "Example One")
+    assert first.black is not None
+    assert first.black["used"] == first.black["stated"] == [[512, 512], [512, 512]]
+    assert first.black["reason"] == "as the file states it: the file has no masked pixels"
     assert set(first.seconds) == {stage.value for stage in Stage}
     assert first.input == str(paths[0])
     assert first.output_size == (tmp_path / "out/p000.png").stat().st_size
