@@ -223,7 +223,7 @@ class _Block:
         shoulder = scale.shoulder
         clipped = self._clipped(rows, camera, 1.0 if shoulder is None else shoulder.white)
         rgb = torch.mm(matrix, clipped, out=rgb.view(3, pixels))
-        _bring_in_gamut(rgb, self._singles[:, :pixels], shoulder)
+        _bring_in_gamut(rgb, self._singles[:, :pixels], shoulder, clipped)
         return _encode(rgb, camera.view(3, pixels), scale).view(3, -1, self._width)
 
     def _clipped(self, rows: Tensor, out: Tensor, white: float) -> Tensor:
@@ -235,7 +235,9 @@ class _Block:
         return out.view(3, -1)
 
 
-def _bring_in_gamut(rgb: Tensor, scratch: Tensor, shoulder: Shoulder | None) -> None:
+def _bring_in_gamut(
+    rgb: Tensor, scratch: Tensor, shoulder: Shoulder | None, camera: Tensor
+) -> None:
     """Clip (3, pixels) linear RGB to 0 to 1 without turning its hue, in place.
 
     The largest and the smallest of a pixel's channels are clipped, the middle one keeps its place
@@ -247,19 +249,19 @@ def _bring_in_gamut(rgb: Tensor, scratch: Tensor, shoulder: Shoulder | None) -> 
     rgb.sub_(low)
     torch.sub(high, low, out=kept).add_(TINY)
     if shoulder is not None and float(high.max()) > KNEE:
-        _roll_off(low, high, shoulder)
+        _roll_off(low, high, camera.amax(0), shoulder)
     low.clamp_(0, 1)
     torch.div(high.clamp_(0, 1).sub_(low), kept, out=kept)
     torch.addcmul(low, rgb, kept, out=rgb)
 
 
-def _roll_off(low: Tensor, high: Tensor, shoulder: Shoulder) -> None:
+def _roll_off(low: Tensor, high: Tensor, light: Tensor, shoulder: Shoulder) -> None:
     """Bend pixels' largest channels, and the smallest by the same factor, in place.
 
-    So saturation (as of HSV) stays too, until near the sensor's white it fades.
+    So saturation (as of HSV) stays too, until it fades. `light`: the largest in camera RGB.
     """
-    fading = shoulder.fading(high)
     bent = shoulder.curve(high)
+    fading = shoulder.fading(light, bent)
     low.mul_(torch.where(high > KNEE, bent / high, 1)).clamp_(min=0)
     low.lerp_(bent, fading)
     high.copy_(bent)

@@ -170,9 +170,9 @@ class Extended:
 
     def _hue(self, light: Tensor) -> Tensor:
         """Return the logarithms of colours, (C, h, w) -> (3, h, w), smoothed as noise asks."""
-        levels = _averaged(_colors(_centred((light + OFFSET).log())), 1)
+        levels = _colors(_centred((light + OFFSET).log()))
         balance = torch.tensor(self.balance, device=light.device)[:, None, None]
-        noise = self._noise(levels.exp() - OFFSET, balance).div_(9)
+        noise = self._noise(levels.exp() - OFFSET, balance)
         brightness = levels.mean(0)
         return torch.stack(
             [

@@ -8,7 +8,10 @@ from torch import Tensor
 
 KNEE = 0.8
 """Light up to here stays as it is."""
+FADING = 0.8
+"""Share of the sensor's white from which colours go over to white."""
 TOP = 0.6
+"""How much of their colour lights lose at the photo's brightest, as eyes and film expect."""
 BISECTIONS = 60
 STEEPEST = 1e6
 
@@ -18,8 +21,8 @@ class Shoulder(NamedTuple):
 
     Above the knee it is a logarithm of light, so that each stop gets nearly its equal share of what
     is left; value and slope are continuous. `peak`: the photo's brightest light, above 1. `white`:
-    light of all three channels of a saturated sensor, to which colours go over from half of it on,
-    since a colour of which some channels are saturated is none. `bend`: from `of`.
+    light of all three channels of a saturated sensor, to which colours go over, since a colour of
+    which some channels are saturated is none. `bend`: from `of`.
     """
 
     peak: float
@@ -47,9 +50,13 @@ class Shoulder(NamedTuple):
         bent = above.mul_(self.bend).log1p_().mul_(scale).add_(KNEE)
         return torch.minimum(light, bent)
 
-    def fading(self, light: Tensor) -> Tensor:
-        """Return how much of its colour light has lost: 0 none, 1 all, where it is saturated."""
-        start = max(self.white / 2, 1.0)
-        top = ((self.curve(light) - KNEE) / (1 - KNEE)).clamp_(min=0)
+    def fading(self, light: Tensor, shown: Tensor) -> Tensor:
+        """Return how much of its colour light loses: 0 none, 1 all, where the sensor is saturated.
+
+        `light`: its largest channel on the sensor, white-balanced. `shown`: what `curve` made of
+        its largest channel in the picture.
+        """
+        start = max(FADING * self.white, 1.0)
         share = ((light - start) / max(self.white - start, 1e-6)).clamp_(0, 1)
+        top = ((shown - KNEE) / (1 - KNEE)).clamp_(min=0)
         return torch.maximum(share * share * (3 - 2 * share), TOP * top * top)

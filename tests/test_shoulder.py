@@ -54,9 +54,9 @@ def test_hardly_above_white_it_hardly_changes_anything() -> None:
 
 def test_colour_fades_towards_the_sensors_white_only() -> None:
     shoulder = Shoulder.of(300.0, 300.0)
-    light = torch.tensor([0.5, KNEE, 100, 140, 200, 299.99, 300, 400])
-    fading = shoulder.fading(light)
+    light = torch.tensor([0.5, KNEE, 100, 140, 240, 299.99, 300, 400])
+    fading = shoulder.fading(light, shoulder.curve(light))
     assert fading[:2].tolist() == [0, 0]
     assert bool((fading.diff() >= 0).all())
-    assert float(fading[3]) < 0.6, "a colour that the sensor holds stays one"
+    assert float(fading[4]) < 0.6, "a colour that the sensor holds stays one"
     assert fading[-2:].tolist() == [1, 1]
