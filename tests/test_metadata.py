@@ -1,11 +1,16 @@
+import io
 from dataclasses import replace
 from datetime import datetime
 
+import numpy as np
+import pytest
 from conftest import synthetic_raw
 from PIL import ExifTags, Image
 
-from darkroom.files.metadata import picture_exif
+from darkroom.files.exif import EXPOSURE_TIME, F_NUMBER, read_directories
+from darkroom.files.metadata import picture_exif, rational
 from darkroom.files.sensor import Exposure, RawImage
+from darkroom.files.tiff import write_tiff
 
 
 def read_back(raw: RawImage) -> Image.Exif:
@@ -45,3 +50,39 @@ def test_what_is_unknown_is_left_out() -> None:
     exif = read_back(raw)
     assert ExifTags.Base.Model not in exif
     assert ExifTags.Base.ExposureTime not in exif.get_ifd(ExifTags.IFD.Exif)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_exposure_is_stored_in_rationals(whole: bool) -> None:
+    """EXIF knows no floats (TIFF type 12); 5 is a rational. In the bytes, and in a TIFF of them."""
+    raw = replace(synthetic_raw(16, 16), exposure=Exposure(seconds=1 / 30, iso=100, aperture=2.8))
+    data = picture_exif(raw)
+    if whole:
+        stream = io.BytesIO()
+        write_tiff(stream, np.zeros((4, 4, 3), np.uint8), exif=data)
+        data = stream.getvalue()
+    found = {
+        code: (directory.entries[code].kind, float(directory.numbers(code)[0]))
+        for directory in read_directories(data)
+        for code in (EXPOSURE_TIME, F_NUMBER)
+        if code in directory.entries
+    }
+    assert found == {EXPOSURE_TIME: (5, 1 / 30), F_NUMBER: (5, 2.8)}
+
+
+@pytest.mark.parametrize(
+    ("value", "parts"),
+    [
+        (1 / 30, (1, 30)),
+        (1 / 8000, (1, 8000)),
+        (0.1, (1, 10)),
+        (30.5, (61, 2)),
+        (5.6, (28, 5)),
+        (1e-12, (1, 2**32 - 1)),
+        (1e12, (2**32 - 1, 1)),
+        (3.14159265, (311, 99)),
+    ],
+)
+def test_rationals_are_short_and_fit_32_bits(value: float, parts: tuple[int, int]) -> None:
+    found = rational(value)
+    assert (found.numerator, found.denominator) == parts
