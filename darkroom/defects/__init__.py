@@ -13,9 +13,9 @@ from math import erf, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from darkroom.defects.noise import BLOCK, Mosaic, Noise, measure_noise
 from darkroom.files.sensor import CFA, Sensor
 
-Mosaic = NDArray[np.float32]
 Places = NDArray[np.intp]
 
 # A site has to stand out of the noise by so many standard deviations: below that stars would go.
@@ -31,9 +31,6 @@ POINT_SHARE = 0.25
 POINT_SIGMAS = 2.6
 # Surroundings from here on need little amplification, and what sparkles there is a highlight.
 BRIGHT = 1 / 8
-# The least noise: half a step of 14 bits, in which photos without noise are still rounded.
-LEAST_NOISE = 0.5 / 2**14
-
 # Sites of one colour wherever one starts: the candidates' pass looks at these four.
 REPEATS = {
     Sensor.BAYER: ((-2, 0), (2, 0), (0, -2), (0, 2)),
@@ -48,32 +45,12 @@ MEAN_RANGE = 2.85
 NOISE_RANGE = 4.29
 STRIP = 16
 
-BLOCK = {Sensor.BAYER: 8, Sensor.XTRANS: 6}
-MAX_BLOCKS = 64
-LEVELS = 8
-FLATTEST = 20
-# What the FLATTEST percentile of the blocks' standard deviations falls short of the true one.
-FLATTEST_SHORT = {Sensor.BAYER: 0.725, Sensor.XTRANS: 0.66}
-
 
 class HotPixels(Enum):
     """What becomes of hot and dead photosites."""
 
     REPAIR = "repair"
     KEEP = "keep"
-
-
-@dataclass(frozen=True, slots=True)
-class Noise:
-    """The noise of one photosite: variance = read + shot * light, in units of white."""
-
-    read: float
-    shot: float
-
-    def deviation(self, light: Mosaic) -> Mosaic:
-        """Return the standard deviation at some light, of its shape."""
-        variance = self.read + self.shot * np.maximum(light, 0)
-        return np.asarray(np.sqrt(variance), dtype=np.float32)
 
 
 def repair(mosaic: Mosaic, cfa: CFA, white_balance: NDArray[np.float64] | None = None) -> int:
@@ -91,60 +68,6 @@ def repair(mosaic: Mosaic, cfa: CFA, white_balance: NDArray[np.float64] | None =
     rows, columns, values = _defects(mosaic, cfa, noise, candidates, white_balance)
     mosaic[rows, columns] = values
     return len(rows)
-
-
-def measure_noise(mosaic: Mosaic, cfa: CFA) -> Noise:
-    """Measure read and shot noise of a photo on the greens of small blocks spread over it.
-
-    The flattest blocks of each brightness count, by the upper half of their values only, so that
-    texture adds little and values clipped at black take nothing away.
-    """
-    level, deviation = _blocks(mosaic, cfa)
-    order = np.argsort(level)
-    bins = [chosen for chosen in np.array_split(order, LEVELS) if len(chosen)]
-    light = np.maximum([np.median(level[chosen]) for chosen in bins], 0)
-    short = FLATTEST_SHORT[cfa.sensor]
-    noise = np.array([np.percentile(deviation[chosen], FLATTEST) / short for chosen in bins])
-    variance = np.maximum(noise, LEAST_NOISE) ** 2
-    # Relative errors are alike at all levels, so each equation is divided by its variance.
-    design = np.stack([np.ones_like(light), light], axis=1) / variance[:, None]
-    read, shot = np.linalg.lstsq(design, np.ones_like(light), rcond=None)[0]
-    least = LEAST_NOISE**2
-    if shot <= 0:
-        return Noise(float(variance.mean()), 0.0)
-    if read < least:
-        return Noise(least, float(np.sum(light / variance) / np.sum((light / variance) ** 2)))
-    return Noise(float(read), float(shot))
-
-
-def _blocks(mosaic: Mosaic, cfa: CFA) -> tuple[Mosaic, Mosaic]:
-    """(n,) median of the greens of each block, and their standard deviation as far as above it."""
-    side = BLOCK[cfa.sensor]
-    rows, columns = (_starts(size, side) for size in mosaic.shape)
-    places = [
-        (row, column)
-        for row, column in np.ndindex(side, side)
-        if cfa.channels[row % cfa.period, column % cfa.period] == 1
-    ]
-    greens = np.stack(
-        [
-            mosaic[rows.start + row : rows.stop + row : rows.step][
-                :, columns.start + column : columns.stop + column : columns.step
-            ].ravel()
-            for row, column in places
-        ]
-    )
-    greens.sort(axis=0)
-    count = len(greens)
-    median = (greens[(count - 1) // 2] + greens[count // 2]) / 2
-    return median, greens[round(0.841 * (count - 1))] - median  # one deviation above the median
-
-
-def _starts(size: int, side: int) -> slice:
-    """First rows (or columns) of up to MAX_BLOCKS blocks, evenly spaced, whole CFA periods."""
-    room = size - side
-    step = max(-(-room // ((MAX_BLOCKS - 1) * 6)) * 6, side)
-    return slice(0, max(room, 0) + 1, step)
 
 
 def _candidates(mosaic: Mosaic, cfa: CFA, noise: Noise) -> tuple[Places, Places]:
