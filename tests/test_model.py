@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from darkroom import model as module
 from darkroom.errors import CheckpointError, SensorError, UsageError, WeightsError
+from darkroom.files.sensor import Sensor
 from darkroom.model import find_device, find_dtype, load_model, native_bfloat16
 from darkroom.nets import ARCHITECTURES, named, redi
 from darkroom.weights import registry
@@ -185,3 +186,15 @@ def test_native_bfloat16(tmp_path: Path, text: str, native: bool):
     (tmp_path / "cpuinfo").write_text(text)
     assert native_bfloat16(tmp_path / "cpuinfo") is native
     assert not native_bfloat16(tmp_path / "missing")
+
+
+def test_the_default_takes_its_twin_for_the_other_sensor(synthetic_raw) -> None:
+    """Loaded once, on the same device, in the same turns."""
+    model = load_model("safelight", "cpu", "fp32")
+    bayer, xtrans = synthetic_raw(), synthetic_raw(36, 36, "xtrans")
+    assert model.suited(bayer) is model
+    twin = model.suited(xtrans)
+    assert (twin.name, twin.architecture.sensor) == ("safelight-xtrans", Sensor.XTRANS)
+    assert twin.network is model.suited(xtrans).network
+    assert twin.suited(bayer).name == "safelight"
+    assert twin.check(xtrans) == ()

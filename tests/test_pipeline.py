@@ -8,6 +8,7 @@ from conftest import synthetic_raw
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
+from darkroom.color import srgb_encode
 from darkroom.defects import HotPixels
 from darkroom.errors import SensorError, UsageError
 from darkroom.files.sensor import WhiteBalance
@@ -200,3 +201,20 @@ def test_hot_pixels_are_repaired_unless_asked_or_published(binning: Model) -> No
         around = picture.pixels[18:24, 28:34].astype(int)
         assert (around.max() - np.median(around) < 60) == repaired
     assert np.array_equal(raw.mosaic, before), "the photo itself stays as it is"
+
+
+@pytest.mark.parametrize("cfa", ["RGGB", "xtrans"])
+def test_the_default_model_paints_a_gray_card_gray(cfa: str) -> None:
+    """Of either kind of sensor: noise-free, at its brightness, and neutral to 3 codes of 255."""
+    raw = synthetic_raw(96, 96, cfa, exposure=0.02)
+    balance = raw.color.white_balance / raw.color.white_balance.min()
+    repeats = [side // raw.cfa.period for side in raw.mosaic.shape]
+    light = np.tile(0.01 / balance[raw.cfa.channels], repeats)
+    black, white = float(raw.black.mean()), float(raw.white.mean())
+    flat = np.rint(black + light * (white - black)).astype(raw.mosaic.dtype)
+    model = load_model("safelight", "cpu", "fp32")
+    pixels = enhance(replace(raw, mosaic=flat), model, Options(gain=given_gain(20.0))).pixels
+    found = pixels[24:-24, 24:-24].reshape(-1, 3).mean(axis=0)
+    expected = 255 * float(srgb_encode(torch.tensor(0.2)))
+    assert np.abs(found - found.mean()).max() < 3
+    assert found.mean() == pytest.approx(expected, abs=6)

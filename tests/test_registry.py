@@ -18,7 +18,14 @@ HEADINGS = ["Source", "Licence", "Training data", "What it is for", "Scores"]
 
 
 def test_what_there_is() -> None:
-    assert list(ENTRIES) == ["safelight", "sid-sony", "sid-fuji", "llpacknet", "redi"]
+    assert list(ENTRIES) == [
+        "safelight",
+        "safelight-xtrans",
+        "sid-sony",
+        "sid-fuji",
+        "llpacknet",
+        "redi",
+    ]
     assert all(name == entry.name for name, entry in ENTRIES.items())
     assert registry.DEFAULT.bundled
     with pytest.raises(TypeError):
@@ -75,7 +82,8 @@ def test_facts_that_came_from_elsewhere() -> None:
     assert ENTRIES["redi"].size == 3_153_787
     assert ENTRIES["sid-sony"].size is None, "unknown, so not invented"
     assert [entry.name for entry in ENTRIES.values() if entry.sensor is Sensor.XTRANS] == [
-        "sid-fuji"
+        "safelight-xtrans",
+        "sid-fuji",
     ]
     assert {entry.name for entry in ENTRIES.values() if not entry.licence.open} == {
         "llpacknet",

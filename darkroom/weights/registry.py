@@ -19,7 +19,9 @@ from darkroom.weights.kinds import Output
 
 # The bundled default's file.
 SAFELIGHT_SIZE = 2_224_400
-SAFELIGHT_SHA256 = "5d0337ac28ecd8c3415a1f3b5f19cdf365f08020d8c8ea721a4d67702d1012d1"
+SAFELIGHT_SHA256 = "6bd703b4eee4fb019c79efdb59ea43ad55f505f265720a07ca8785eb607d5dee"
+SAFELIGHT_XTRANS_SIZE = 2_369_690
+SAFELIGHT_XTRANS_SHA256 = "310281e6f18b61107cf5b8bd23920a651329c1d0a8017f7fc5447139c699e3b7"
 
 _ENTRY_NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _FILE_NAME = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
@@ -159,10 +161,30 @@ _ALL = (
         files=(FileEntry("safelight.safetensors", (), SAFELIGHT_SIZE, SAFELIGHT_SHA256),),
         licence=Licence("MIT", open=True, url="https://spdx.org/licenses/MIT.html"),
         source="trained by the darkroom project with `darkroom train`",
-        scores=(Score(_SID_CROPS, 33.00, 0.865, "2026-11-21"),),
+        scores=(Score(_SID_CROPS, 33.18, 0.871, "2026-11-21"),),
         gmacs=117.2,
         description="the default: any Bayer camera, small and fast",
         bundled=True,
+        twin="safelight-xtrans",
+    ),
+    WeightsEntry(
+        name="safelight-xtrans",
+        architecture="safelight-xtrans",
+        sensor=Sensor.XTRANS,
+        output=Output.CAMERA,
+        gain_rule=GainRule.LEARNED,
+        trained_on=(),
+        files=(
+            FileEntry(
+                "safelight-xtrans.safetensors", (), SAFELIGHT_XTRANS_SIZE, SAFELIGHT_XTRANS_SHA256
+            ),
+        ),
+        licence=Licence("MIT", open=True, url="https://spdx.org/licenses/MIT.html"),
+        source="trained by the darkroom project with `darkroom train --xtrans`",
+        gmacs=75.9,
+        description="the default's twin for X-Trans sensors, taken by itself",
+        bundled=True,
+        twin="safelight",
     ),
     WeightsEntry(
         name="sid-sony",
