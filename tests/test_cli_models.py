@@ -131,7 +131,7 @@ def test_features_are_written_once(
     result = run(*words, "--json")
     assert result.exit_code == 0, result.output
     shown = json.loads(result.stdout)["layers"]
-    assert [one["reduction"] for one in shown][:5] == [4, 4, 8, 8, 16]
+    assert [one["reduction"] for one in shown][:5] == [4, 8, 8, 16, 16]
     first = out.read_bytes()
     again = run(*words)
     assert again.exit_code == 5
