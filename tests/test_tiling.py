@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
+from darkroom.anatomy import TYPICAL
 from darkroom.errors import UsageError
 from darkroom.nets import ARCHITECTURES
-from darkroom.nets.base import Architecture
+from darkroom.nets.base import Architecture, Conditions
 from darkroom.tiling import Grid, choose_tile, plan, run_tiled, tiles
 
 CPU = torch.device("cpu")
@@ -168,6 +169,8 @@ def test_every_network_tiled_equals_whole(architecture: Architecture):
         architecture.multiple, architecture.halo, architecture.scale, architecture.any_size
     )
     network = random_network(architecture)
+    if architecture.tune is not None:
+        network = architecture.tune(network, Conditions.of(TYPICAL, np.ones(3)))
     model.__class__ = type("Real", (Toy,), {"__call__": lambda _, packed: network(packed)})
     packed = torch.rand(architecture.channels, grid.margin + 3 * grid.multiple + 5, 21)
     expected = whole(model, packed, grid)

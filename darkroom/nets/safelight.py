@@ -89,7 +89,7 @@ class Body(nn.Module):
     """A residual U-Net over the pixel-unshuffled mosaic.
 
     `channels` of the packed form: 4 (Bayer) or 9 (X-Trans). The head sees the mosaic once more
-    beside the features, so that detail has a short way through.
+    beside the features, so that detail has a short way through, gated by the features.
     """
 
     offset: Tensor
@@ -109,6 +109,7 @@ class Body(nn.Module):
             nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in pairwise(widths)
         )
         self.decoder = nn.ModuleList(Block(width) for width in widths[:-1])
+        self.gate = nn.Conv2d(widths[0], sites, 1)
         self.leave = nn.Conv2d(widths[0] + sites, 3 * self.upscale**2, 3, padding=1)
 
     @property
@@ -144,7 +145,10 @@ class Body(nn.Module):
         x = self.middle(x, next(films))
         for block, up, film in reversed(list(zip(self.decoder, self.up, films, strict=True))):
             x = block(up(x).add_(skips.pop()), film)
-        x = torch.cat([functional.relu(x), entry], dim=1)
+        x = functional.relu(x)
+        # Bright parts of a photo bear more of the mosaic itself than its shadows do.
+        gate = 2 * torch.sigmoid(self.gate(x))
+        x = torch.cat([x, entry * gate], dim=1)
         x = self.leave(x if steering is None else x * steering.head)
         return functional.pixel_shuffle(x, self.upscale)
 

@@ -182,7 +182,7 @@ def loss_between(output: Tensor, scenes: Scenes, structure: bool) -> Tensor:
 
 @torch.no_grad()
 def begin_as_demosaicing(network: Safelight) -> None:
-    """Let the last layer demosaic linearly what it sees of the mosaic; features add to that."""
+    """Let the last layer demosaic linearly what the gate lets through; features add to that."""
     head, channels = network.body.leave, network.body.offset.shape[1]
     sites = channels * UNSHUFFLE**2
     impulses = functional.pixel_shuffle(torch.eye(9 * sites).view(-1, sites, 3, 3), UNSHUFFLE)
@@ -191,7 +191,8 @@ def begin_as_demosaicing(network: Safelight) -> None:
     answers = functional.pixel_unshuffle(pictures[:, :, middle, middle], network.body.upscale)
     head.weight[:, -sites:] = answers[:, :, 0, 0].T.reshape(-1, sites, 3, 3)
     head.weight[:, :-sites] *= FEATURES_AT_START
-    nn.init.zeros_(head.bias if head.bias is not None else torch.empty(0))
+    for parameter in (*network.body.gate.parameters(), head.get_parameter("bias")):
+        parameter.zero_()  # a gate of 0 lets everything through once
 
 
 def begin_with(network: Safelight, state: State) -> None:
