@@ -2,16 +2,20 @@
 
 import errno
 import os
+import signal
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from darkroom.errors import OutputError
 from darkroom.files import atomic
-from darkroom.files.atomic import TEMPORARY_PATTERN, atomic_write, check_target
+from darkroom.files.atomic import TEMPORARY_PATTERN, atomic_write, check_target, remove_strays
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX file systems only")
 
@@ -226,3 +230,39 @@ def test_a_full_disk_says_how_much_is_needed(
 def test_the_full_device() -> None:
     with pytest.raises(OutputError, match=r"the disk is full; [^,]+ MB were free"):
         write(Path("/dev/full"))
+
+
+@posix
+def test_what_a_killed_process_leaves_is_a_stray_at_once(tmp_path: Path) -> None:
+    script = (
+        "import os, pathlib, signal, sys\n"
+        "from darkroom.files.atomic import atomic_write\n"
+        "with atomic_write(pathlib.Path(sys.argv[1])) as stream:\n"
+        "    stream.write(b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    with atomic_write(tmp_path / "living.png") as stream:
+        stream.write(b"half")
+        killed = subprocess.run([sys.executable, "-c", script, tmp_path / "killed.png"])
+        assert killed.returncode == -signal.SIGKILL
+        assert len(list(tmp_path.glob(TEMPORARY_PATTERN))) == 2
+        assert remove_strays(tmp_path) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["living.png"]
+
+
+@posix
+def test_a_file_taken_for_a_stray_before_its_lock_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, taken = atomic._locked, []
+
+    def late(stream: BinaryIO, wait: bool) -> bool:
+        if wait and not taken:
+            taken.append(remove_strays(tmp_path))
+        return lock(stream, wait)
+
+    monkeypatch.setattr(atomic, "_locked", late)
+    with atomic_write(tmp_path / "photo.png") as stream:
+        stream.write(b"whole")
+    assert taken == [1]
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"whole"]

@@ -20,7 +20,7 @@ if sys.platform != "win32":
 TEMPORARY_PATTERN = ".darkroom-*.part"
 """What unfinished files are called; only a killed process leaves one behind."""
 FRESH_SECONDS = 2.0
-"""An unfinished file that was written to so lately may be unlocked: just opened, or just closed."""
+"""On Windows, where files are renamed closed, one written to so lately may be about to be."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
@@ -82,24 +82,22 @@ def atomic_write(
         with _reported(path, room), path.open("wb") as device:
             yield device
         return
-    temporary = final.with_name(TEMPORARY_PATTERN.replace("*", secrets.token_hex(8)))
+    with _reported(path, room):
+        temporary, stream = _unfinished(final)
     try:
+        with _reported(path, room, only=FULL):
+            yield stream
         with _reported(path, room):
-            stream = temporary.open("x+b")
-        _held(stream)
-        try:
-            with _reported(path, room, only=FULL):
-                yield stream
-            with _reported(path, room):
-                stream.flush()
-                os.fsync(stream.fileno())
+            stream.flush()
+            os.fsync(stream.fileno())
+            if os.name == "nt":
                 stream.close()
-                _publish(temporary, final, overwrite)
-        finally:
-            with suppress(OSError):  # closing a file on a full disk fails a second time
-                stream.close()
+            _publish(temporary, final, overwrite)
     finally:
+        if os.name == "nt":
+            _abandon(stream)
         temporary.unlink(missing_ok=True)
+        _abandon(stream)  # only now, as that unlocks it: others must not see it as a stray
 
 
 def remove_strays(folder: Path) -> int:
@@ -110,22 +108,40 @@ def remove_strays(folder: Path) -> int:
     count = 0
     for stray in folder.glob(TEMPORARY_PATTERN):
         with suppress(OSError), stray.open("r+b") as stream:
-            fresh = time.time() - os.fstat(stream.fileno()).st_mtime < FRESH_SECONDS
-            if fresh or not _held(stream):
-                continue
             if os.name == "nt":
+                if time.time() - os.fstat(stream.fileno()).st_mtime < FRESH_SECONDS:
+                    continue
                 stream.close()
+            elif not _locked(stream, wait=False):
+                continue
             stray.unlink()
             count += 1
     return count
 
 
-def _held(stream: BinaryIO) -> bool:
-    """Lock an unfinished file until it is closed or its process dies; False where it is locked."""
+def _unfinished(final: Path) -> tuple[Path, BinaryIO]:
+    """Create a hidden file beside `final`, locked so that nobody takes it for a stray."""
+    while True:
+        temporary = final.with_name(TEMPORARY_PATTERN.replace("*", secrets.token_hex(8)))
+        stream = temporary.open("x+b")
+        _locked(stream, wait=True)
+        if os.name == "nt" or os.fstat(stream.fileno()).st_nlink:
+            return temporary, stream
+        stream.close()  # somebody took it for a stray before it was locked
+
+
+def _abandon(stream: BinaryIO) -> None:
+    """Close a stream, whatever state it is in."""
+    with suppress(OSError):  # what is still buffered fails again on a full disk
+        stream.close()
+
+
+def _locked(stream: BinaryIO, wait: bool) -> bool:
+    """Lock a file until it is closed or its process dies; False where that cannot be."""
     if sys.platform != "win32":
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # taken, or a file system without locks: then strays stay
+            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError:  # taken, or a file system without locks: there strays stay
             return False
     return True
 
