@@ -173,8 +173,14 @@ def _defects(
     own = around.own[phase]
     value = flat[places]
     same = flat[places[:, None] + around.surround[phase, own]]  # (n, surround)
-    middle = np.median(same, axis=1)
     most, least = same.max(axis=1), same.min(axis=1)
+    # Most candidates fail already with the least noise that their surroundings may have.
+    far = np.flatnonzero(np.maximum(value - most, least - value) > SIGMAS * noise.deviation(least))
+    rows, columns, phase, places, own = (
+        array[far] for array in (rows, columns, phase, places, own)
+    )
+    value, same, most, least = value[far], same[far], most[far], least[far]
+    middle = np.median(same, axis=1)
     above = value - most
     below = least - value
     excess = np.maximum(above, below)
