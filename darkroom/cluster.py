@@ -12,6 +12,7 @@ from typing import Protocol
 
 from darkroom import remote
 from darkroom.batch import BatchOptions
+from darkroom.claim import Claim
 from darkroom.crew import Crew
 from darkroom.errors import DarkroomError, OutputError
 from darkroom.files.atomic import remove_strays
@@ -113,18 +114,24 @@ class _Bucket:
         self._there: dict[str, FileState] = {}
         self._mirror = remote.Mirror(url)
         self.journal_folder = self._mirror.folder
+        self._claim = Claim(url, self.journal_folder)
 
     def __str__(self) -> str:
         return self._url
 
     def begin(self) -> None:
-        """List what is there, remove what lost workers left, and see that it can be written to."""
+        """List what is there, remove what lost workers left, and see that it can be written to.
+
+        Raises OutputError where it cannot, or another machine's batch is writing there.
+        """
+        self._claim.hold()
         self._there = remote.states(self._url)
         remote.remove_strays(self._url, self._there)
         self._mirror.push(now=True)
 
     def about_to_write(self, target: str) -> None:
-        """Copy the journal if it is time to."""
+        """Copy the journal and renew the claim if it is time to. Raises OutputError."""
+        self._claim.hold()
         self._mirror.push()
 
     def look(self, name: str) -> FileState | None:
@@ -134,9 +141,10 @@ class _Bucket:
         return self._there.get(PurePath(name).as_posix())
 
     def end(self) -> None:
-        """Copy the journal, and remove what lost workers left."""
-        self._mirror.push(now=True)
-        remote.remove_strays(self._url, remote.states(self._url))
+        """Copy the journal, and remove what lost workers left; nothing where another writes."""
+        if self._claim.drop():
+            self._mirror.push(now=True)
+            remote.remove_strays(self._url, remote.states(self._url))
 
 
 class _Run:

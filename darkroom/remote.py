@@ -122,6 +122,13 @@ def publish(source: Path, url: str, replace: bool) -> FileState:
         return _state(fs.info(path))
 
 
+def remove(url: str) -> None:
+    """Remove what is at a URL. Raises OutputError."""
+    fs, path = _opened(url)
+    with _Reported(url, OutputError):
+        fs.rm_file(path)
+
+
 def remove_strays(url: str, names: Iterable[str]) -> None:
     """Remove the unfinished files of killed workers among the names below a URL."""
     fs, path = _opened(url)

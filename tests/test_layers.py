@@ -32,6 +32,7 @@ LAYERS = (
         "devices",
         "assembly",
         "batch",
+        "claim",
         "cluster",
         "crew",
         "remote",
