@@ -12,7 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from darkroom.color import bt709_decode, bt709_encode, srgb_decode, srgb_encode
-from darkroom.evaluation.metrics import aligned_psnr, psnr, ssim
+from darkroom.evaluation.metrics import aligned_psnr, psnr, similarity, ssim
 
 SID = Path(__file__).parents[2] / "shared" / "data" / "sid"
 
@@ -49,6 +49,13 @@ def test_float32_pictures_equal_scikit_image_too() -> None:
     x, y = picture.numpy(), reference.numpy()
     expected = structural_similarity(x, y, channel_axis=0, data_range=1)
     assert ssim(picture, reference) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("stride", [2, 3, 7])
+def test_windows_may_be_fewer(stride: int) -> None:
+    picture, reference = pair(45, 38, 2)
+    every = similarity(picture, reference)[..., ::stride, ::stride]
+    assert torch.allclose(similarity(picture, reference, stride), every, atol=1e-12)
 
 
 def test_known_values() -> None:
