@@ -303,5 +303,7 @@ def test_damaged_weights_are_not_shown_as_published(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
 def test_the_registry_records_the_work(entry: WeightsEntry) -> None:
     """To a tenth of a billion, as it is written down."""
-    found = dissected(entry.architecture, (4000, 3000), entry.sensor)
+    outline = find_outline(entry.name)
+    network = outline.architecture.outline(outline.shapes)
+    found = dissect(network, outline.architecture, (4000, 3000))
     assert entry.gmacs == pytest.approx(found.macs / 1e9, abs=0.051)

@@ -62,6 +62,18 @@ def test_tuned_is_the_same_network(channels: int) -> None:
         assert torch.allclose(body(packed[index : index + 1])[0], together[index], atol=1e-5)
 
 
+def test_noise_unlike_any_sensors_keeps_the_light(bundled: Model) -> None:
+    """Read noise of 200 electrons, as coarse steps make it; the mean stays within 3 %.
+
+    Taken as it was measured it lost 8 %.
+    """
+    torch.manual_seed(3)
+    noise = Noise(1e-4, 0.0195, "given")
+    packed = 0.2 + 0.02 * torch.randn(1, 4, 64, 64)
+    picture = bundled.tuned(noise, Color(np.ones(3), np.eye(3)))(packed)[..., 16:-16, 16:-16]
+    assert picture.mean((0, 2, 3)).tolist() == pytest.approx([0.2] * 3, rel=0.03)
+
+
 def test_values_beyond_white_do_not_matter() -> None:
     network = random_network()
     packed = torch.rand(1, 4, 16, 16)
@@ -102,16 +114,18 @@ def test_it_runs_only_when_tuned(bundled: Model) -> None:
         told.tuned(NOISE, COLOR)
 
 
-def test_it_is_small_enough(bundled: Model) -> None:
-    """At most 4 MB as bundled, in float16."""
-    numbers = sum(t.numel() for t in bundled.network.state_dict().values())
-    assert 2 * numbers <= 4_000_000
-    assert bundled.architecture.sensor is Sensor.BAYER
+@pytest.mark.parametrize(("name", "size"), [("safelight", 4e6), ("safelight-large", 16e6)])
+def test_it_is_small_enough(name: str, size: float) -> None:
+    """At most 4 and 16 MB as bundled, in float16."""
+    model = load_model(name, "cpu", "fp32")
+    assert 2 * sum(t.numel() for t in model.network.state_dict().values()) <= size
+    assert model.architecture.sensor is Sensor.BAYER
 
 
-def test_no_level_of_the_bundled_weights_is_dead(bundled: Model) -> None:
+@pytest.mark.parametrize("name", ["safelight", "safelight-large"])
+def test_no_level_of_the_bundled_weights_is_dead(name: str) -> None:
     """Once, rectifiers between the scales starved the coarse levels: they changed no picture."""
-    network = bundled.tuned(NOISE, COLOR).network
+    network = load_model(name, "cpu", "fp32").tuned(NOISE, COLOR).network
     torch.manual_seed(1)
     packed = 0.1 + 0.1 * torch.rand(1, 4, 64, 64)
     whole = network(packed)
@@ -125,8 +139,8 @@ def test_no_level_of_the_bundled_weights_is_dead(bundled: Model) -> None:
 def test_more_noise_is_smoothed_more(bundled: Model) -> None:
     """The same noisy gray, told of half, its own and twice the noise."""
     torch.manual_seed(2)
-    packed = 0.2 + 0.02 * torch.randn(1, 4, 64, 64)
-    noise = Noise(1e-4, 0.0195, "given")
+    packed = 0.2 + 0.0206 * torch.randn(1, 4, 64, 64)
+    noise = Noise(2e-3, 5e-3, "given")
     gray = Color(np.ones(3), np.eye(3))
     half, own, twice = (
         float(bundled.tuned(noise.louder(share), gray)(packed)[..., 16:-16, 16:-16].std())

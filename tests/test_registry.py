@@ -20,6 +20,7 @@ HEADINGS = ["Source", "Licence", "Training data", "What it is for", "Scores"]
 def test_what_there_is() -> None:
     assert list(ENTRIES) == [
         "safelight",
+        "safelight-large",
         "safelight-xtrans",
         "sid-sony",
         "sid-fuji",
@@ -65,8 +66,9 @@ def test_every_card_has_an_entry() -> None:
     assert {path.stem for path in CARDS.glob("*.md")} - others == set(ENTRIES)
 
 
-def test_the_bundled_file_is_the_one_on_record() -> None:
-    assert store.verify(registry.DEFAULT).stat().st_size == registry.SAFELIGHT_SIZE
+@pytest.mark.parametrize("entry", [entry for entry in ENTRIES.values() if entry.bundled])
+def test_the_bundled_files_are_those_on_record(entry: WeightsEntry) -> None:
+    assert store.verify(entry).stat().st_size == entry.size
 
 
 def test_facts_that_came_from_elsewhere() -> None:

@@ -6,18 +6,20 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from torch import Generator
+from torch import Generator, nn
 
+from darkroom.color import srgb_encode
 from darkroom.demosaic import demosaic
-from darkroom.errors import UsageError
+from darkroom.errors import CheckpointError, UsageError
 from darkroom.files.sensor import CFA
 from darkroom.mosaic import BAYER, XTRANS, pack
+from darkroom.nets.base import Conditions
 from darkroom.nets.safelight import Safelight
 from darkroom.training import fit as training
+from darkroom.training.begin import begin_as_demosaicing, begin_with
 from darkroom.training.fit import (
     Recipe,
     Run,
-    begin_as_demosaicing,
     draw_batch,
     fit,
     packed_mosaic,
@@ -25,6 +27,7 @@ from darkroom.training.fit import (
     rate_at,
     sampled,
 )
+from darkroom.training.muon import Muon, orthogonalised
 from darkroom.training.noise import (
     CLIPPED_GREEN_ERROR,
     KEPT_BLACK_ERROR,
@@ -182,13 +185,17 @@ def test_mosaics_are_sampled_and_packed_as_photos_are(cfa: CFA) -> None:
 
 @pytest.mark.parametrize("channels", [4, 9])
 def test_training_begins_at_linear_demosaicing(channels: int) -> None:
-    """Without features; away from the borders, and to float32's rounding."""
+    """Of the bent mosaic, without features; away from the borders, to float32's rounding."""
     network = Safelight(channels, (8, 8, 8, 8)).requires_grad_(False)
     begin_as_demosaicing(network)
     network.body.leave.weight[:, : -channels * 4] = 0
+    network.body.offset.fill_(0.02)
     packed = torch.rand(1, channels, 32, 32)
+    root = 0.02**0.5
+    bent = demosaic((packed + 0.02).sqrt() - root)
+    expected = bent * (bent.abs() + 2 * root)
     inner = (..., slice(12, -12), slice(12, -12))
-    assert torch.allclose(network.body(packed)[inner], demosaic(packed)[inner], atol=1e-5)
+    assert torch.allclose(network.body(packed)[inner], expected[inner], atol=1e-5)
 
 
 def test_the_network_is_told_the_noise_roughly() -> None:
@@ -235,7 +242,7 @@ def test_learning_rate_rises_then_falls() -> None:
 
 
 def test_loss_falls_on_one_batch() -> None:
-    run = Run(Recipe(steps=1000, batch=2, size=32, rate=6e-3))
+    run = Run(Recipe(steps=1000, batch=2, size=32, rate=3e-2))
     batch = draw_batch(photographs(), run.recipe, 0)
     losses = [run.advance(batch).loss for _ in range(60)]
     assert losses[-1] < 0.7 * losses[0]
@@ -267,8 +274,28 @@ def test_it_begins_with_weights_of_the_other_sensor(tmp_path: Path) -> None:
     assert torch.equal(twin["body.middle.first.weight"], known["body.middle.first.weight"].float())
     assert twin["body.enter.weight"].shape != known["body.enter.weight"].shape
     save_file({"other": torch.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(UsageError, match="no tensor of these weights fits"):
+    with pytest.raises(CheckpointError, match="no known network"):
         Run(replace(RECIPE, begin=str(tmp_path / "other.safetensors")))
+
+
+@pytest.mark.parametrize("channels", [4, 9])
+def test_a_wider_network_begins_as_the_narrow_one(channels: int) -> None:
+    """Features that are added change nothing yet: up to float32's rounding, under any steering."""
+    torch.manual_seed(6)
+    narrow = Safelight(channels, (8, 8, 12, 8)).requires_grad_(False)
+    nn.init.normal_(narrow.tuner[-1].weight, std=0.1)
+    wide = Safelight(channels, (10, 16, 12, 20)).requires_grad_(False)
+    begin_with(wide, narrow.state_dict())
+    packed = torch.rand(2, channels, 32, 32)
+    told = Conditions(
+        torch.tensor([1e-3, 1e-2]),
+        torch.tensor([1e-2, 1e-3]),
+        torch.tensor([True, False]),
+        torch.tensor([[2.0, 1.0, 1.5], [1.0, 1.0, 3.0]]),
+    )
+    assert torch.allclose(wide(packed, told), narrow(packed, told), atol=1e-5)
+    with pytest.raises(UsageError, match="wider"):
+        begin_with(narrow, wide.state_dict())
 
 
 def test_another_recipe_does_not_resume(tmp_path: Path) -> None:
@@ -285,6 +312,45 @@ def test_photos_are_read_in_order(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no JPEG or PNG"):
         load_photos(tmp_path / "empty")
+
+
+def test_the_loss_sees_srgb() -> None:
+    """What `darkroom.color` gives, gradient included; logarithm and power round differently."""
+    linear = torch.linspace(-0.1, 1.2, 1301).requires_grad_()
+    seen, reference = training._Encoded.apply(linear), srgb_encode(linear)  # type: ignore[no-untyped-call]
+    assert torch.allclose(seen, reference, atol=1e-6)
+    slopes = [torch.autograd.grad(curve.square().sum(), linear)[0] for curve in (seen, reference)]
+    assert torch.allclose(*slopes, rtol=1e-5, atol=1e-5)
+
+
+def test_orthogonalising_keeps_the_vectors() -> None:
+    """The singular vectors stay, all values come near 1, as the iteration's authors show."""
+    torch.manual_seed(3)
+    for shape in ((48, 432), (36, 20)):
+        matrix = torch.randn(shape) @ torch.diag(torch.logspace(-1, 1, shape[1]))
+        left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+        turned = left.T @ orthogonalised(matrix) @ right.T
+        values = turned.diagonal()
+        assert values.min() > 0.6
+        assert values.max() < 1.25
+        assert (turned - values.diag()).abs().max() < 1e-4
+
+
+def test_steps_equal_those_of_pytorchs_muon() -> None:
+    """That one iterates in bfloat16, whose steps are 1/256."""
+    torch.manual_seed(4)
+    start, gradients = torch.randn(24, 12, 3, 3), torch.randn(5, 24, 12, 3, 3)
+    own, matrix = nn.Parameter(start.clone()), nn.Parameter(start.clone().flatten(1))
+    ours = Muon([own], lr=0.02, weight_decay=0.1)
+    theirs = torch.optim.Muon(
+        [matrix], lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw", momentum=0.95
+    )
+    for gradient in gradients:
+        own.grad, matrix.grad = gradient, gradient.flatten(1)
+        ours.step()
+        theirs.step()
+    moved = (own - start).detach()
+    assert torch.allclose(own.flatten(1), matrix, atol=0.03 * float(moved.abs().max()))
 
 
 def test_an_error_costs_more_in_the_shadows() -> None:

@@ -27,7 +27,7 @@ def train(
     size: Annotated[
         int, typer.Option("--size", min=96, help="Photosites per side of a crop, times of 96.")
     ] = 192,
-    rate: Annotated[float, typer.Option("--rate", help="Greatest learning rate.")] = 6e-4,
+    rate: Annotated[float, typer.Option("--rate", help="Greatest learning rate.")] = 1e-3,
     seed: Annotated[int, typer.Option("--seed", help="Another seed, another run.")] = 0,
     device: Annotated[
         str, typer.Option("--device", metavar="cpu|cuda[:N]", help="Where it trains.")

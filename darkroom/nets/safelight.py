@@ -1,9 +1,12 @@
 """safelight, darkroom's own network: white-balanced mosaic in, clean camera RGB out, any camera.
 
 It learns only what all cameras share, removing sensor noise and demosaicing; colours are made
-afterwards from the photo's own metadata (`darkroom.color`). Plain 3x3 convolutions and ReLU
-throughout, at a quarter of the mosaic's resolution and below, because those run near the
+afterwards from the photo's own metadata (`darkroom.color`). Plain 3x3 convolutions and leaky
+ReLU throughout, at a quarter of the mosaic's resolution and below, because those run near the
 processor's matrix rate on CPU and GPU alike; depthwise convolutions and normalisation do not.
+
+It works on the square root of the light, where noise is alike at all levels, edges are as steep in
+shadows as in highlights and errors count about as the eye sees them, and squares what comes out.
 
 It is told how noisy the photo is (`Conditions`): a small network turns that into one factor and one
 offset for features all over the large one. They are the same for the whole photo, so they fold into
@@ -20,7 +23,6 @@ from torch.nn import functional
 
 from darkroom.files.sensor import Sensor
 from darkroom.gain import GainRule
-from darkroom.mosaic import COLORS_OF_CHANNELS
 from darkroom.nets.base import Architecture, Conditions, Shapes, State, filled, shapes_of
 from darkroom.weights.kinds import Output
 
@@ -33,11 +35,17 @@ INPUT_LIMIT = 2.0
 WIDTHS = (48, 64, 96, 128)
 LARGE_WIDTHS = (104, 144, 208, 288)
 
+# Without a slope for negatives a quarter of some layers' features died in training.
+LEAK = 0.1
+
 HIDDEN = 64
 # Where the logarithms of shot noise, read noise and white balance lie in training, and how far.
 SHOT_CENTER, SHOT_SPREAD = -9.0, 3.0
 READ_CENTER, READ_SPREAD = -7.0, 3.0
 BALANCE_CENTER = 0.9
+# Read noise in electrons, beyond which no sensor of the training lies: such photos are told more
+# of the other noise than they have, which smooths them a little too much.
+LEAST_ELECTRONS, MOST_ELECTRONS = 0.6, 12.0
 FACTS = 5
 
 # Keeps the bent input's slope finite where there is no read noise.
@@ -62,7 +70,7 @@ class Steering(NamedTuple):
     """What the conditions make of a run.
 
     `films`: one for each of the body's `steered` layers. `head`: (N, C, 1, 1), factors on what the
-    last layer reads. `offset`: (N, channels, 1, 1), added before the square root.
+    last layer reads. `offset`: (N, 1, 1, 1), added before the square root.
     """
 
     films: list[Film]
@@ -81,14 +89,14 @@ class Block(nn.Module):
     def forward(self, x: Tensor, film: Film | None = None) -> Tensor:
         """(N, width, h, w) -> the same."""
         inner = self.first(x) if film is None else film(self.first(x))
-        added: Tensor = self.second(functional.relu(inner, inplace=True))
+        added: Tensor = self.second(functional.leaky_relu(inner, LEAK, inplace=True))
         return added.add_(x)
 
 
 class Body(nn.Module):
     """A residual U-Net over the pixel-unshuffled mosaic.
 
-    `channels` of the packed form: 4 (Bayer) or 9 (X-Trans). The head sees the mosaic once more
+    `channels` of the packed form: 4 (Bayer) or 9 (X-Trans). The head sees the bent mosaic once more
     beside the features, so that detail has a short way through, gated by the features.
     """
 
@@ -98,7 +106,7 @@ class Body(nn.Module):
         super().__init__()
         self.upscale = UNSHUFFLE * (2 if channels == 4 else 3)
         sites = channels * UNSHUFFLE**2
-        self.register_buffer("offset", torch.full((1, channels, 1, 1), LEAST_OFFSET))
+        self.register_buffer("offset", torch.full((1, 1, 1, 1), LEAST_OFFSET))
         self.enter = nn.Conv2d(2 * sites, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(Block(width) for width in widths[1:-1])
         self.down = nn.ModuleList(
@@ -128,16 +136,17 @@ class Body(nn.Module):
         # The square root spreads the shadows; with this offset noise is alike at all levels.
         # Source: Starck, Murtagh, Bijaoui, "Image Processing and Data Analysis", 1998, the
         # generalised Anscombe transform, without its constants.
-        bent = (light + offset).clamp_(min=0).sqrt_().sub_(offset.sqrt())
-        entry = functional.pixel_unshuffle(light, UNSHUFFLE)
+        root = offset.sqrt()
+        bent = (light + offset).clamp_(min=0).sqrt_().sub_(root)
+        entry = functional.pixel_unshuffle(bent, UNSHUFFLE)
         films = iter([None] * len(self.steered) if steering is None else steering.films)
 
-        x = self.enter(torch.cat([entry, functional.pixel_unshuffle(bent, UNSHUFFLE)], dim=1))
+        x = self.enter(torch.cat([functional.pixel_unshuffle(light, UNSHUFFLE), entry], dim=1))
         film = next(films)
         x = x if film is None else film(x)
         # No activation between coarser scales: a rectifier there starves whole levels to death.
         skips = [x]
-        x = self.down[0](functional.relu(x))
+        x = self.down[0](functional.leaky_relu(x, LEAK))
         for block, down in zip(self.encoder, self.down[1:], strict=True):
             x = block(x, next(films))
             skips.append(x)
@@ -145,11 +154,13 @@ class Body(nn.Module):
         x = self.middle(x, next(films))
         for block, up, film in reversed(list(zip(self.decoder, self.up, films, strict=True))):
             x = block(up(x).add_(skips.pop()), film)
-        x = functional.relu(x)
+        x = functional.leaky_relu(x, LEAK)
         # Bright parts of a photo bear more of the mosaic itself than its shadows do.
         gate = 2 * torch.sigmoid(self.gate(x))
         x = torch.cat([x, entry * gate], dim=1)
         x = self.leave(x if steering is None else x * steering.head)
+        # Squaring undoes the bend; negatives go on as far below zero.
+        x = x.abs().add_(2 * root).mul_(x)
         return functional.pixel_shuffle(x, self.upscale)
 
 
@@ -174,7 +185,9 @@ class Safelight(nn.Module):
 
     def steering(self, conditions: Conditions) -> Steering:
         """Return what the conditions of N photos make of the body's run."""
-        shot, read, balance = conditions.shot, conditions.read, conditions.white_balance
+        read, balance = conditions.read, conditions.white_balance
+        shot = torch.maximum(conditions.shot, read / MOST_ELECTRONS)
+        read = torch.maximum(read, shot * LEAST_ELECTRONS)
         facts = [
             (shot.log2() - SHOT_CENTER) / SHOT_SPREAD,
             (read.log2() - READ_CENTER) / READ_SPREAD,
@@ -190,9 +203,8 @@ class Safelight(nn.Module):
         films = [
             Film(1 + scale, shift) for scale, shift in zip(pairs[::2], pairs[1::2], strict=True)
         ]
-        colors = list(COLORS_OF_CHANNELS[self.body.offset.shape[1]])
-        offset = balance[:, colors] * (read.square() / shot)[:, None]
-        return Steering(films, 1 + head, offset.clamp(min=LEAST_OFFSET)[:, :, None, None])
+        offset = balance.mean(1) * read.square() / shot
+        return Steering(films, 1 + head, offset.clamp(min=LEAST_OFFSET)[:, None, None, None])
 
 
 @torch.no_grad()
@@ -229,7 +241,8 @@ def _build(state: State) -> nn.Module:
     levels = sum(name.startswith("down.") and name.endswith(".bias") for name in part)
     widths = [part["enter.bias"][0], *(part[f"down.{level}.bias"][0] for level in range(levels))]
     kind = Safelight if whole else Body
-    return filled(lambda: kind(part["offset"][1], widths), state)
+    channels = part["enter.weight"][1] // (2 * UNSHUFFLE**2)
+    return filled(lambda: kind(channels, widths), state)
 
 
 def _as_published(state: State) -> State:

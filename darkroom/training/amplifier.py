@@ -57,7 +57,7 @@ def darkened(photo: NDArray[np.uint8], generator: Generator) -> tuple[RawImage, 
 
     The RAW holds only the blocks that would be measured on a large photo, side by side.
     """
-    linear = crop(LINEAR[torch.from_numpy(photo.copy()).permute(2, 0, 1).int()], generator)
+    linear = crop(torch.from_numpy(np.take(LINEAR, photo)).permute(2, 0, 1), generator)
     if int(torch.randint(RELIT, (), generator=generator)) == 0:
         linear = relight(linear, BOOST * float(torch.rand((), generator=generator)))
     balance = torch.ones(3)

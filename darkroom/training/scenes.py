@@ -33,7 +33,7 @@ XYZ_TO_CAMERA = (
 )
 
 # Linear light of each 8-bit sRGB code.
-LINEAR = srgb_decode(torch.arange(256) / 255)
+LINEAR = srgb_decode(torch.arange(256) / 255).numpy()
 
 # Multipliers of red and blue against green, daylight to candle light.
 RED_GAIN = (1.3, 2.6)
@@ -78,8 +78,7 @@ def load_photos(folder: Path) -> list[NDArray[np.uint8]]:
 def crop(photos: list[NDArray[np.uint8]], size: int, generator: Generator) -> Tensor:
     """Cut one random square out of a random photo, flipped and turned: (3, size, size) linear.
 
-    A third of them are averaged down from twice the size, three fifths softened as by lenses: real
-    photographs are rarely sharp to the pixel.
+    A third of them are averaged down from twice the size, a fifth softened as by lenses.
     """
 
     def draw(end: int) -> int:
@@ -89,11 +88,11 @@ def crop(photos: list[NDArray[np.uint8]], size: int, generator: Generator) -> Te
     scale = 2 if draw(3) == 0 and min(photo.shape[:2]) >= 2 * size else 1
     side = size * scale
     top, left = draw(photo.shape[0] - side + 1), draw(photo.shape[1] - side + 1)
-    square = torch.from_numpy(photo[top : top + side, left : left + side].copy())
-    linear = LINEAR[square.permute(2, 0, 1).int()]
+    square = photo[top : top + side, left : left + side]
+    linear = torch.from_numpy(np.take(LINEAR, square)).permute(2, 0, 1)
     if scale > 1:
         linear = functional.avg_pool2d(linear, scale)
-    if draw(5) < 3:
+    if draw(5) < 1:
         linear = soften(linear, 0.4 + 1.2 * float(torch.rand((), generator=generator)))
     if draw(3) == 0:
         linear = relight(linear, 8 * float(torch.rand((), generator=generator)))

@@ -17,11 +17,13 @@ from darkroom.files.sensor import Sensor
 from darkroom.gain import GainRule
 from darkroom.weights.kinds import Output
 
-# The bundled default's file.
-SAFELIGHT_SIZE = 2_226_136
-SAFELIGHT_SHA256 = "6007ae09d5a3044da07bbaca5858ea116bb514f0b6b89611f755ea545abbf7b5"
-SAFELIGHT_XTRANS_SIZE = 2_373_386
-SAFELIGHT_XTRANS_SHA256 = "582e8e5db6322f0163e9f35db50bd49bea8d922fdef46773e65fa94334b5f179"
+# The bundled files.
+SAFELIGHT_SIZE = 2_226_130
+SAFELIGHT_SHA256 = "e984786bc16f04ca8c80ec377e04461761da1476f6e5af325499a75a09d56c02"
+SAFELIGHT_LARGE_SIZE = 10_175_578
+SAFELIGHT_LARGE_SHA256 = "70d893024a2e12cdab67b995304ddf31d09778d4a9646dde98da74dde3d642e9"
+SAFELIGHT_XTRANS_SIZE = 2_373_370
+SAFELIGHT_XTRANS_SHA256 = "4bfdc26bc121320cbf4b17c4be9710ae47e9b1fa3104b9304be4db38133404ca"
 
 _ENTRY_NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _FILE_NAME = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
@@ -161,9 +163,29 @@ _ALL = (
         files=(FileEntry("safelight.safetensors", (), SAFELIGHT_SIZE, SAFELIGHT_SHA256),),
         licence=Licence("MIT", open=True, url="https://spdx.org/licenses/MIT.html"),
         source="trained by the darkroom project with `darkroom train`",
-        scores=(Score(_SID_CROPS, 33.24, 0.871, "2026-11-21"),),
+        scores=(Score(_SID_CROPS, 33.52, 0.879, "2026-11-21"),),
         gmacs=117.8,
         description="the default: any Bayer camera, small and fast",
+        bundled=True,
+        twin="safelight-xtrans",
+    ),
+    WeightsEntry(
+        name="safelight-large",
+        architecture="safelight",
+        sensor=Sensor.BAYER,
+        output=Output.CAMERA,
+        gain_rule=GainRule.LEARNED,
+        trained_on=(),
+        files=(
+            FileEntry(
+                "safelight-large.safetensors", (), SAFELIGHT_LARGE_SIZE, SAFELIGHT_LARGE_SHA256
+            ),
+        ),
+        licence=Licence("MIT", open=True, url="https://spdx.org/licenses/MIT.html"),
+        source="trained by the darkroom project with `darkroom train --large`",
+        scores=(Score(_SID_CROPS, 33.66, 0.879, "2026-11-21"),),
+        gmacs=479.7,
+        description="four times the work of safelight, a little better",
         bundled=True,
         twin="safelight-xtrans",
     ),
