@@ -58,5 +58,6 @@ class Shoulder(NamedTuple):
         """
         start = max(FADING * self.white, 1.0)
         share = ((light - start) / max(self.white - start, 1e-6)).clamp_(0, 1)
-        top = ((shown - KNEE) / (1 - KNEE)).clamp_(min=0)
+        top = ((shown - KNEE) / (1 - KNEE)).clamp_(min=0).square_()
+        # The fourth power: with less, noise near the knee shows as speckles of white in colours.
         return torch.maximum(share * share * (3 - 2 * share), TOP * top * top)

@@ -60,3 +60,13 @@ def test_colour_fades_towards_the_sensors_white_only() -> None:
     assert bool((fading.diff() >= 0).all())
     assert float(fading[4]) < 0.6, "a colour that the sensor holds stays one"
     assert fading[-2:].tolist() == [1, 1]
+
+
+def test_noise_just_above_the_knee_costs_no_colour() -> None:
+    """Seen on an orange of 82 %: when it went by the square, its blue had twice the noise."""
+    shoulder = Shoulder.of(3.0, 4.0)
+    light = torch.tensor([0.82, 0.86, 3.0])
+    little, more, most = shoulder.fading(light, light.clamp(max=1)).tolist()
+    assert little < 1e-3
+    assert more < 1e-2
+    assert most == pytest.approx(0.6)
