@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic, time
 
 from darkroom import remote
-from darkroom.errors import OutputError, RawError
+from darkroom.errors import OutputError
 
 NAME = ".darkroom-writer.json"
 RENEW_SECONDS = 60.0
@@ -62,15 +62,10 @@ class Claim:
 
     def _read(self) -> dict[str, object]:
         """Return the claim that is there, empty where there is none or it cannot be made out."""
-        if remote.state(self._url) is None:
+        try:
+            found = json.loads(remote.read(self._url) or b"{}")
+        except ValueError:  # half-written elsewhere
             return {}
-        with tempfile.TemporaryDirectory(prefix="darkroom-") as name:
-            file = Path(name) / NAME
-            try:
-                remote.fetch(self._url, file)
-                found = json.loads(file.read_bytes())
-            except (RawError, ValueError):  # given free meanwhile, or half-written elsewhere
-                return {}
         return found if isinstance(found, dict) else {}
 
     def _is_others(self, found: dict[str, object]) -> bool:

@@ -83,6 +83,16 @@ def fetch(url: str, target: Path) -> None:
         fs.get_file(path, str(target))
 
 
+def read(url: str) -> bytes | None:
+    """Return what is at a URL, None where there is nothing. Raises OutputError."""
+    fs, path = _opened(url)
+    with _Reported(url, OutputError):
+        try:
+            return bytes(fs.cat_file(path))
+        except FileNotFoundError:
+            return None
+
+
 def sha256(url: str) -> str | None:
     """Return the SHA-256 of what is at a URL, None where there is nothing. Raises RawError."""
     fs, path = _opened(url)

@@ -13,6 +13,7 @@ from darkroom.demosaic import demosaic
 from darkroom.errors import CheckpointError, UsageError
 from darkroom.files.sensor import CFA
 from darkroom.mosaic import BAYER, XTRANS, pack
+from darkroom.nets import named
 from darkroom.nets.base import Conditions
 from darkroom.nets.safelight import Safelight
 from darkroom.training import fit as training
@@ -296,6 +297,10 @@ def test_a_wider_network_begins_as_the_narrow_one(channels: int) -> None:
     assert torch.allclose(wide(packed, told), narrow(packed, told), atol=1e-5)
     with pytest.raises(UsageError, match="wider"):
         begin_with(narrow, wide.state_dict())
+    (other,) = named("perceptilabs")
+    zeros = {name: torch.zeros(shape) for name, shape in other.dialects[0].items()}
+    with pytest.raises(UsageError, match="not safelight's"):
+        begin_with(narrow, zeros)
 
 
 def test_another_recipe_does_not_resume(tmp_path: Path) -> None:

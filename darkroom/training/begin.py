@@ -8,7 +8,7 @@ from darkroom.demosaic import demosaic
 from darkroom.errors import UsageError
 from darkroom.nets import identify
 from darkroom.nets.base import State, shapes_of
-from darkroom.nets.safelight import SAFELIGHT, SAFELIGHT_XTRANS, UNSHUFFLE, Safelight
+from darkroom.nets.safelight import UNSHUFFLE, Safelight
 
 FEATURES_AT_START = 0.3
 
@@ -36,9 +36,9 @@ def begin_with(network: Safelight, state: State) -> None:
     copies). Of another sensor's all but the first and the last layer is taken. Raises UsageError
     for weights of another kind, and for wider ones.
     """
-    if identify(shapes_of(state)) not in (SAFELIGHT, SAFELIGHT_XTRANS):
+    known = identify(shapes_of(state)).load(state)
+    if not isinstance(known, Safelight):
         raise UsageError("these weights are not safelight's: give some to begin with that are")
-    known = _built(state)
     if any(own < old for own, old in zip(network.sizes, known.sizes, strict=True)):
         raise UsageError("these weights are of a wider network than is trained: leave out --begin")
     body, sites = network.body, network.body.gate.out_channels
@@ -79,9 +79,3 @@ def _rows(network: Safelight) -> list[slice]:
     lengths += [network.body.leave.in_channels - sites, sites]
     ends = torch.tensor(lengths).cumsum(0).tolist()
     return [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]
-
-
-def _built(state: State) -> Safelight:
-    network = SAFELIGHT.build({name: tensor.float() for name, tensor in state.items()})
-    assert isinstance(network, Safelight)
-    return network

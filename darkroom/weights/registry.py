@@ -150,63 +150,66 @@ def _sid_files(camera: str, drive_id: str) -> tuple[FileEntry, ...]:
     )
 
 
+def _safelight(
+    name: str,
+    sensor: Sensor,
+    file: FileEntry,
+    *,
+    gmacs: float,
+    description: str,
+    recipe: str,
+    scores: tuple[Score, ...] = (),
+) -> WeightsEntry:
+    """Build the entry of weights of our own; photos of the other kind of sensor go to a twin."""
+    bayer = sensor is Sensor.BAYER
+    return WeightsEntry(
+        name=name,
+        architecture="safelight" if bayer else "safelight-xtrans",
+        sensor=sensor,
+        output=Output.CAMERA,
+        gain_rule=GainRule.LEARNED,
+        trained_on=(),
+        files=(file,),
+        licence=Licence("MIT", open=True, url="https://spdx.org/licenses/MIT.html"),
+        source=f"trained by the darkroom project with `{recipe}`",
+        scores=scores,
+        gmacs=gmacs,
+        description=description,
+        bundled=True,
+        twin="safelight-xtrans" if bayer else "safelight",
+    )
+
+
 _SID_CROPS = "SID, 11 crops of the Sony A7S II, x100, brightness aligned"
 
 _ALL = (
-    WeightsEntry(
-        name="safelight",
-        architecture="safelight",
-        sensor=Sensor.BAYER,
-        output=Output.CAMERA,
-        gain_rule=GainRule.LEARNED,
-        trained_on=(),
-        files=(FileEntry("safelight.safetensors", (), SAFELIGHT_SIZE, SAFELIGHT_SHA256),),
-        licence=Licence("MIT", open=True, url="https://spdx.org/licenses/MIT.html"),
-        source="trained by the darkroom project with `darkroom train`",
+    _safelight(
+        "safelight",
+        Sensor.BAYER,
+        FileEntry("safelight.safetensors", (), SAFELIGHT_SIZE, SAFELIGHT_SHA256),
         scores=(Score(_SID_CROPS, 33.52, 0.879, "2026-11-21"),),
         gmacs=117.8,
         description="the default: any Bayer camera, small and fast",
-        bundled=True,
-        twin="safelight-xtrans",
+        recipe="darkroom train",
     ),
-    WeightsEntry(
-        name="safelight-large",
-        architecture="safelight",
-        sensor=Sensor.BAYER,
-        output=Output.CAMERA,
-        gain_rule=GainRule.LEARNED,
-        trained_on=(),
-        files=(
-            FileEntry(
-                "safelight-large.safetensors", (), SAFELIGHT_LARGE_SIZE, SAFELIGHT_LARGE_SHA256
-            ),
-        ),
-        licence=Licence("MIT", open=True, url="https://spdx.org/licenses/MIT.html"),
-        source="trained by the darkroom project with `darkroom train --large`",
+    _safelight(
+        "safelight-large",
+        Sensor.BAYER,
+        FileEntry("safelight-large.safetensors", (), SAFELIGHT_LARGE_SIZE, SAFELIGHT_LARGE_SHA256),
         scores=(Score(_SID_CROPS, 33.66, 0.879, "2026-11-21"),),
         gmacs=479.7,
         description="four times the work of safelight, a little better",
-        bundled=True,
-        twin="safelight-xtrans",
+        recipe="darkroom train --large",
     ),
-    WeightsEntry(
-        name="safelight-xtrans",
-        architecture="safelight-xtrans",
-        sensor=Sensor.XTRANS,
-        output=Output.CAMERA,
-        gain_rule=GainRule.LEARNED,
-        trained_on=(),
-        files=(
-            FileEntry(
-                "safelight-xtrans.safetensors", (), SAFELIGHT_XTRANS_SIZE, SAFELIGHT_XTRANS_SHA256
-            ),
+    _safelight(
+        "safelight-xtrans",
+        Sensor.XTRANS,
+        FileEntry(
+            "safelight-xtrans.safetensors", (), SAFELIGHT_XTRANS_SIZE, SAFELIGHT_XTRANS_SHA256
         ),
-        licence=Licence("MIT", open=True, url="https://spdx.org/licenses/MIT.html"),
-        source="trained by the darkroom project with `darkroom train --xtrans`",
         gmacs=77.5,
         description="the default's twin for X-Trans sensors, taken by itself",
-        bundled=True,
-        twin="safelight",
+        recipe="darkroom train --xtrans",
     ),
     WeightsEntry(
         name="sid-sony",
