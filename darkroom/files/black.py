@@ -95,7 +95,7 @@ def _corrected(raw: RawImage, measured: Measured) -> RawImage:
     if rows.found > noise:
         reason += "; their rows differ by more than noise and stay as they are"
         rows = Rows(None, rows.found, rows.found)
-    off = measured.levels.means - _first_period(raw.black, period)
+    off = measured.levels.means - first_period(raw.black, period)
     repeats = np.array(raw.black.shape) // period
     return replace(
         raw,
@@ -165,7 +165,7 @@ def _doubt(raw: RawImage, measured: Measured, by_line: bool) -> str | None:
             apart = np.abs(part.means - other.means)
             if (apart > allowed).any():
                 return f"its masked borders differ by {apart.max():.3g}"
-    off = means - _first_period(raw.black, raw.cfa.period)
+    off = means - first_period(raw.black, raw.cfa.period)
     if np.abs(off).max() > max(NEAR * noise, NEAR_UNITS):
         return f"the masked pixels are {off.flat[np.abs(off).argmax()]:+.3g} away, not plausible"
     floor = float(means.min()) - DARKER * noise
@@ -174,7 +174,7 @@ def _doubt(raw: RawImage, measured: Measured, by_line: bool) -> str | None:
     return None
 
 
-def _first_period(black: NDArray[np.float32], period: int) -> NDArray[np.float64]:
+def first_period(black: NDArray[np.float32], period: int) -> NDArray[np.float64]:
     """(period, period) means of a pattern that may be a multiple of it."""
     rows, columns = (size // period for size in black.shape)
     blocks = black.astype(np.float64).reshape(rows, period, columns, period)

@@ -16,6 +16,7 @@ from darkroom.errors import RawError
 from darkroom.files.black import with_measured_black
 from darkroom.files.borders import without_optical_black
 from darkroom.files.camera_color import read_color
+from darkroom.files.darkest import with_darkest_black
 from darkroom.files.dng import DngBlack, read_black, read_noise_profile
 from darkroom.files.exif import (
     read_camera,
@@ -194,7 +195,7 @@ def _translate(file: rawpy.RawPy, facts: FileFacts) -> RawImage:
         raise RawError(f"{facts.name}: states a white level below black; {COPY_AGAIN}")
     if facts.dng_black is not None:
         raw = facts.dng_black.without_deltas(raw)
-    return without_optical_black(raw)
+    return with_darkest_black(without_optical_black(raw))
 
 
 def _read_cfa(file: rawpy.RawPy, facts: FileFacts) -> CFA:
