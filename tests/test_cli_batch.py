@@ -207,14 +207,14 @@ def test_a_full_disk(tmp_path: Path, weights: Path, small_disk: Path) -> None:
 
 
 def test_watching(tmp_path: Path, weights: Path) -> None:
-    """What arrives is done, also while nobody watched; what was done is left."""
+    """What arrives is done, also while nobody watched or in halves; what was done is left."""
     done, first = write_photos(tmp_path / "in", 2)
     out = tmp_path / "out"
     command = arguments(weights, tmp_path / "in", "-o", out, "--json")
     first.rename(tmp_path / "first.dng")
     assert CliRunner().invoke(app, command).exit_code == 0
     shutil.copy(tmp_path / "first.dng", first)
-    found = {}
+    found, halves = {}, []
     with start(*command, "--watch") as process:
         assert process.stdout is not None
         for _ in range(2):
@@ -223,9 +223,17 @@ def test_watching(tmp_path: Path, weights: Path) -> None:
         shutil.copy(done, tmp_path / "in" / "later.dng")
         event = json.loads(process.stdout.readline())
         found[event["output"]] = event["status"]
+        copied = done.read_bytes()
+        for part in (copied[: len(copied) // 2], copied):
+            (tmp_path / "in" / "copied.dng").write_bytes(part)
+            event = json.loads(process.stdout.readline())
+            assert event["output"] == "copied.png"
+            halves.append(event["status"])
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        summary = json.loads(process.communicate(timeout=30)[0].splitlines()[-1])
     assert process.returncode == 130
+    assert halves == ["failed", "done"]
+    assert (summary["done"], summary["failed"], summary["skipped"]) == (3, 0, 1)
     assert found == {"p000.png": "skipped", "p001.png": "done", "later.png": "done"}
 
 

@@ -7,6 +7,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -46,7 +47,7 @@ class Display:
         self._quiet = quiet
         self._as_json = as_json
         self._counts: Counter[Status] = Counter()
-        self._failures: list[Outcome] = []
+        self._failures: dict[str, Outcome] = {}
         self._warnings = Warnings()
         self._at_hand: dict[str, Progress] = {}
         self._started = monotonic()
@@ -79,8 +80,8 @@ class Display:
 
     @property
     def failed(self) -> int:
-        """Photos that failed."""
-        return self._counts[Status.FAILED]
+        """Photos that failed; those that were half copied and done later do not count."""
+        return len(self._failures)
 
     def watch(self, progress: "Progress") -> None:
         """Note where a photo is; called from several threads."""
@@ -92,8 +93,9 @@ class Display:
         self._counts[outcome.status] += 1
         if outcome.status is not Status.SKIPPED:
             self._warnings.add(outcome.warnings)
+        self._failures.pop(outcome.output, None)
         if outcome.status is Status.FAILED:
-            self._failures = [*self._failures, outcome][:SHOWN]
+            self._failures[outcome.output] = outcome
         if self._as_json:
             output.print_json({"event": "photo", **outcome.record()})
         if self._lines and outcome.status is not Status.SKIPPED:
@@ -108,8 +110,11 @@ class Display:
     def _sum_up(self, finished: bool) -> None:
         counts, seconds = self._counts, monotonic() - self._started
         if self._as_json:
-            numbers = {status.value: counts[status] for status in (Status.DONE, Status.FAILED)}
-            numbers[Status.SKIPPED.value] = counts[Status.SKIPPED]
+            numbers = {
+                Status.DONE.value: counts[Status.DONE],
+                Status.FAILED.value: self.failed,
+                Status.SKIPPED.value: counts[Status.SKIPPED],
+            }
             summary = {"event": "summary", "finished": finished, **numbers}
             output.print_json({**summary, "total": self._total, "seconds": round(seconds, 3)})
         if self._quiet:
@@ -127,7 +132,7 @@ class Display:
             output.say(f"{', '.join(parts)} in {clock(seconds)}; see {self._out / JOURNAL}")
         if self._is_live or self._as_json:
             return
-        for outcome in self._failures if len(self._failures) > 1 else ():
+        for outcome in islice(self._failures.values(), SHOWN) if self.failed > 1 else ():
             output.say(f"failed: {outcome.error}")
 
     def _render(self) -> Group:
