@@ -188,13 +188,14 @@ def test_native_bfloat16(tmp_path: Path, text: str, native: bool):
     assert not native_bfloat16(tmp_path / "missing")
 
 
-def test_the_default_takes_its_twin_for_the_other_sensor(synthetic_raw) -> None:
+@pytest.mark.parametrize("name", ["safelight", "safelight-large"])
+def test_our_own_take_their_twins_for_the_other_sensor(name: str, synthetic_raw) -> None:
     """Loaded once, on the same device, in the same turns."""
-    model = load_model("safelight", "cpu", "fp32")
+    model = load_model(name, "cpu", "fp32")
     bayer, xtrans = synthetic_raw(), synthetic_raw(36, 36, "xtrans")
     assert model.suited(bayer) is model
     twin = model.suited(xtrans)
-    assert (twin.name, twin.architecture.sensor) == ("safelight-xtrans", Sensor.XTRANS)
+    assert (twin.name, twin.architecture.sensor) == (f"{name}-xtrans", Sensor.XTRANS)
     assert twin.network is model.suited(xtrans).network
-    assert twin.suited(bayer).name == "safelight"
+    assert twin.suited(bayer).name == name
     assert twin.check(xtrans) == ()

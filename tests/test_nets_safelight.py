@@ -9,6 +9,7 @@ from darkroom.nets import identify
 from darkroom.nets.base import Conditions, shapes_of
 from darkroom.nets.safelight import SAFELIGHT, SAFELIGHT_XTRANS, Body, Safelight, tune
 from darkroom.noise import Noise
+from darkroom.weights.registry import find
 
 SMALL = (8, 12, 16, 20)
 NOISE = Noise(2e-3, 1e-2, "given", clipped=True)
@@ -63,15 +64,16 @@ def test_tuned_is_the_same_network(channels: int) -> None:
 
 
 def test_noise_unlike_any_sensors_keeps_the_light(bundled: Model) -> None:
-    """Read noise of 200 electrons, as coarse steps make it; the mean stays within 3 %.
+    """Read noise of 200 electrons, as coarse steps make it; the mean stays within 5 %.
 
-    Taken as it was measured it lost 8 %.
+    Taken as it was measured it lost 8 %. Stated blacks are expected to be 0.2 stds of the read
+    noise too high, which alone is 2 % here.
     """
     torch.manual_seed(3)
     noise = Noise(1e-4, 0.0195, "given")
     packed = 0.2 + 0.02 * torch.randn(1, 4, 64, 64)
     picture = bundled.tuned(noise, Color(np.ones(3), np.eye(3)))(packed)[..., 16:-16, 16:-16]
-    assert picture.mean((0, 2, 3)).tolist() == pytest.approx([0.2] * 3, rel=0.03)
+    assert picture.mean((0, 2, 3)).tolist() == pytest.approx([0.2] * 3, rel=0.05)
 
 
 def test_values_beyond_white_do_not_matter() -> None:
@@ -114,20 +116,26 @@ def test_it_runs_only_when_tuned(bundled: Model) -> None:
         told.tuned(NOISE, COLOR)
 
 
-@pytest.mark.parametrize(("name", "size"), [("safelight", 4e6), ("safelight-large", 16e6)])
-def test_it_is_small_enough(name: str, size: float) -> None:
-    """At most 4 and 16 MB as bundled, in float16."""
-    model = load_model(name, "cpu", "fp32")
+@pytest.mark.parametrize("sensor", Sensor)
+@pytest.mark.parametrize(
+    ("name", "size", "gmacs"), [("safelight", 4e6, 120), ("safelight-large", 16e6, 600)]
+)
+def test_it_is_small_enough(name: str, size: float, gmacs: float, sensor: Sensor) -> None:
+    """At most 4 and 16 MB as bundled, in float16, and its twin too; the work is what is stated."""
+    model = load_model(name + "-xtrans" * (sensor is Sensor.XTRANS), "cpu", "fp32")
     assert 2 * sum(t.numel() for t in model.network.state_dict().values()) <= size
-    assert model.architecture.sensor is Sensor.BAYER
+    assert model.architecture.sensor is sensor
+    assert (find(model.name).gmacs or 1e9) <= gmacs
 
 
+@pytest.mark.parametrize("sensor", Sensor)
 @pytest.mark.parametrize("name", ["safelight", "safelight-large"])
-def test_no_level_of_the_bundled_weights_is_dead(name: str) -> None:
+def test_no_level_of_the_bundled_weights_is_dead(name: str, sensor: Sensor) -> None:
     """Once, rectifiers between the scales starved the coarse levels: they changed no picture."""
+    name += "-xtrans" * (sensor is Sensor.XTRANS)
     network = load_model(name, "cpu", "fp32").tuned(NOISE, COLOR).network
     torch.manual_seed(1)
-    packed = 0.1 + 0.1 * torch.rand(1, 4, 64, 64)
+    packed = 0.1 + 0.1 * torch.rand(1, 4 if sensor is Sensor.BAYER else 9, 64, 64)
     whole = network(packed)
     for up in network.up:  # type: ignore[union-attr]
         kept = up.weight.clone()  # type: ignore[union-attr]

@@ -22,6 +22,7 @@ def test_what_there_is() -> None:
         "safelight",
         "safelight-large",
         "safelight-xtrans",
+        "safelight-large-xtrans",
         "sid-sony",
         "sid-fuji",
         "llpacknet",
@@ -85,6 +86,7 @@ def test_facts_that_came_from_elsewhere() -> None:
     assert ENTRIES["sid-sony"].size is None, "unknown, so not invented"
     assert [entry.name for entry in ENTRIES.values() if entry.sensor is Sensor.XTRANS] == [
         "safelight-xtrans",
+        "safelight-large-xtrans",
         "sid-fuji",
     ]
     assert {entry.name for entry in ENTRIES.values() if not entry.licence.open} == {
