@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.files.black import first_period
+from darkroom.files.black import NEAR, NEAR_UNITS, first_period
 from darkroom.files.sensor import CFA, BlackOrigin, RawImage, Sensor
 
 SIDE = 60
@@ -24,11 +24,8 @@ SIGNIFICANCE = 3.0
 APART = 0.25
 """All channels' levels are off alike up to so many stds of the noise.
 
-Source: the SID data set's Sony A7S II, where they differ by 0.2 to 0.4.
+Source: the SID data set's Sony A7S II, where they differ by 0.1 to 0.4.
 """
-FAR = 4.0
-"""A level is not believed if it is so many stds of the noise, and FAR_UNITS, below the stated."""
-FAR_UNITS = 2.0
 
 
 class Darkest(NamedTuple):
@@ -54,7 +51,7 @@ def with_darkest_black(raw: RawImage) -> RawImage:
     if not significant.any():
         return raw
     lowest = float(found.levels[significant].min())
-    if lowest < -max(FAR * found.noise, FAR_UNITS):
+    if lowest < -max(NEAR * found.noise, NEAR_UNITS):
         reason = f"{origin.reason}; parts of the picture are {-lowest:.3g} darker, not plausible"
         return replace(raw, black_origin=replace(origin, reason=reason))
     # A channel without a part that is really dark tells little itself, but the others do.

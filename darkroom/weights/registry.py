@@ -17,16 +17,6 @@ from darkroom.files.sensor import Sensor
 from darkroom.gain import GainRule
 from darkroom.weights.kinds import Output
 
-# The bundled files.
-SAFELIGHT_SIZE = 2_226_130
-SAFELIGHT_SHA256 = "fffa2aa3d094d0e4ac20c1507bd1436cfaf305b21a4300a3558e19f5983d4e7a"
-SAFELIGHT_LARGE_SIZE = 10_175_578
-SAFELIGHT_LARGE_SHA256 = "afa4f0cc13e38b3e60d2ce03d795e5d5f59605ec07ee102c307e8ce0084b6125"
-SAFELIGHT_XTRANS_SIZE = 2_373_370
-SAFELIGHT_XTRANS_SHA256 = "0ce69200fb9b9d1db2214c557e3a8b2bd70988d7352bc080edeb95e6675463f8"
-SAFELIGHT_LARGE_XTRANS_SIZE = 10_425_874
-SAFELIGHT_LARGE_XTRANS_SHA256 = "b64d5f63cfe37587482882318adbe5b58e01b4696efbe64c88c573903fb8fee4"
-
 _ENTRY_NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _FILE_NAME = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -154,31 +144,35 @@ def _sid_files(camera: str, drive_id: str) -> tuple[FileEntry, ...]:
 
 def _safelight(
     name: str,
-    sensor: Sensor,
-    file: FileEntry,
+    size: int,
+    sha256: str,
     *,
     gmacs: float,
     description: str,
-    recipe: str,
     scores: tuple[Score, ...] = (),
 ) -> WeightsEntry:
-    """Build the entry of weights of our own; photos of the other kind of sensor go to a twin."""
-    bayer = sensor is Sensor.BAYER
+    """Build the entry of weights of our own, whose name says what they are.
+
+    Photos of the other kind of sensor go to their twin.
+    """
+    bayer_name = name.removesuffix("-xtrans")
+    bayer = name == bayer_name
+    recipe = "darkroom train" + " --large" * ("-large" in name) + " --xtrans" * (not bayer)
     return WeightsEntry(
         name=name,
         architecture="safelight" if bayer else "safelight-xtrans",
-        sensor=sensor,
+        sensor=Sensor.BAYER if bayer else Sensor.XTRANS,
         output=Output.CAMERA,
         gain_rule=GainRule.LEARNED,
         trained_on=(),
-        files=(file,),
+        files=(FileEntry(f"{name}.safetensors", (), size, sha256),),
         licence=Licence("MIT", open=True, url="https://spdx.org/licenses/MIT.html"),
         source=f"trained by the darkroom project with `{recipe}`",
         scores=scores,
         gmacs=gmacs,
         description=description,
         bundled=True,
-        twin=f"{name}-xtrans" if bayer else name.removesuffix("-xtrans"),
+        twin=f"{name}-xtrans" if bayer else bayer_name,
     )
 
 
@@ -187,44 +181,33 @@ _SID_CROPS = "SID, 11 crops of the Sony A7S II, x100, brightness aligned"
 _ALL = (
     _safelight(
         "safelight",
-        Sensor.BAYER,
-        FileEntry("safelight.safetensors", (), SAFELIGHT_SIZE, SAFELIGHT_SHA256),
+        2_226_130,
+        "fffa2aa3d094d0e4ac20c1507bd1436cfaf305b21a4300a3558e19f5983d4e7a",
         scores=(Score(_SID_CROPS, 33.90, 0.886, "2026-11-21"),),
         gmacs=117.8,
         description="the default: any Bayer camera, small and fast",
-        recipe="darkroom train",
     ),
     _safelight(
         "safelight-large",
-        Sensor.BAYER,
-        FileEntry("safelight-large.safetensors", (), SAFELIGHT_LARGE_SIZE, SAFELIGHT_LARGE_SHA256),
+        10_175_578,
+        "afa4f0cc13e38b3e60d2ce03d795e5d5f59605ec07ee102c307e8ce0084b6125",
         scores=(Score(_SID_CROPS, 33.68, 0.882, "2026-11-21"),),
         gmacs=479.7,
         description="four times the work of safelight, for finer detail",
-        recipe="darkroom train --large",
     ),
     _safelight(
         "safelight-xtrans",
-        Sensor.XTRANS,
-        FileEntry(
-            "safelight-xtrans.safetensors", (), SAFELIGHT_XTRANS_SIZE, SAFELIGHT_XTRANS_SHA256
-        ),
+        2_373_370,
+        "0ce69200fb9b9d1db2214c557e3a8b2bd70988d7352bc080edeb95e6675463f8",
         gmacs=77.5,
         description="the default's twin for X-Trans sensors, taken by itself",
-        recipe="darkroom train --xtrans",
     ),
     _safelight(
         "safelight-large-xtrans",
-        Sensor.XTRANS,
-        FileEntry(
-            "safelight-large-xtrans.safetensors",
-            (),
-            SAFELIGHT_LARGE_XTRANS_SIZE,
-            SAFELIGHT_LARGE_XTRANS_SHA256,
-        ),
+        10_425_874,
+        "b64d5f63cfe37587482882318adbe5b58e01b4696efbe64c88c573903fb8fee4",
         gmacs=258.0,
         description="safelight-large's twin for X-Trans sensors, taken by itself",
-        recipe="darkroom train --large --xtrans",
     ),
     WeightsEntry(
         name="sid-sony",
