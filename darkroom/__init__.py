@@ -4,13 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from darkroom.batch import BatchOptions, enhance_all
+    from darkroom.batch.record import Outcome
+    from darkroom.batch.run import BatchOptions, enhance_all
     from darkroom.errors import DarkroomError
-    from darkroom.files.raw import read_raw
-    from darkroom.files.sensor import RawImage
-    from darkroom.journal import Outcome
-    from darkroom.model import Model, load_model
+    from darkroom.models.loading import load_model
+    from darkroom.models.model import Model
     from darkroom.pipeline import Options, Picture, enhance
+    from darkroom.raw.image import RawImage
+    from darkroom.raw.reader import read_raw
 
 __version__ = "0.1.0"
 
@@ -30,17 +31,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BatchOptions": "darkroom.batch",
+    "BatchOptions": "darkroom.batch.run",
     "DarkroomError": "darkroom.errors",
-    "Model": "darkroom.model",
+    "Model": "darkroom.models.model",
     "Options": "darkroom.pipeline",
-    "Outcome": "darkroom.journal",
+    "Outcome": "darkroom.batch.record",
     "Picture": "darkroom.pipeline",
-    "RawImage": "darkroom.files.sensor",
+    "RawImage": "darkroom.raw.image",
     "enhance": "darkroom.pipeline",
-    "enhance_all": "darkroom.batch",
-    "load_model": "darkroom.model",
-    "read_raw": "darkroom.files.raw",
+    "enhance_all": "darkroom.batch.run",
+    "load_model": "darkroom.models.loading",
+    "read_raw": "darkroom.raw.reader",
 }
 
 

@@ -6,24 +6,22 @@ from functools import cache, partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
-from darkroom.color import gray_world, render_into, white_balanced
-from darkroom.defects import HotPixels, repair
-from darkroom.denoising import check, check_range, steered
-from darkroom.files.sensor import Color, RawImage
+from darkroom.color.highlights import Highlights, chosen, extended, find_shoulder
+from darkroom.color.render import render_into
+from darkroom.color.tone_curve import Shoulder
+from darkroom.color.white_balance import gray_world, white_balanced
 from darkroom.gain import Gain, GainRule, choose_gain
-from darkroom.highlights import Highlights, chosen, extended, find_shoulder
-from darkroom.model import Model
-from darkroom.mosaic import Mosaic, align, linearise, pack
-from darkroom.noise import measure_noise
-from darkroom.shoulder import Shoulder
-from darkroom.tiling import Part, Runner, TileOption, tiles
-from darkroom.weights.kinds import Output
-
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+from darkroom.models.denoise import check, check_range, steered
+from darkroom.models.model import Model
+from darkroom.models.tiling import Part, Runner, TileOption, tiles
+from darkroom.mosaic.hot_pixels import HotPixels, repair
+from darkroom.mosaic.noise import measure_noise
+from darkroom.mosaic.packing import Mosaic, align, linearise, pack
+from darkroom.output.orientation import Pixels, square, upright
+from darkroom.raw.image import Color, RawImage
+from darkroom.weights.registry import Output
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +29,12 @@ class Options:
     """What a user may decide about one photo; the defaults decide by themselves.
 
     `gain`: the user's own, or None to measure it by `rule` (None: the model's) and, for REDI's
-    rule, `brightness` 1, 5 or 8. `ev`: stops on top. `tile`: as in `darkroom.tiling`. `bits`: 8 or
-    16 per sample of the picture. `hot_pixels`: None repairs them for networks of camera RGB, and
-    keeps them for those that are run as published. `denoise`: 0 demosaicing alone, 1 the network's
-    result, between them a blend, up to 2 stronger (`darkroom.denoising`). Raises UsageError for
-    another number there. `highlights`: None rolls them off for networks of camera RGB, and clips
-    them for others.
+    rule, `brightness` 1, 5 or 8. `ev`: stops on top. `tile`: as in `darkroom.models.tiling`.
+    `bits`: 8 or 16 per sample of the picture. `hot_pixels`: None repairs them for networks of
+    camera RGB, and keeps them for those that are run as published. `denoise`: 0 demosaicing alone,
+    1 the network's result, between them a blend, up to 2 stronger (`darkroom.models.denoise`).
+    Raises UsageError for another number there. `highlights`: None rolls them off for networks of
+    camera RGB, and clips them for others.
     """
 
     gain: Gain | None = None
@@ -116,7 +114,7 @@ def prepare(raw: RawImage, model: Model, options: Options, tell: Callable[[str],
 
     Raises as `enhance` does.
     """
-    model = model.suited(raw)
+    model = model.for_sensor(raw.cfa.sensor)
     check(model, options.denoise)
     highlights = chosen(model, options.highlights)
     for note in model.check(raw):
@@ -198,33 +196,4 @@ def finished(picture: Tensor, output: Output, color: Color, bits: int) -> Pixels
     """Return finished samples: (H, W, 3) uint8 or uint16 sRGB (`bits` 8 or 16)."""
     pixels = np.empty((*picture.shape[1:], 3), np.uint8 if bits == 8 else np.uint16)
     finish(picture, output, color, pixels)
-    return pixels
-
-
-def square(pixels: Pixels, aspect: float) -> Pixels:
-    """Stretch a picture so that its pixels are square, never shrinking an axis.
-
-    `aspect`: width / height of a photosite.
-    """
-    if aspect == 1:
-        return pixels
-    height, width = pixels.shape[:2]
-    size = (height, round(width * aspect)) if aspect > 1 else (round(height / aspect), width)
-    planes = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
-    stretched = functional.interpolate(planes, size=size, mode="bicubic", align_corners=False)
-    whole = stretched[0].permute(1, 2, 0).round().clamp(0, np.iinfo(pixels.dtype).max).numpy()
-    return whole.astype(np.uint8) if pixels.dtype == np.uint8 else whole.astype(np.uint16)
-
-
-def upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Turn a picture by its EXIF orientation 1-8 (a view, nothing is copied).
-
-    Source: CIPA DC-008 (Exif 2.32), section 4.6.4 A, Orientation.
-    """
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
     return pixels

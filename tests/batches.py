@@ -7,12 +7,11 @@ from pathlib import Path
 
 import torch
 from conftest import synthetic_raw
+from places import ROOT
 from safetensors.torch import save_file
 
-from darkroom.files.dng import write_dng
-from darkroom.nets.safelight import Safelight
-
-ROOT = Path(__file__).parents[1]
+from darkroom.models.architectures.safelight import Safelight
+from darkroom.output.dng import write_dng
 
 
 def tiny_weights(path: Path) -> Path:

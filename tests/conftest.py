@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from darkroom.files.dng import write_dng
-from darkroom.files.sensor import CFA, Color, Exposure, RawImage
+from darkroom.output.dng import write_dng
+from darkroom.raw.image import CFA, Color, Exposure, RawImage
 
 BLACK, WHITE = 512, 16383
 WHITE_BALANCE = (2.1, 1.0, 1.6)

@@ -11,40 +11,24 @@ import darkroom
 
 PACKAGE = Path(darkroom.__file__).parent
 
-# Lowest first; the longest prefix of a module's name decides. A layer may import from those below
-# it, and modules of one package from each other.
-LAYERS = (
-    ("errors",),
-    ("files",),
-    ("gain", "mosaic", "defects", "noise"),
-    ("weights",),
-    ("memory", "shoulder"),
-    ("nets", "tiling", "color", "tracing", "demosaic"),
-    ("model",),
-    ("denoising", "highlights"),
-    ("pipeline", "anatomy"),
-    (
-        "journal",
-        "sources",
-        "decoding",
-        "resume",
-        "failures",
-        "devices",
-        "assembly",
-        "batch",
-        "claim",
-        "cluster",
-        "crew",
-        "remote",
-        "worker",
-        "workers",
-        "report",
-        "training",
-        "evaluation",
-    ),
-    ("cli",),
+ORDER = (
+    "errors",
+    "parallel",
+    "raw",
+    "mosaic",
+    "gain",
+    "weights",
+    "models",
+    "color",
+    "output",
+    "pipeline",
+    "evaluation",
+    "training",
+    "batch",
+    "cli",
+    "__main__",
 )
-TOP_LAYER = ("", "__main__")
+"""A module imports its own room and those before it; `darkroom` itself imports none."""
 
 
 def modules() -> list[str]:
@@ -53,15 +37,6 @@ def modules() -> list[str]:
         parts = path.relative_to(PACKAGE).with_suffix("").parts
         names.append(".".join(part for part in parts if part != "__init__"))
     return names
-
-
-def layer(module: str) -> int:
-    if module in TOP_LAYER:
-        return len(LAYERS)
-    first = module.split(".")[0]
-    found = [index for index, names in enumerate(LAYERS) if first in names]
-    assert found, f"{module}: give it a layer in this test"
-    return found[0]
 
 
 def imports(module: str) -> set[str]:
@@ -80,18 +55,22 @@ def imports(module: str) -> set[str]:
     return ours - {"__version__"}
 
 
-@pytest.mark.parametrize("module", [name for name in modules() if name not in TOP_LAYER])
-def test_imports_point_down(module: str) -> None:
-    package = module.split(".")[0]
+def test_every_room_has_its_place() -> None:
+    assert {name.partition(".")[0] for name in modules() if name} == set(ORDER)
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if name])
+def test_imports_go_one_way(module: str) -> None:
+    place = ORDER.index(module.partition(".")[0])
     for other in imports(module):
-        same = other.split(".")[0] == package or layer(other) == layer(module) == 9
-        assert same or layer(other) < layer(module), f"{module} imports {other}"
+        assert ORDER.index(other.partition(".")[0]) <= place, f"{module} imports {other}"
 
 
 def test_lower_layers_do_not_need_torch() -> None:
     """Weights are listed and fetched, and photos inspected, without the cost of torch."""
     code = (
-        "import sys, darkroom.gain, darkroom.mosaic, darkroom.files.raw, darkroom.files.picture, "
+        "import sys, darkroom.gain, darkroom.mosaic.packing, darkroom.raw.reader, "
+        "darkroom.output.picture, "
         "darkroom.weights.fetch, darkroom.weights.checkpoint; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,15 +8,17 @@ from conftest import synthetic_raw
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
-from darkroom.color import srgb_encode
-from darkroom.defects import HotPixels
+from darkroom.color.transfer import srgb_encode
 from darkroom.errors import SensorError, UsageError
-from darkroom.files.sensor import WhiteBalance
 from darkroom.gain import GainRule, given_gain
-from darkroom.model import Model, load_model
-from darkroom.nets.safelight import Safelight
-from darkroom.pipeline import Options, enhance, find_gain, square, upright
-from darkroom.weights.kinds import Output
+from darkroom.models.architectures.safelight import Safelight
+from darkroom.models.loading import load_model
+from darkroom.models.model import Model
+from darkroom.mosaic.hot_pixels import HotPixels
+from darkroom.output.orientation import square, upright
+from darkroom.pipeline import Options, enhance, find_gain
+from darkroom.raw.image import WhiteBalance
+from darkroom.weights.registry import Output
 
 RATIO = Options(gain=given_gain(1.0))
 

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from darkroom.weights.registry import DEFAULT
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")

@@ -30,8 +30,8 @@ from darkroom.cli.options import (
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
-    from darkroom.batch import BatchOptions
-    from darkroom.sources import FileState, Job, Naming, Search
+    from darkroom.batch.jobs import FileState, Job, Naming, Search
+    from darkroom.batch.run import BatchOptions
 
 SIGNALS = ("SIGTERM", "SIGHUP")
 """What ends a batch like Ctrl-C does; the exit code is 128 + the signal's number."""
@@ -141,14 +141,15 @@ def batch(
     after, which are read again for it, the others in one line each.
     """
     share_one_arena()
-    from darkroom.batch import BatchOptions, enhance_all, load_models
-    from darkroom.cluster import Crew, enhance_on_cluster, journal_folder
-    from darkroom.denoising import check
-    from darkroom.files.picture import PictureFormat, SaveOptions
-    from darkroom.highlights import chosen
-    from darkroom.remote import without_file
-    from darkroom.report import check_report
-    from darkroom.sources import Naming, Search, watch_folders
+    from darkroom.batch.cluster.run import Crew, enhance_on_cluster, journal_folder
+    from darkroom.batch.jobs import Naming, Search
+    from darkroom.batch.report import check_report
+    from darkroom.batch.run import BatchOptions, enhance_all, load_models
+    from darkroom.batch.storage import without_file
+    from darkroom.batch.watch import watch_folders
+    from darkroom.color.highlights import chosen
+    from darkroom.models.denoise import check
+    from darkroom.output.picture import PictureFormat, SaveOptions
 
     place = without_file(out)
     folder = journal_folder(place)
@@ -196,8 +197,8 @@ def _reported(
     path: Path | None, out: Path, options: "BatchOptions", *, live: bool, quiet: bool
 ) -> Iterator[None]:
     """Write the report, if any, once a batch is through; `live`: also when a signal ended it."""
-    from darkroom.journal import JOURNAL
-    from darkroom.report import write_report
+    from darkroom.batch.journal import JOURNAL
+    from darkroom.batch.report import write_report
 
     ended: BaseException | None = None
     try:
@@ -221,8 +222,8 @@ def _find(
 
     `search.missing`: the names are a list from standard input, which may be empty.
     """
-    from darkroom.remote import find_url_jobs, is_url, without_file
-    from darkroom.sources import find_jobs
+    from darkroom.batch.jobs import find_jobs
+    from darkroom.batch.storage import find_url_jobs, is_url, without_file
 
     names = [without_file(name) for name in names]
     if any(is_url(name) for name in names):
@@ -236,7 +237,7 @@ def _find(
 
 def _check_urls(names: list[str], cluster: str | None, report: Path | None = None) -> None:
     """Raise UsageError for URLs where only paths will do."""
-    from darkroom.remote import is_url, without_file
+    from darkroom.batch.storage import is_url, without_file
 
     urls = [name for name in names if is_url(without_file(name))]
     if urls and cluster is None:

@@ -20,11 +20,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from darkroom.batch.journal import JOURNAL
+from darkroom.batch.record import Outcome, Status
 from darkroom.cli import output
-from darkroom.journal import JOURNAL, Outcome, Status
 
 if TYPE_CHECKING:
-    from darkroom.assembly import Progress
+    from darkroom.batch.stages import Progress
 
 SHOWN = 10
 """Failures and warnings that are repeated at the end, at most; the journal has all."""

@@ -35,7 +35,7 @@ def bench(
 
     darkroom bench -m safelight -m redi
     """
-    from darkroom.evaluation.bench import measure, peak_memory, sample_photo
+    from darkroom.evaluation.benchmark import measure, peak_memory, sample_photo
 
     data = _bytes(photo) if photo else sample_photo()
     first: dict[str, float] = {}

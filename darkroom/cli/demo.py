@@ -48,12 +48,12 @@ def demo(
     import numpy as np
 
     from darkroom.evaluation.chart import draw_chart, photograph
-    from darkroom.evaluation.truth import against_truth, plainly_developed
-    from darkroom.files.atomic import atomic_write, check_target
-    from darkroom.files.dng import write_dng
-    from darkroom.files.picture import PictureFormat, SaveOptions, save_picture
-    from darkroom.files.raw import read_raw
+    from darkroom.evaluation.reference import against_truth, plainly_developed
+    from darkroom.output.atomic import atomic_write, check_target
+    from darkroom.output.dng import write_dng
+    from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
     from darkroom.pipeline import Options, enhance
+    from darkroom.raw.reader import read_raw
 
     if not 0 < exposure <= 1:
         raise UsageError(f"--exposure {exposure:g}: give a share of the light, above 0 up to 1")
@@ -107,7 +107,7 @@ def _make_folder(folder: Path) -> None:
 
 def _sheet(panels: "tuple[NDArray[np.uint8], ...]", gain: float) -> "NDArray[np.uint8]":
     """Lay out the photo as taken, amplified only, and enhanced."""
-    from darkroom.evaluation.sheet import sheet
+    from darkroom.evaluation.image_grid import sheet
 
     labels = ("as taken", f"amplified {gain:.0f} times", "darkroom")
     return sheet(list(zip(labels, panels, strict=True)), height=SHEET_HEIGHT)

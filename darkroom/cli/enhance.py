@@ -27,8 +27,8 @@ from darkroom.cli.progress import Stages
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
-    from darkroom.files.picture import SaveOptions
-    from darkroom.model import Model
+    from darkroom.models.model import Model
+    from darkroom.output.picture import SaveOptions
     from darkroom.pipeline import Options
 
 
@@ -101,9 +101,9 @@ def _enhance(
     stages: Stages,
 ) -> dict[str, Any]:
     """Read, enhance and write; returns the record of what was done."""
-    from darkroom.assembly import describe
-    from darkroom.files.metadata import picture_exif
-    from darkroom.files.picture import save_picture
+    from darkroom.batch.stages import describe
+    from darkroom.output.exif import picture_exif
+    from darkroom.output.picture import save_picture
     from darkroom.pipeline import enhance
 
     with stages.stage("read"):
@@ -137,8 +137,8 @@ def _plan_output(
     overwrite: bool,
 ) -> tuple[Path, "SaveOptions"]:
     """Settle where and how the picture is written, and fail now if it could not be."""
-    from darkroom.files.atomic import check_target
-    from darkroom.files.picture import PictureFormat, SaveOptions
+    from darkroom.output.atomic import check_target
+    from darkroom.output.picture import PictureFormat, SaveOptions
 
     if out is None and photo == inputs.STANDARD:
         raise UsageError("the photo comes from standard input: name the output with -o")

@@ -8,9 +8,9 @@ from darkroom.cli import inputs, output
 from darkroom.cli.options import Ev, GainRule, Json, ModelName, Photo, Ratio
 
 if TYPE_CHECKING:
-    from darkroom.files.sensor import RawImage
     from darkroom.gain import Gain
     from darkroom.gain import GainRule as Rule
+    from darkroom.raw.image import RawImage
 
 AMPLIFIED = ("llpacknet", "llpacknet-2020")
 """Networks whose checkpoints may bring an amplifier, which then finds the gain."""
@@ -68,7 +68,7 @@ def _measured(raw: "RawImage", model: str, rule: "Rule | None", brightness: int)
         return choose_gain(raw, known, brightness)
     from darkroom.pipeline import Options, find_gain
 
-    network = inputs.load(model, "cpu", "fp32").suited(raw)
+    network = inputs.load(model, "cpu", "fp32").for_sensor(raw.cfa.sensor)
     network.check(raw)
     return find_gain(raw, network, Options(rule=rule, brightness=brightness))
 

@@ -14,7 +14,7 @@ from darkroom.cli.options import Device, Json, ModelName, Precision, Tile
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
-    from darkroom.evaluation.score import PairScore
+    from darkroom.evaluation.paired import PairScore
     from darkroom.evaluation.simulated import SceneScore, Score
 
 FIGURES = ("psnr", "ssim", "aligned_psnr", "aligned_ssim")
@@ -67,13 +67,13 @@ def evaluate(
         raise UsageError("--ratio: give 0 for no noise, or at least 1")
     options = inputs.enhance_options(None, None, 0.0, tile, 16)
     if pairs is not None:
-        from darkroom.evaluation.score import read_pairs, score
+        from darkroom.evaluation.paired import read_pairs, score
 
         listed = read_pairs(pairs)
         _print_pairs(score(listed, inputs.load(model, device, precision), options), as_json)
     elif simulate is not None:
         from darkroom.evaluation.simulated import RATIOS, read_scenes, score_scenes
-        from darkroom.mosaic import BAYER, XTRANS
+        from darkroom.mosaic.packing import BAYER, XTRANS
 
         scenes, cfa = read_scenes(simulate), XTRANS if xtrans else BAYER
         network = inputs.load(model, device, precision)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
-    from darkroom.defects import HotPixels
-    from darkroom.files.sensor import RawImage
+    from darkroom.color.highlights import Highlights
     from darkroom.gain import Gain, GainRule
-    from darkroom.highlights import Highlights
-    from darkroom.model import Model
+    from darkroom.models.model import Model
+    from darkroom.models.tiling import TileOption
+    from darkroom.mosaic.hot_pixels import HotPixels
     from darkroom.pipeline import Options
-    from darkroom.tiling import TileOption
+    from darkroom.raw.image import RawImage
 
 STANDARD = Path("-")
 """What stands for standard input or output."""
@@ -21,7 +21,7 @@ STANDARD = Path("-")
 
 def read_photo(photo: Path) -> "RawImage":
     """Read a RAW photo from its path, or from standard input for `-`."""
-    from darkroom.files.raw import read_raw
+    from darkroom.raw.reader import read_raw
 
     if photo != STANDARD:
         return read_raw(photo)
@@ -88,7 +88,7 @@ def enhance_options(
 
 def hot_pixels(text: str | None) -> "HotPixels | None":
     """Read `--hot-pixels`; None where the model decides. Raises UsageError for anything else."""
-    from darkroom.defects import HotPixels
+    from darkroom.mosaic.hot_pixels import HotPixels
 
     names = [choice.value for choice in HotPixels]
     if text is not None and text not in names:
@@ -98,7 +98,7 @@ def hot_pixels(text: str | None) -> "HotPixels | None":
 
 def highlights(text: str | None) -> "Highlights | None":
     """Read `--highlights`; None where the model decides. Raises UsageError for anything else."""
-    from darkroom.highlights import Highlights
+    from darkroom.color.highlights import Highlights
 
     names = [choice.value for choice in Highlights]
     if text is not None and text not in names:
@@ -108,7 +108,7 @@ def highlights(text: str | None) -> "Highlights | None":
 
 def load(name: str, device: str, precision: str) -> "Model":
     """Load a model by name or file."""
-    from darkroom.model import load_model
+    from darkroom.models.loading import load_model
 
     return load_model(name, device, precision)
 

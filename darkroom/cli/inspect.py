@@ -7,7 +7,7 @@ from darkroom.cli import inputs, output
 from darkroom.cli.options import Json, Photo
 
 if TYPE_CHECKING:
-    from darkroom.files.sensor import RawImage
+    from darkroom.raw.image import RawImage
 
 
 def inspect_photo(photo: Photo, as_json: Json = False) -> None:
@@ -27,8 +27,8 @@ def inspect_photo(photo: Photo, as_json: Json = False) -> None:
 
 def facts(raw: "RawImage") -> dict[str, Any]:
     """Return everything about a photo as plain JSON values."""
-    from darkroom.files.black import explain_black
-    from darkroom.noise import measure_noise
+    from darkroom.mosaic.noise import measure_noise
+    from darkroom.raw.black_level import explain_black
     from darkroom.weights import registry, store
 
     height, width = raw.mosaic.shape
@@ -79,8 +79,8 @@ def facts(raw: "RawImage") -> dict[str, Any]:
 
 def _hot_pixels(raw: "RawImage") -> int:
     """Count the hot and dead photosites that would be repaired."""
-    from darkroom.defects import repair
-    from darkroom.mosaic import linearise
+    from darkroom.mosaic.hot_pixels import repair
+    from darkroom.mosaic.packing import linearise
 
     return repair(linearise(raw), raw.cfa, raw.color.white_balance)
 

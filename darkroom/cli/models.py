@@ -10,8 +10,8 @@ from darkroom.cli.options import Device, Json, Overwrite, Precision
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
-    from darkroom.files.picture import SaveOptions
-    from darkroom.model import Model
+    from darkroom.models.model import Model
+    from darkroom.output.picture import SaveOptions
     from darkroom.weights.registry import WeightsEntry
 
 
@@ -105,8 +105,8 @@ def describe(entry: "WeightsEntry") -> dict[str, Any]:
 
 def _plan(out: Path, overwrite: bool) -> "SaveOptions":
     """Settle how the sheet is written, and fail now if it could not be."""
-    from darkroom.files.atomic import check_target
-    from darkroom.files.picture import PictureFormat, SaveOptions
+    from darkroom.output.atomic import check_target
+    from darkroom.output.picture import PictureFormat, SaveOptions
 
     check_target(out, overwrite)
     return SaveOptions(PictureFormat.from_path(out), overwrite=overwrite)
@@ -115,7 +115,7 @@ def _plan(out: Path, overwrite: bool) -> "SaveOptions":
 def _draw(model: "Model", photo: Path, out: Path, save: "SaveOptions", as_json: bool) -> None:
     """Write the sheet of a network's feature maps and say what is on it."""
     from darkroom.evaluation.features import feature_sheet
-    from darkroom.files.picture import save_picture
+    from darkroom.output.picture import save_picture
 
     pixels, layers = feature_sheet(inputs.read_photo(photo), model)
     save_picture(pixels, out, save)

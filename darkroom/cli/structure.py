@@ -11,7 +11,7 @@ from darkroom.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from darkroom.anatomy import Anatomy, Outline
+    from darkroom.models.summary import Anatomy, Outline
 
 
 PIPE_WIDTH = 120
@@ -20,7 +20,7 @@ PIPE_WIDTH = 120
 
 def show(name: str, size: str, as_json: bool) -> None:
     """Print the structure of a network by name or file, as words or as JSON."""
-    from darkroom.anatomy import dissect, find_outline
+    from darkroom.models.summary import dissect, find_outline
 
     photo = photo_size(size)
     outline = find_outline(name)

@@ -68,9 +68,9 @@ def train(
     """
     import torch
 
-    from darkroom.training.fit import Recipe, fit
     from darkroom.training.log import Log
     from darkroom.training.scenes import load_photos
+    from darkroom.training.trainer import Recipe, fit
     from darkroom.training.validation import Validation
 
     torch.set_num_threads(threads)

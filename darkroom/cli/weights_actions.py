@@ -148,8 +148,8 @@ def import_checkpoint(checkpoint: Path, name: str, dry_run: bool, report: Report
     registry.check_name(name)
     from safetensors.torch import save
 
-    from darkroom.model import find_source
-    from darkroom.nets.base import shapes_of
+    from darkroom.models.architectures.base import shapes_of
+    from darkroom.models.loading import find_source
     from darkroom.weights.checkpoint import read_checkpoint
     from darkroom.weights.fetch import install_own
 

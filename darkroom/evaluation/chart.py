@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from darkroom.evaluation.scenery import Panel, foliage, night
-from darkroom.files.sensor import CFA, SRGB_TO_XYZ, Color, RawImage
+from darkroom.raw.image import CFA, SRGB_TO_XYZ, Color, RawImage
 
 HEIGHT, WIDTH = 1200, 1800
 SAMPLES = 2

@@ -7,16 +7,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from darkroom.anatomy import Layer, activations, dissect, stages
-from darkroom.color import white_balanced
-from darkroom.evaluation.sheet import sheet
-from darkroom.files.sensor import RawImage
-from darkroom.model import Model
-from darkroom.mosaic import align, linearise, pack
-from darkroom.noise import measure_noise
+from darkroom.color.white_balance import white_balanced
+from darkroom.evaluation.image_grid import sheet
+from darkroom.models.model import Model
+from darkroom.models.summary import Layer, activations, dissect, stages
+from darkroom.models.tiling import run_tiled
+from darkroom.mosaic.noise import measure_noise
+from darkroom.mosaic.packing import align, linearise, pack
 from darkroom.pipeline import Options, balanced, find_gain, finished
-from darkroom.tiling import run_tiled
-from darkroom.weights.kinds import Output
+from darkroom.raw.image import RawImage
+from darkroom.weights.registry import Output
 
 CROP = 768
 """Photosites along the side of the middle of the photo that is looked at: quick for any network."""
@@ -39,7 +39,7 @@ def feature_sheet(
     Of each layer the maps that vary most are shown. The first panel is the amplified mosaic, the
     last the picture. Raises SensorError where the model was made for another kind of sensor.
     """
-    model = model.suited(raw)
+    model = model.for_sensor(raw.cfa.sensor)
     model.check(raw)
     architecture = model.architecture
     gain = find_gain(raw, model, options).value

@@ -16,20 +16,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from darkroom.color import srgb_decode
+from darkroom.color.highlights import Highlights
+from darkroom.color.transfer import srgb_decode
 from darkroom.errors import UsageError
 from darkroom.evaluation.chart import BLACK, WHITE, WHITE_BALANCE, XYZ_TO_CAMERA
 from darkroom.evaluation.metrics import psnr, ssim
-from darkroom.evaluation.score import planes
-from darkroom.files.dng import write_dng
-from darkroom.files.raw import develop
-from darkroom.files.sensor import CFA, SRGB_TO_XYZ, Color, RawImage
+from darkroom.evaluation.paired import planes
 from darkroom.gain import given_gain
-from darkroom.highlights import Highlights
-from darkroom.model import Model
-from darkroom.mosaic import BAYER
-from darkroom.noise import Noise
+from darkroom.models.model import Model
+from darkroom.mosaic.noise import Noise
+from darkroom.mosaic.packing import BAYER
+from darkroom.output.dng import write_dng
 from darkroom.pipeline import Options, enhance
+from darkroom.raw.image import CFA, SRGB_TO_XYZ, Color, RawImage
+from darkroom.raw.reader import develop
 
 SHOT = 0.4
 """Variance of shot noise in sensor steps (DN) squared per step of signal."""

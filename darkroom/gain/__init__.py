@@ -7,11 +7,11 @@ never per tile. White is the sensor's white level; "light" is what a photosite h
 from collections.abc import Callable
 
 from darkroom.errors import UsageError
-from darkroom.files.sensor import RawImage
-from darkroom.gain.kinds import MAX_GAIN, MAX_RATIO, MIN_GAIN, Gain, GainRule, times
 from darkroom.gain.learned import learned_gain
 from darkroom.gain.percentile import percentile_gain
 from darkroom.gain.redi import REDI_BRIGHTNESS, redi_gain
+from darkroom.gain.types import MAX_GAIN, MAX_RATIO, MIN_GAIN, Gain, GainRule, times
+from darkroom.raw.image import RawImage
 
 __all__ = [
     "MAX_GAIN",

@@ -2,7 +2,7 @@
 
 A small network looks at the histogram and the channel means of the blocks and says how bright the
 scene's key should be. It sees everything relative to that key, so that a photo with half of the
-light gets twice the gain, as far as noise lets it see the same. `darkroom.training.amplifier`
+light gets twice the gain, as far as noise lets it see the same. `darkroom.training.gain_rule`
 trains it.
 """
 
@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.errors import WeightsError
-from darkroom.files.sensor import Exposure, RawImage
-from darkroom.gain.kinds import Gain, GainRule
 from darkroom.gain.metering import Reading, read_light
 from darkroom.gain.percentile import Key, key_of, limited
+from darkroom.gain.types import Gain, GainRule
+from darkroom.raw.image import Exposure, RawImage
 
 FILE = "amplifier.safetensors"
 NAMES = ("mean", "scale", "enter.weight", "enter.bias", "leave.weight", "leave.bias")

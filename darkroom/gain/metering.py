@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.files.sensor import RawImage, Sensor
+from darkroom.raw.image import RawImage, Sensor
 
 Floats = NDArray[np.float32]
 

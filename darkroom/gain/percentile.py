@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from darkroom.files.sensor import RawImage
-from darkroom.gain.kinds import MAX_GAIN, MIN_GAIN, Gain, GainRule, percent, times
 from darkroom.gain.metering import Reading, read_light
+from darkroom.gain.types import MAX_GAIN, MIN_GAIN, Gain, GainRule, percent, times
+from darkroom.raw.image import RawImage
 
 # Source: fitted for darkroom, see tests/test_gain.py for what it reaches.
 PERCENTILE = 99.0

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.errors import UsageError
-from darkroom.files.sensor import RawImage
-from darkroom.gain.kinds import MAX_GAIN, MIN_GAIN, Gain, GainRule, percent, times
+from darkroom.gain.types import MAX_GAIN, MIN_GAIN, Gain, GainRule, percent, times
+from darkroom.raw.image import RawImage
 
 REDI_BRIGHTNESS = (1, 5, 8)
 REDI_BINS = 127

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from darkroom.evaluation.sheet import BACKGROUND, TEXT
+from darkroom.evaluation.image_grid import BACKGROUND, TEXT
 
 WIDTH, PANEL_HEIGHT = 1200, 440
 LEFT, RIGHT, ABOVE, BELOW = 100, 130, 50, 60

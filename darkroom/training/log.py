@@ -10,9 +10,9 @@ from typing import Any
 from PIL import Image
 
 from darkroom.evaluation.simulated import Score
-from darkroom.files.atomic import atomic_write
+from darkroom.output.atomic import atomic_write
 from darkroom.training.curves import Curve, Panel, draw
-from darkroom.training.fit import Progress, Run
+from darkroom.training.trainer import Progress, Run
 from darkroom.training.validation import Validation
 
 REPORT_EVERY = 100

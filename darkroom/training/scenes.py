@@ -10,10 +10,10 @@ from PIL import Image
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from darkroom.color import srgb_decode
+from darkroom.color.transfer import srgb_decode
 from darkroom.errors import UsageError
-from darkroom.files.sensor import SRGB_TO_XYZ
-from darkroom.training.noise import log_uniform, uniform
+from darkroom.raw.image import SRGB_TO_XYZ
+from darkroom.training.noise_model import log_uniform, uniform
 
 # CIE XYZ (D65) to camera RGB times 10000, of cameras of several makers and decades.
 # Source: Adobe DNG Converter's ColorMatrix2 tags, as dcraw lists them.

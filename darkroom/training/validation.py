@@ -7,7 +7,8 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from darkroom.color import render, white_balanced
+from darkroom.color.render import render
+from darkroom.color.white_balance import white_balanced
 from darkroom.errors import UsageError
 from darkroom.evaluation.chart import WHITE_BALANCE
 from darkroom.evaluation.simulated import (
@@ -22,10 +23,10 @@ from darkroom.evaluation.simulated import (
     read_scenes,
     true_noise,
 )
-from darkroom.files.sensor import CFA
-from darkroom.mosaic import BAYER, linearise, pack
-from darkroom.nets.base import Conditions, State
-from darkroom.nets.safelight import SAFELIGHT, tune
+from darkroom.models.architectures.base import Conditions, State
+from darkroom.models.architectures.safelight import SAFELIGHT, tune
+from darkroom.mosaic.packing import BAYER, linearise, pack
+from darkroom.raw.image import CFA
 
 PICTURES = 12
 SIDE, GRID = 288, 96

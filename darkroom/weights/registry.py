@@ -10,12 +10,12 @@ import fnmatch
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 from types import MappingProxyType
 
 from darkroom.errors import WeightsError
-from darkroom.files.sensor import Sensor
 from darkroom.gain import GainRule
-from darkroom.weights.kinds import Output
+from darkroom.raw.image import Sensor
 
 _ENTRY_NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _FILE_NAME = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
@@ -32,6 +32,17 @@ def check_name(name: str) -> str:
             f"{name!r} cannot name weights: use lower-case letters, digits and single . _ - inside"
         )
     return name
+
+
+class Output(Enum):
+    """What the three channels of a network's picture are.
+
+    `SRGB`: finished sRGB in [0, 1], in the colours of the camera that it was trained on; its input
+    is the amplified mosaic as it is. `CAMERA`: linear camera RGB; its input is white-balanced.
+    """
+
+    SRGB = "srgb"
+    CAMERA = "camera"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +95,11 @@ def fits_camera(trained_on: Iterable[str], camera: str) -> bool:
 class WeightsEntry:
     """Weights by name, and everything about them that their bytes do not say.
 
-    `architecture`: name of the network in `darkroom.nets`. `trained_on`: patterns (fnmatch) of
-    camera names as in RawImage.camera; empty means any camera. `files`: the first one is what the
-    checkpoint reader opens. `scores`: ours, never a paper's. `gmacs`: billions of
-    multiply-accumulates for a photo of 4000x3000, None where nobody counted. `twin`: the entry to
-    take for photos of the other kind of sensor, empty where there is none.
+    `architecture`: name of the network in `darkroom.models.architectures`. `trained_on`: patterns
+    (fnmatch) of camera names as in RawImage.camera; empty means any camera. `files`: the first one
+    is what the checkpoint reader opens. `scores`: ours, never a paper's. `gmacs`: billions of
+    multiply-accumulates for a photo of 4000x3000, None where nobody counted. `counterpart`: the
+    entry to take for photos of the other kind of sensor, empty where there is none.
     """
 
     name: str
@@ -104,7 +115,7 @@ class WeightsEntry:
     scores: tuple[Score, ...] = ()
     bundled: bool = False
     gmacs: float | None = None
-    twin: str = ""
+    counterpart: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -153,7 +164,7 @@ def _safelight(
 ) -> WeightsEntry:
     """Build the entry of weights of our own, whose name says what they are.
 
-    Photos of the other kind of sensor go to their twin.
+    Photos of the other kind of sensor go to their counterpart.
     """
     bayer_name = name.removesuffix("-xtrans")
     bayer = name == bayer_name
@@ -172,7 +183,7 @@ def _safelight(
         gmacs=gmacs,
         description=description,
         bundled=True,
-        twin=f"{name}-xtrans" if bayer else bayer_name,
+        counterpart=f"{name}-xtrans" if bayer else bayer_name,
     )
 
 

@@ -18,11 +18,10 @@ from typing import Any
 import platformdirs
 
 from darkroom.errors import WeightsError
-from darkroom.files.sensor import Sensor
 from darkroom.gain import GainRule
+from darkroom.raw.image import Sensor
 from darkroom.weights import lock, registry
-from darkroom.weights.kinds import Output
-from darkroom.weights.registry import FileEntry, Licence, WeightsEntry
+from darkroom.weights.registry import FileEntry, Licence, Output, WeightsEntry
 
 RECORD = "installed.json"
 SCHEMA = 1

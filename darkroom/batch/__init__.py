@@ -1,0 +1,1 @@
+"""Many photos: resumable, each failure costs one photo."""

@@ -1,0 +1,1 @@
+"""The same batch on the machines of a Ray cluster."""

@@ -1,0 +1,121 @@
+"""Where networks run in a batch: one at a time per device, and what happens when one fails."""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from darkroom.errors import UsageError
+from darkroom.models.loading import load_model
+from darkroom.models.model import Model
+from darkroom.pipeline import Options, Picture, enhance
+from darkroom.raw.image import RawImage
+
+CUDA_TRIES = 3
+"""After so many CUDA errors in a row a device is taken for broken and left alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished picture, the model as it ran (maybe elsewhere than meant), and its seconds."""
+
+    picture: Picture
+    model: Model
+    seconds: float
+
+
+class Turns:
+    """One thread at a time runs the network; the others prepare and render their photos.
+
+    On CUDA a turn lasts while work is queued, so that the device always has some.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waits = threading.local()
+
+    def __enter__(self) -> None:
+        started = perf_counter()
+        self._lock.acquire()
+        self._waits.seconds = self.waited() + perf_counter() - started
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+    def waited(self) -> float:
+        """Return the seconds that this thread has waited for its turns, ever."""
+        return getattr(self._waits, "seconds", 0.0)
+
+
+class Device:
+    """A model on its device, shared by threads; the processor stands by for CUDA."""
+
+    def __init__(self, model: Model) -> None:
+        self._turns = Turns()
+        self.model = replace(model, turns=self._turns)
+        # Now, because after an error nothing may be read from the device any more.
+        self._standby = model.on_cpu() if model.device.type == "cuda" else None
+        self._errors = 0
+
+    def run(self, raw: RawImage, options: Options, watch: Callable[[float], None]) -> Run:
+        """Enhance one photo; a CUDA error makes it the processor's."""
+        started = perf_counter() - self._turns.waited()
+        if self._standby is not None and self._errors >= CUDA_TRIES:
+            note = f"{self.model.device} failed before; done on the CPU"
+            picture, model = enhance(raw, self._standby, options, watch), self._standby
+            picture = replace(picture, warnings=(*picture.warnings, note))
+        else:
+            picture, model = self._tried(raw, options, watch)
+        return Run(
+            picture,
+            model.for_sensor(raw.cfa.sensor),
+            perf_counter() - self._turns.waited() - started,
+        )
+
+    def _tried(
+        self, raw: RawImage, options: Options, watch: Callable[[float], None]
+    ) -> tuple[Picture, Model]:
+        """Enhance on the device itself, or where that fails on the processor."""
+        try:
+            picture = enhance(raw, self.model, options, watch)
+        except RuntimeError as error:  # what torch raises for all that CUDA reports
+            if self._standby is None:
+                raise
+            self._errors += 1
+            reason = str(error).partition("\n")[0]
+            note = f"{self.model.device}: {reason}; done on the CPU"
+            picture = enhance(raw, self._standby, options, watch)
+            return replace(picture, warnings=(*picture.warnings, note)), self._standby
+        self._errors = 0
+        return picture, self.model
+
+
+def load_models(
+    name_or_path: str | Path, device: str = "auto", precision: str = "auto"
+) -> tuple[Model, ...]:
+    """Load a model once per device: `device` as for `load_model`, or cuda:all for all there are."""
+    if device != "cuda:all":
+        return (load_model(name_or_path, device, precision),)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0:
+        raise UsageError("--device cuda:all: there is no CUDA device; use --device cpu")
+    return tuple(load_model(name_or_path, f"cuda:{n}", precision) for n in range(count))
+
+
+def weights_sha256(model: Model) -> str:
+    """Return the SHA-256 of a model's tensors as they run: names, shapes, formats, values."""
+    digest = hashlib.sha256(f"{model.output.value} {model.dtype}".encode())
+    if model.counterpart is not None:
+        digest.update(weights_sha256(replace(model.counterpart, counterpart=None)).encode())
+    tensors = model.network.state_dict()
+    if model.amplifier is not None:
+        found = model.amplifier.state_dict().items()
+        tensors = {**tensors, **{f"amplifier.{name}": tensor for name, tensor in found}}
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,74 @@
+"""One self-contained page about a batch, made from its journal: failures, before and after."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+from darkroom.batch.decoders import Decoders
+from darkroom.batch.journal import JOURNAL, read_outcomes
+from darkroom.batch.report.html import MARK, pieces
+from darkroom.batch.report.summary import sum_up
+from darkroom.batch.report.thumbnails import read_pair
+from darkroom.errors import UsageError
+from darkroom.output.atomic import atomic_write, check_target
+
+__all__ = ["check_report", "write_report"]
+
+ENDINGS = (".html", ".htm")
+MARK_BYTES = 200
+"""A report's first bytes hold its mark."""
+
+
+def check_report(path: Path, folder: Path, overwrite: bool = False) -> None:
+    """Raise now what would keep a report about `folder` from being written later.
+
+    `folder` need not exist yet. An earlier report is replaced, anything else only with `overwrite`.
+    Raises UsageError for a name that is no page's, OutputError where it cannot be written.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise UsageError(f"--report {path}: is a page; end its name in .html")
+    if folder.exists() or path.resolve().parent != folder.resolve():
+        check_target(path, overwrite or _is_report(path))
+
+
+def write_report(
+    path: Path, folder: Path, decoders: int = 1, timeout: float = 60.0, overwrite: bool = False
+) -> None:
+    """Write a page about everything that the journal in `folder` tells of, whichever run did it.
+
+    The latest `digest.MAX_PAIRS` photos come with a slider over before and after, for which the
+    photos are decoded again by `decoders` processes, each given up after `timeout` seconds; earlier
+    ones are rows, MAX_ROWS at most. Memory stays bounded. The page appears whole or not at all.
+    Raises OutputError where there is no journal or the page cannot be written.
+    """
+    check_report(path, folder, overwrite)
+    found = sum_up(read_outcomes(folder / JOURNAL))
+    with (
+        atomic_write(path, overwrite or _is_report(path)) as stream,
+        ThreadPoolExecutor(decoders, thread_name_prefix="report") as pool,
+        Decoders(decoders, timeout) as workers,
+    ):
+        read = partial(read_pair, folder=folder, decoders=workers)
+        pairs = zip(found.shown, pool.map(read, found.shown), strict=True)
+        for piece in pieces(found, pairs, str(folder), _links(path, folder)):
+            stream.write(piece.encode("utf-8"))
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a file is a report that a batch wrote."""
+    try:
+        with path.open("rb") as file:
+            return MARK.encode("ascii") in file.read(MARK_BYTES)
+    except OSError:
+        return False
+
+
+def _links(path: Path, folder: Path) -> str | None:
+    """Return where the pictures are, seen from the page; None on another drive."""
+    try:
+        way = os.path.relpath(folder.resolve(), path.resolve().parent)
+    except ValueError:
+        return None
+    return quote(Path(way).as_posix(), errors="surrogateescape") + "/"

@@ -1,0 +1,1 @@
+"""Camera RGB to sRGB."""

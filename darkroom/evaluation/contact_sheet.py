@@ -1,0 +1,144 @@
+"""Contact sheets: what models, and LibRaw, make of a photo, side by side at 100 %, to look at.
+
+`python -m darkroom.evaluation.contact_sheet photos/ sheets/ --model safelight --model redi` makes
+one PNG per photo: a row for each of its most telling places, a column for each model.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from darkroom.errors import DarkroomError
+from darkroom.evaluation.image_grid import sheet
+from darkroom.gain import given_gain
+from darkroom.models.loading import load_model
+from darkroom.models.model import Model
+from darkroom.output.orientation import upright
+from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
+from darkroom.pipeline import Options, enhance
+from darkroom.raw.reader import develop, read_raw
+
+SIDE = 360
+"""Pixels along each side of a place."""
+Picture = NDArray[np.uint8]
+
+
+def contact_sheet(
+    photo: Path, models: Sequence[Model], ratio: float | None = None, side: int = SIDE
+) -> Picture:
+    """Lay out what each model makes of a RAW photo, and LibRaw last: (H, W, 3) uint8 sRGB.
+
+    All are amplified alike: by `ratio`, or as the first model's rule finds. Models that do not fit
+    the sensor are left out. Raises RawError, and SensorError where none fits.
+    """
+    raw = read_raw(photo)
+    options = Options(gain=None if ratio is None else given_gain(ratio))
+    first = enhance(raw, models[0], options)
+    gain = first.gain
+    made = {models[0].name: first.pixels.astype(np.uint8, copy=False)}
+    for model in models[1:]:
+        if model.for_sensor(raw.cfa.sensor).architecture.sensor is raw.cfa.sensor:
+            picture = enhance(raw, model, replace(options, gain=gain))
+            made[model.name] = picture.pixels.astype(np.uint8, copy=False)
+    plain = (develop(photo.read_bytes(), gain.value) // 257).astype(np.uint8)
+    made[f"LibRaw x{gain.value:.3g}"] = upright(plain, raw.orientation).astype(np.uint8, copy=False)
+    places = telling_places(made[models[0].name], side)
+    panels = [
+        (f"{name}, {place}" if number == 0 else name, picture[rows, columns])
+        for place, (rows, columns) in places.items()
+        for number, (name, picture) in enumerate(made.items())
+    ]
+    return sheet(panels, height=max(len(picture) for _, picture in panels), columns=len(made))
+
+
+def telling_places(picture: Picture, side: int) -> dict[str, tuple[slice, slice]]:
+    """Choose the most detailed, the darkest and the brightest square of a picture, each once.
+
+    A picture with room for no two of them either way is taken whole.
+    """
+    if max(picture.shape[:2]) < 2 * side:
+        return {"whole": (slice(None), slice(None))}
+    height, width = (min(size, side) for size in picture.shape[:2])
+    corners = [
+        (top, left)
+        for top in _starts(picture.shape[0], height)
+        for left in _starts(picture.shape[1], width)
+    ]
+    light = picture.mean(axis=2)
+    squares = {
+        corner: light[corner[0] : corner[0] + height, corner[1] : corner[1] + width]
+        for corner in corners
+    }
+    detail = {
+        corner: float(np.abs(np.diff(square[::2, ::2], axis=0)).mean())
+        for corner, square in squares.items()
+    }
+    mean = {corner: float(square.mean()) for corner, square in squares.items()}
+    wishes = {
+        "most detail": lambda corner: detail[corner],
+        "darkest": lambda corner: -mean[corner],
+        "brightest": lambda corner: mean[corner],
+    }
+    places: dict[str, tuple[slice, slice]] = {}
+    for name, wish in wishes.items():
+        if corners:
+            top, left = max(corners, key=wish)
+            corners.remove((top, left))
+            places[name] = slice(top, top + height), slice(left, left + width)
+    return places
+
+
+def _starts(size: int, side: int) -> list[int]:
+    """Spread squares evenly over one axis, without overlap where there is more than one."""
+    count = max(size // side, 1)
+    return [round(index * (size - side) / max(count - 1, 1)) for index in range(count)]
+
+
+def make_sheets(
+    photos: Sequence[Path], folder: Path, models: Sequence[Model], ratio: float | None = None
+) -> Iterator[tuple[Path, str]]:
+    """Write a sheet for each photo to a folder; yields each, with why there is none, or ""."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save = SaveOptions(PictureFormat.PNG, overwrite=True)
+    for photo in photos:
+        try:
+            whole = contact_sheet(photo, models, ratio)
+            save_picture(whole, folder / f"{photo.stem}.png", save)
+        except (DarkroomError, OSError) as error:
+            yield photo, str(error)
+        else:
+            yield photo, ""
+
+
+def main() -> None:
+    """Make sheets of photos and of folders of them."""
+    parser = argparse.ArgumentParser(prog="python -m darkroom.evaluation.contact_sheet")
+    parser.add_argument("photos", type=Path, nargs="+", help="RAW photos, or folders of them")
+    parser.add_argument("folder", type=Path, help="where the sheets go")
+    parser.add_argument("--model", action="append", help="a name, a file, or NETWORK=FILE; again")
+    parser.add_argument("--ratio", type=float, help="amplify so many times; default: automatic")
+    arguments = parser.parse_args()
+    photos = [
+        path
+        for source in arguments.photos
+        for path in (sorted(source.iterdir()) if source.is_dir() else [source])
+    ]
+    try:
+        models = [load_model(name) for name in arguments.model or ["safelight"]]
+        done = make_sheets(photos, arguments.folder, models, arguments.ratio)
+        for photo, failure in done:
+            sys.stderr.write(f"{photo}: {failure or 'done'}\n")
+    except DarkroomError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(error.exit_code) from error
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    main()

@@ -1,0 +1,122 @@
+"""How good a model is on pairs of a dark RAW and its long exposure, as the papers measure it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from darkroom.color.highlights import Highlights
+from darkroom.color.transfer import bt709_decode, bt709_encode, srgb_decode
+from darkroom.errors import UsageError
+from darkroom.evaluation.metrics import aligned_psnr, psnr, ssim
+from darkroom.gain import given_gain
+from darkroom.models.model import Model
+from darkroom.output.orientation import Pixels
+from darkroom.pipeline import Options, enhance
+from darkroom.raw.reader import read_raw
+from darkroom.weights.registry import Output
+
+SECONDS = re.compile(r"_([0-9.]+)s\.")
+"""The exposure time at the end of a file's name, as the SID data set writes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A dark RAW, the rendering of its long exposure, and the ratio of their exposure times."""
+
+    short: Path
+    long: Path
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class PairScore:
+    """Scores of one pair: PSNR in dB and SSIM, plain and with the brightness aligned.
+
+    Aligned: after the one scalar gain in linear light, within a stop either way, that gives this
+    picture its best PSNR; ELD and PMN align brightness too.
+    """
+
+    name: str
+    ratio: float
+    psnr: float
+    ssim: float
+    aligned_psnr: float
+    aligned_ssim: float
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Read a list in SID's own format: a short and a long exposure per line, by their names.
+
+    Raises UsageError where the list is missing or a line cannot be understood.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: no list of pairs ({error}); give SID's list.txt") from error
+    return [_pair(path, line) for line in lines if line.strip()]
+
+
+def _pair(path: Path, line: str) -> Pair:
+    words = line.split()
+    times = [SECONDS.search(word) for word in words[:2]]
+    if len(times) < 2 or times[0] is None or times[1] is None:
+        raise UsageError(f"{path}: {line!r} names no two files with times such as 00001_00_0.1s")
+    ratio = float(times[1][1]) / float(times[0][1])
+    return Pair(path.parent / words[0], path.parent / words[1], ratio)
+
+
+def score(pairs: list[Pair], model: Model, options: Options = Options()) -> Iterator[PairScore]:
+    """Enhance each pair's RAW at the pair's ratio and compare with its long exposure."""
+    for pair in pairs:
+        picture = as_reference(pair, model, options)
+        reference = read_picture(pair.long)
+        if picture.shape != reference.shape:
+            raise UsageError(
+                f"{pair.long}: {reference.shape[2]}x{reference.shape[1]} pixels, but its RAW gives "
+                f"{picture.shape[2]}x{picture.shape[1]}; check the list"
+            )
+        aligned = aligned_psnr(picture, reference, bt709_decode, bt709_encode)
+        yield PairScore(
+            name=pair.short.stem,
+            ratio=pair.ratio,
+            psnr=psnr(picture, reference),
+            ssim=ssim(picture, reference),
+            aligned_psnr=aligned.psnr,
+            aligned_ssim=ssim(aligned.picture, reference),
+        )
+
+
+def as_reference(pair: Pair, model: Model, options: Options) -> Tensor:
+    """Enhance a pair's RAW: (3, H, W) with the curve of SID's references, which is BT.709's.
+
+    Networks that paint finished pictures have learned that curve; ours gets it instead of sRGB's.
+    """
+    # The references are clipped at white.
+    wanted = replace(options, gain=given_gain(pair.ratio), bits=16, highlights=Highlights.CLIP)
+    codes = enhance(read_raw(pair.short), model, wanted).pixels
+    picture = planes(codes)
+    return bt709_encode(srgb_decode(picture)) if model.output is Output.CAMERA else picture
+
+
+def read_picture(path: Path) -> Tensor:
+    """Read an 8- or 16-bit picture: (3, H, W) in [0, 1]. Raises UsageError."""
+    try:
+        import cv2
+    except ImportError as error:
+        raise UsageError("scoring needs OpenCV: pip install 'darkroom[evaluate]'") from error
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
+    if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise UsageError(f"{path}: no RGB picture can be read there; check the list")
+    rgb = pixels[:, :, ::-1]
+    return planes(rgb.astype(np.uint8) if rgb.dtype == np.uint8 else rgb.astype(np.uint16))
+
+
+def planes(pixels: Pixels) -> Tensor:
+    """Turn (H, W, 3) codes of 8 or 16 bits into (3, H, W) float32 in [0, 1]."""
+    whole = np.iinfo(pixels.dtype).max
+    return torch.from_numpy(pixels.astype(np.float32) / whole).permute(2, 0, 1)

@@ -1,0 +1,37 @@
+"""What a photo of a known scene looks like developed plainly, and how far a picture is from it."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from darkroom.color.render import render_codes
+from darkroom.color.transfer import srgb_decode, srgb_encode
+from darkroom.color.white_balance import white_balanced
+from darkroom.evaluation.metrics import Aligned, aligned_psnr
+from darkroom.mosaic.packing import align, linearise, pack
+from darkroom.raw.image import RawImage
+
+
+def plainly_developed(raw: RawImage, gain: float) -> NDArray[np.uint8]:
+    """Amplify a Bayer photo and do no more: (H, W, 3) uint8 sRGB, as noisy as it was taken.
+
+    Each 2x2 block of photosites becomes 2x2 pixels of one colour.
+    """
+    mosaic, cfa, _, _ = align(linearise(raw), raw.cfa)
+    packed = white_balanced(torch.from_numpy(pack(mosaic, cfa)) * gain, raw.color)
+    binned = torch.stack([packed[0], (packed[1] + packed[2]) / 2, packed[3]])
+    codes = render_codes(binned, raw.color, 8).numpy()
+    height, width = mosaic.shape
+    return codes.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+
+
+def against_truth(pixels: NDArray[np.uint8], truth: NDArray[np.float32]) -> Aligned:
+    """Compare an 8-bit picture with the scene, (H, W, 3) linear sRGB, at its best brightness."""
+    picture = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+    return aligned_psnr(picture, seen(truth), srgb_decode, srgb_encode)
+
+
+def seen(truth: NDArray[np.float32]) -> Tensor:
+    """Turn linear sRGB (H, W, 3), clipped at white, into an sRGB picture (3, H, W)."""
+    return srgb_encode(torch.from_numpy(truth).permute(2, 0, 1).clamp(0, 1))

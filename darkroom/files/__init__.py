@@ -1,1 +1,0 @@
-"""Camera files in, picture files out."""

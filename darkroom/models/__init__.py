@@ -1,0 +1,1 @@
+"""Networks ready to run, and how they are run on a photo."""

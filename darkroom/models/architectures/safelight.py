@@ -1,0 +1,290 @@
+"""safelight, darkroom's own network: white-balanced mosaic in, clean camera RGB out, any camera.
+
+It learns only what all cameras share, removing sensor noise and demosaicing; colours are made
+afterwards from the photo's own metadata (`darkroom.color.render`). Plain 3x3 convolutions and leaky
+ReLU throughout, at a quarter of the mosaic's resolution and below, because those run near the
+processor's matrix rate on CPU and GPU alike; depthwise convolutions and normalisation do not.
+
+It works on the square root of the light, where noise is alike at all levels, edges are as steep in
+shadows as in highlights and errors count about as the eye sees them, and squares what comes out.
+
+It is told how noisy the photo is (`Conditions`): a small network turns that into one factor and one
+offset for features all over the large one. They are the same for the whole photo, so they fold into
+its convolutions (`tune`) and cost a photo nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from darkroom.gain import GainRule
+from darkroom.models.architectures.base import (
+    Architecture,
+    Conditions,
+    Shapes,
+    State,
+    filled,
+    shapes_of,
+)
+from darkroom.raw.image import Sensor
+from darkroom.weights.registry import Output
+
+# Sites of one packed channel's period that the network folds into channels, per side.
+UNSHUFFLE = 2
+
+# Amplified, white-balanced values above this say no more than "clipped": the target's white is 1.
+INPUT_LIMIT = 2.0
+
+WIDTHS = (48, 64, 96, 128)
+LARGE_WIDTHS = (104, 144, 208, 288)
+
+# Without a slope for negatives a quarter of some layers' features died in training.
+LEAK = 0.1
+
+HIDDEN = 64
+# Where the logarithms of shot noise, read noise and white balance lie in training, and how far.
+SHOT_CENTER, SHOT_SPREAD = -9.0, 3.0
+READ_CENTER, READ_SPREAD = -7.0, 3.0
+BALANCE_CENTER = 0.9
+# Read noise in electrons, beyond which no sensor of the training lies: such photos are told more
+# of the other noise than they have, which smooths them a little too much.
+LEAST_ELECTRONS, MOST_ELECTRONS = 0.6, 12.0
+FACTS = 5
+
+# Keeps the bent input's slope finite where there is no read noise.
+LEAST_OFFSET = 1e-5
+
+
+class Film(NamedTuple):
+    """A factor and an offset for each feature, (N, C, 1, 1) both.
+
+    Source: Perez et al., "FiLM", AAAI 2018, section 2.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) -> the same."""
+        return torch.addcmul(self.shift, x, self.scale)
+
+
+class Steering(NamedTuple):
+    """What the conditions make of a run.
+
+    `films`: one for each of the body's `steered` layers. `head`: (N, C, 1, 1), factors on what the
+    last layer reads. `offset`: (N, 1, 1, 1), added before the square root.
+    """
+
+    films: list[Film]
+    head: Tensor
+    offset: Tensor
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions around a shortcut."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor, film: Film | None = None) -> Tensor:
+        """(N, width, h, w) -> the same."""
+        inner = self.first(x) if film is None else film(self.first(x))
+        added: Tensor = self.second(functional.leaky_relu(inner, LEAK, inplace=True))
+        return added.add_(x)
+
+
+class Body(nn.Module):
+    """A residual U-Net over the pixel-unshuffled mosaic.
+
+    `channels` of the packed form: 4 (Bayer) or 9 (X-Trans). The head sees the bent mosaic once more
+    beside the features, so that detail has a short way through, gated by the features.
+    """
+
+    offset: Tensor
+
+    def __init__(self, channels: int = 4, widths: Sequence[int] = WIDTHS) -> None:
+        super().__init__()
+        self.upscale = UNSHUFFLE * (2 if channels == 4 else 3)
+        sites = channels * UNSHUFFLE**2
+        self.register_buffer("offset", torch.full((1, 1, 1, 1), LEAST_OFFSET))
+        self.enter = nn.Conv2d(2 * sites, widths[0], 3, padding=1)
+        self.encoder = nn.ModuleList(Block(width) for width in widths[1:-1])
+        self.down = nn.ModuleList(
+            nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths)
+        )
+        self.middle = Block(widths[-1])
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in pairwise(widths)
+        )
+        self.decoder = nn.ModuleList(Block(width) for width in widths[:-1])
+        self.gate = nn.Conv2d(widths[0], sites, 1)
+        self.leave = nn.Conv2d(widths[0] + sites, 3 * self.upscale**2, 3, padding=1)
+
+    @property
+    def steered(self) -> list[nn.Conv2d]:
+        """The layers whose results take a film, in the order of `Steering.films`."""
+        blocks = [*self.encoder, self.middle, *self.decoder]
+        return [self.enter, *(block.first for block in blocks if isinstance(block, Block))]
+
+    def forward(self, packed: Tensor, steering: Steering | None = None) -> Tensor:
+        """(N, C, h, w) amplified, white-balanced -> (N, 3, H, W) linear camera RGB, white 1.
+
+        `steering`: None where it is folded in.
+        """
+        light = packed.clamp(max=INPUT_LIMIT)
+        offset = self.offset if steering is None else steering.offset
+        # The square root spreads the shadows; with this offset noise is alike at all levels.
+        # Source: Starck, Murtagh, Bijaoui, "Image Processing and Data Analysis", 1998, the
+        # generalised Anscombe transform, without its constants.
+        root = offset.sqrt()
+        bent = (light + offset).clamp_(min=0).sqrt_().sub_(root)
+        entry = functional.pixel_unshuffle(bent, UNSHUFFLE)
+        films = iter([None] * len(self.steered) if steering is None else steering.films)
+
+        x = self.enter(torch.cat([functional.pixel_unshuffle(light, UNSHUFFLE), entry], dim=1))
+        film = next(films)
+        x = x if film is None else film(x)
+        # No activation between coarser scales: a rectifier there starves whole levels to death.
+        skips = [x]
+        x = self.down[0](functional.leaky_relu(x, LEAK))
+        for block, down in zip(self.encoder, self.down[1:], strict=True):
+            x = block(x, next(films))
+            skips.append(x)
+            x = down(x)
+        x = self.middle(x, next(films))
+        for block, up, film in reversed(list(zip(self.decoder, self.up, films, strict=True))):
+            x = block(up(x).add_(skips.pop()), film)
+        x = functional.leaky_relu(x, LEAK)
+        # Bright parts of a photo bear more of the mosaic itself than its shadows do.
+        gate = 2 * torch.sigmoid(self.gate(x))
+        x = torch.cat([x, entry * gate], dim=1)
+        x = self.leave(x if steering is None else x * steering.head)
+        # Squaring undoes the bend; negatives go on as far below zero.
+        x = x.abs().add_(2 * root).mul_(x)
+        return functional.pixel_shuffle(x, self.upscale)
+
+
+class Safelight(nn.Module):
+    """The body, and a small network that steers it by the conditions of the photo."""
+
+    def __init__(self, channels: int = 4, widths: Sequence[int] = WIDTHS) -> None:
+        super().__init__()
+        self.body = Body(channels, widths)
+        self.sizes = [layer.out_channels for layer in self.body.steered]
+        last = nn.Linear(HIDDEN, 2 * sum(self.sizes) + self.body.leave.in_channels)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.tuner = nn.Sequential(
+            nn.Linear(FACTS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), last
+        )
+
+    def forward(self, packed: Tensor, conditions: Conditions) -> Tensor:
+        """(N, C, h, w) amplified, white-balanced -> (N, 3, H, W) linear camera RGB, white 1."""
+        picture: Tensor = self.body(packed, self.steering(conditions))
+        return picture
+
+    def steering(self, conditions: Conditions) -> Steering:
+        """Return what the conditions of N photos make of the body's run."""
+        read, balance = conditions.read, conditions.white_balance
+        shot = torch.maximum(conditions.shot, read / MOST_ELECTRONS)
+        read = torch.maximum(read, shot * LEAST_ELECTRONS)
+        facts = [
+            (shot.log2() - SHOT_CENTER) / SHOT_SPREAD,
+            (read.log2() - READ_CENTER) / READ_SPREAD,
+            conditions.clipped.to(shot.dtype),
+            balance[:, 0].log2() - BALANCE_CENTER,
+            balance[:, 2].log2() - BALANCE_CENTER,
+        ]
+        parts = self.tuner(torch.stack(facts, dim=1))[:, :, None, None]
+        *pairs, head = parts.split(
+            [part for size in self.sizes for part in (size, size)] + [self.body.leave.in_channels],
+            dim=1,
+        )
+        films = [
+            Film(1 + scale, shift) for scale, shift in zip(pairs[::2], pairs[1::2], strict=True)
+        ]
+        offset = balance.mean(1) * read.square() / shot
+        return Steering(films, 1 + head, offset.clamp(min=LEAST_OFFSET)[:, None, None, None])
+
+
+@torch.no_grad()
+def tune(network: nn.Module, conditions: Conditions) -> nn.Module:
+    """Return safelight's body with the conditions of one photo folded into its convolutions."""
+    assert isinstance(network, Safelight)
+    place = network.body.offset.device
+    films, head, offset = network.steering(conditions.to(place))
+    body = network.body
+    state = dict(body.state_dict())
+    names = {module: name for name, module in body.named_modules()}
+    for layer, film in zip(body.steered, films, strict=True):
+        weight, bias = f"{names[layer]}.weight", f"{names[layer]}.bias"
+        state[weight] = state[weight] * film.scale.transpose(0, 1)
+        state[bias] = state[bias] * film.scale.flatten() + film.shift.flatten()
+    state["leave.weight"] = state["leave.weight"] * head
+    state["offset"] = offset
+    return _build(state).eval().requires_grad_(False)
+
+
+def _recognises(channels: int) -> Callable[[Shapes], bool]:
+    def recognise(shapes: Shapes) -> bool:
+        enter = shapes.get("body.enter.weight", (0, 0))
+        ours = "body.leave.weight" in shapes and "tuner.0.weight" in shapes
+        return ours and enter[1] == 2 * channels * UNSHUFFLE**2
+
+    return recognise
+
+
+def _build(state: State) -> nn.Module:
+    """Build the network, or its body alone where that is what the state is of."""
+    whole = "body.offset" in state
+    part = {name.removeprefix("body."): tensor.shape for name, tensor in state.items()}
+    levels = sum(name.startswith("down.") and name.endswith(".bias") for name in part)
+    widths = [part["enter.bias"][0], *(part[f"down.{level}.bias"][0] for level in range(levels))]
+    kind = Safelight if whole else Body
+    channels = part["enter.weight"][1] // (2 * UNSHUFFLE**2)
+    return filled(lambda: kind(channels, widths), state)
+
+
+def _as_published(state: State) -> State:
+    """Return the checkpoint as it is: it is ours, there is nothing to fold."""
+    return state
+
+
+def _dialect(channels: int) -> Shapes:
+    with torch.device("meta"):
+        return shapes_of(Safelight(channels).state_dict())
+
+
+# On the grid of its coarsest level: 16 packed pixels. The reach is measured by impulse in
+# tests/test_nets_safelight.py.
+MULTIPLE = UNSHUFFLE * 2 ** (len(WIDTHS) - 1)
+HALO = 112
+
+
+def _architecture(name: str, sensor: Sensor, channels: int) -> Architecture:
+    return Architecture(
+        name=name,
+        sensor=sensor,
+        multiple=MULTIPLE,
+        halo=HALO,
+        output=Output.CAMERA,
+        gain_rule=GainRule.LEARNED,
+        recognise=_recognises(channels),
+        convert=_as_published,
+        build=_build,
+        dialects=(_dialect(channels),),
+        tune=tune,
+    )
+
+
+SAFELIGHT = _architecture("safelight", Sensor.BAYER, 4)
+SAFELIGHT_XTRANS = _architecture("safelight-xtrans", Sensor.XTRANS, 9)
+
+ARCHITECTURES = (SAFELIGHT, SAFELIGHT_XTRANS)

@@ -1,0 +1,137 @@
+"""From a name or a checkpoint file to a model that is ready to run."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from darkroom.errors import CheckpointError
+from darkroom.gain import GainRule
+from darkroom.models.architectures import ARCHITECTURES, identify, named
+from darkroom.models.architectures.base import Architecture, Shapes, shapes_of
+from darkroom.models.device import find_device, find_dtype
+from darkroom.models.model import Model, placed
+from darkroom.weights import checkpoint, registry, store, tensorflow
+
+
+def load_model(name_or_path: str | Path, device: str = "auto", precision: str = "auto") -> Model:
+    """Return the network of a registered name or a checkpoint file, ready to run.
+
+    A file whose tensors fit two networks goes to the first; NETWORK=FILE says which it is, as in
+    sid-norm-last=weights.pth. An amplifier in the file finds the gain unless another rule is asked
+    for. `device`: auto, cpu, cuda or cuda:N. `precision`: auto, fp32, bf16 or fp16; auto is
+    bfloat16 on processors that have it, float16 on GPUs that are fast at it, else float32. Raises
+    WeightsError where weights are unknown, missing or changed, CheckpointError where no network
+    recognises them, UsageError for a device or precision that is not there.
+    """
+    place = find_device(device)
+    dtype = find_dtype(precision, place)
+    model = _load(name_or_path, place, dtype)
+    entry = registry.ENTRIES.get(model.name)
+    if entry is None or not entry.counterpart:
+        return model
+    return replace(model, counterpart=_load(entry.counterpart, place, dtype))
+
+
+def _load(name_or_path: str | Path, place: torch.device, dtype: torch.dtype) -> Model:
+    """Load weights alone, without those for the other kind of sensor."""
+    source = find_source(name_or_path)
+    state = checkpoint.read_checkpoint(source.path)
+    architecture = source.identify(shapes_of(state))
+    network = architecture.load(state)
+    if architecture.tune is None:
+        network = placed(network, place, dtype)
+    amplifier = architecture.amplifier(state)
+    facts = source.entry or _published(source.path)
+    if facts is not None:
+        _check_tensors(source.path, facts, architecture)
+    known = facts or architecture
+    return Model(
+        name=source.path.stem if facts is None else facts.name,
+        network=network,
+        architecture=architecture,
+        output=known.output,
+        gain_rule=known.gain_rule if amplifier is None else GainRule.LLPACKNET,
+        device=place,
+        dtype=dtype,
+        trained_on=() if facts is None else facts.trained_on,
+        amplifier=amplifier,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where weights are: a file, its entry where it has a name, the networks that it may be of."""
+
+    path: Path
+    entry: registry.WeightsEntry | None = None
+    networks: tuple[Architecture, ...] = ARCHITECTURES
+
+    def identify(self, shapes: Shapes) -> Architecture:
+        """Return the network that tensors of these names and shapes belong to.
+
+        Raises CheckpointError, which names the file, where none of them does.
+        """
+        try:
+            return identify(shapes, self.networks)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.path}: {error}") from error
+
+
+def find_source(name_or_path: str | Path) -> Source:
+    """Find the weights of a registered name, a checkpoint file or NETWORK=FILE.
+
+    Raises WeightsError where weights are unknown, missing or changed, CheckpointError where a file
+    is not there.
+    """
+    network, equals, file = str(name_or_path).partition("=")
+    if equals and named(network):
+        path = Path(file).expanduser()
+        if not _is_there(path):
+            raise CheckpointError(f"{path} is not there; give NETWORK=FILE, as in {network}=FILE")
+        return Source(path, networks=named(network))
+    entry = _entry(name_or_path)
+    if entry is None:
+        return Source(Path(name_or_path))
+    # Where tensors fit two networks, the entry says which one it is.
+    first = named(entry.architecture)
+    return Source(store.verify(entry), entry, (*first, *ARCHITECTURES))
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or tensorflow.is_bundle(path)
+
+
+def _entry(name_or_path: str | Path) -> registry.WeightsEntry | None:
+    """Return the entry of a name, or None for the path of a file."""
+    if isinstance(name_or_path, str) and name_or_path in registry.ENTRIES:
+        return registry.ENTRIES[name_or_path]
+    path = Path(name_or_path)
+    if _is_there(path):
+        return None
+    if isinstance(name_or_path, Path) or path.suffix or len(path.parts) > 1:
+        raise CheckpointError(f"{path} is not there; darkroom models lists the known names")
+    return store.find(name_or_path)
+
+
+def _published(path: Path) -> registry.WeightsEntry | None:
+    """Return the entry whose first file is this one, byte for byte; None where none is known."""
+    if not path.is_file():
+        return None
+    digest = store.sha256(path)
+    known = (entry for entry in registry.ENTRIES.values() if entry.files[0].sha256 == digest)
+    return next(known, None)
+
+
+def _check_tensors(path: Path, entry: registry.WeightsEntry, found: Architecture) -> None:
+    """Raise CheckpointError where a file's tensors are of another network than its entry says.
+
+    Variants of one network, as llpacknet and llpacknet-2020 are, go by the same names.
+    """
+    if entry.sensor is not found.sensor:
+        raise CheckpointError(f"{path}: {entry.name} is for another sensor than its tensors are")
+    if entry.architecture.partition("-")[0] != found.name.partition("-")[0]:
+        raise CheckpointError(
+            f"{path}: its tensors are those of {found.name}, not of {entry.name}: "
+            f"darkroom fetch-weights {entry.name} --remove, then fetch it again"
+        )

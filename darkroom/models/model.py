@@ -1,0 +1,128 @@
+"""A network ready to run: weights by name or file, on a device, in a precision."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from darkroom.errors import SensorError, UsageError
+from darkroom.gain import GainRule
+from darkroom.models.architectures.base import Architecture, Conditions
+from darkroom.models.tiling import Grid
+from darkroom.mosaic.noise import Noise
+from darkroom.raw.image import Color, RawImage, Sensor
+from darkroom.weights import registry
+from darkroom.weights.registry import Output
+
+NO_TURNS = nullcontext()
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network, where and how it runs, and what shapes cannot say about it.
+
+    `network`: where it takes the photo's noise it waits on the processor, in float32, for `tuned`.
+
+    `trained_on`: patterns (fnmatch) of the cameras that it was trained on; empty means any.
+    `amplifier`: what came with the weights to find the gain, on the processor: (N, C, h, w), not
+    amplified, to (N,) gains. `turns`: held while the network runs, where threads share a device.
+    `counterpart`: the same for the other kind of sensor, where there is one.
+    """
+
+    name: str
+    network: nn.Module
+    architecture: Architecture
+    output: Output
+    gain_rule: GainRule
+    device: torch.device
+    dtype: torch.dtype
+    trained_on: tuple[str, ...] = ()
+    amplifier: nn.Module | None = None
+    turns: AbstractContextManager[None] = NO_TURNS
+    counterpart: "Model | None" = None
+
+    @property
+    def grid(self) -> Grid:
+        """What the network asks of tiles."""
+        known = self.architecture
+        return Grid(known.multiple, known.halo, known.scale, known.any_size)
+
+    @torch.inference_mode()
+    def __call__(self, packed: Tensor) -> Tensor:
+        """Run the network: (N, C, h, w) amplified packed mosaics to (N, 3, s*h, s*w) pictures.
+
+        h and w are multiples of the architecture's, unless it takes any. The result is float32, on
+        the model's device.
+        """
+        with self.turns:
+            picture: Tensor = self.network(packed.to(self.device, self.dtype))
+        return picture.float()
+
+    @property
+    def takes_noise(self) -> bool:
+        """Whether the network runs only once it is `tuned` to a photo."""
+        return self.architecture.tune is not None
+
+    def tuned(self, noise: Noise, color: Color) -> "Model":
+        """Return the model for one photo, told of its noise after amplification and its colours.
+
+        Raises UsageError where the network takes none, or where the white balance is unknown.
+        """
+        tune = self.architecture.tune
+        if tune is None or color.white_balance is None:
+            raise UsageError(f"{self.name}: only a network that takes noise can be tuned")
+        network = tune(self.network, Conditions.of(noise, color.white_balance))
+        return replace(
+            self,
+            network=placed(network, self.device, self.dtype),
+            architecture=replace(self.architecture, tune=None),
+        )
+
+    def for_sensor(self, sensor: Sensor) -> "Model":
+        """Return the model for a kind of sensor: itself, or its counterpart where that fits."""
+        if self.counterpart is None or self.architecture.sensor is sensor:
+            return self
+        return replace(self.counterpart, turns=self.turns, counterpart=self)
+
+    def on_cpu(self) -> "Model":
+        """Return the same network on the processor, in float32; this one stays as it is."""
+        state = {name: t.to("cpu", torch.float32) for name, t in self.network.state_dict().items()}
+        cpu = torch.device("cpu")
+        network = placed(self.architecture.build(state).eval(), cpu, torch.float32)
+        counterpart = self.counterpart and self.counterpart.on_cpu()
+        return replace(
+            self, network=network, device=cpu, dtype=torch.float32, counterpart=counterpart
+        )
+
+    def check(self, raw: RawImage) -> tuple[str, ...]:
+        """Return warnings about using this model on a photo; empty where it was made for it.
+
+        Raises SensorError where the photo's colour filter array is of another kind.
+        """
+        camera = raw.camera or "this photo"
+        wanted, found = self.architecture.sensor, raw.cfa.sensor
+        if wanted is not found:
+            kinds = {Sensor.BAYER: "Bayer", Sensor.XTRANS: "X-Trans"}
+            raise SensorError(
+                f"{self.name} is made for {kinds[wanted]} sensors, {camera} has {kinds[found]}: "
+                f"{_advice(found)}"
+            )
+        if registry.fits_camera(self.trained_on, raw.camera):
+            return ()
+        cameras = ", ".join(self.trained_on)
+        warning = f"{self.name} was trained on {cameras} only; colours of {camera} will be off"
+        return (f"{warning}: {_advice(found)}",)
+
+
+def placed(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Move a network; with channels last its convolutions run near the machine's rate."""
+    network.to(device, dtype)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+def _advice(sensor: Sensor) -> str:
+    """Name the bundled model for any camera with this kind of sensor."""
+    fits = [e.name for e in registry.ENTRIES.values() if e.sensor is sensor and not e.trained_on]
+    return f"try --model {fits[0]}" if fits else "no bundled model fits it"

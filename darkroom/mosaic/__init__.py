@@ -1,0 +1,1 @@
+"""Work on photosites: packing, demosaicing, defects, noise."""

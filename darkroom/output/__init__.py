@@ -1,0 +1,1 @@
+"""Finished pictures out, whole or not at all."""

@@ -1,0 +1,174 @@
+"""Finished pictures out: PNG, TIFF and JPEG, in sRGB, whole or not at all."""
+
+import errno
+import io
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from darkroom.errors import OutputError, UsageError
+from darkroom.output.atomic import atomic_write
+from darkroom.output.png import write_png
+from darkroom.output.tiff import MAX_BYTES, write_tiff
+
+FULL_CHROMA_QUALITY = 90
+"""JPEG quality from which colour is stored at full resolution."""
+EXIF_MARK = b"Exif\0\0"
+"""What JPEG puts before EXIF, and other formats do not."""
+MAX_JPEG_SIDE = 65500
+"""Source: libjpeg, jmorecfg.h, JPEG_MAX_DIMENSION."""
+PROFILE_DATE = slice(24, 36)
+PROFILE_ID = slice(84, 100)
+"""Source: ICC.1:2022, table 17, "Date and time" and "Profile ID" of the header."""
+DATE = bytes.fromhex("07d0 0001 0001 0000 0000 0000")
+"""2000-01-01 00:00:00, so that the same picture gives the same bytes."""
+
+
+class PictureFormat(Enum):
+    """The kinds of picture file that darkroom writes; the value is the usual ending."""
+
+    PNG = "png"
+    TIFF = "tif"
+    JPEG = "jpg"
+
+    @classmethod
+    def from_name(cls, name: str) -> "PictureFormat":
+        """Find the format called `name`, as in `tiff` or `.JPG`. Raises OutputError."""
+        try:
+            return NAMES[name.lower().removeprefix(".")]
+        except KeyError:
+            raise OutputError(f"{name}: no picture format; use {_known_names()}") from None
+
+    @classmethod
+    def from_path(cls, path: Path) -> "PictureFormat":
+        """Find the format by a file's ending. Raises OutputError."""
+        if path.suffix.lower().removeprefix(".") not in NAMES:
+            ending = f"ends in {path.suffix}" if path.suffix else "has no ending"
+            raise OutputError(f"{path}: {ending}, no picture format; end it in {_known_names()}")
+        return cls.from_name(path.suffix)
+
+
+NAMES = {
+    "png": PictureFormat.PNG,
+    "tif": PictureFormat.TIFF,
+    "tiff": PictureFormat.TIFF,
+    "jpg": PictureFormat.JPEG,
+    "jpeg": PictureFormat.JPEG,
+}
+
+
+def _known_names() -> str:
+    return ", ".join(NAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class SaveOptions:
+    """How a picture is written.
+
+    `bits`: 8 or 16 per sample. `quality`: of JPEG, 1 to 100; other formats lose nothing.
+    Raises OutputError for 16-bit JPEG, UsageError for other bits or qualities.
+    """
+
+    format: PictureFormat
+    bits: int = 8
+    quality: int = 92
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bits not in (8, 16):
+            raise UsageError(f"{self.bits} bits per sample cannot be written; use 8 or 16")
+        if not 1 <= self.quality <= 100:
+            raise UsageError(f"quality {self.quality} is out of range; use 1 to 100")
+        if self.format is PictureFormat.JPEG and self.bits == 16:
+            raise OutputError("JPEG holds 8 bits, not 16; use PNG or TIFF, or 8 bits")
+
+
+def save_picture(
+    picture: NDArray[np.uint8] | NDArray[np.uint16],
+    target: Path | BinaryIO,
+    options: SaveOptions,
+    *,
+    exif: bytes | None = None,
+) -> None:
+    """Write a finished picture with the sRGB profile embedded.
+
+    `picture`: (H, W, 3) sRGB, upright, uint8 or uint16 as `options.bits` says, any memory layout.
+    `target`: a path, which gets the whole file or nothing, or a binary stream such as standard
+    output. `exif`: EXIF as a TIFF structure, without the "Exif" mark of JPEG. Raises OutputError
+    where it cannot be written; a closed pipe stays BrokenPipeError.
+    """
+    if picture.dtype != np.dtype(f"uint{options.bits}"):
+        raise TypeError(f"{options.bits} bits asked for, the picture has {picture.dtype}")
+    if options.format is PictureFormat.JPEG and max(picture.shape) > MAX_JPEG_SIDE:
+        raise OutputError(
+            f"{target}: JPEG holds at most {MAX_JPEG_SIDE} pixels a side; use PNG or TIFF"
+        )
+    if options.format is PictureFormat.TIFF and picture.nbytes > MAX_BYTES:
+        raise OutputError(f"{target}: TIFF holds at most 4 GB; use PNG")
+    if isinstance(target, Path):
+        size = picture.nbytes + picture.nbytes // 64 + 4096  # pure noise does not compress
+        with atomic_write(target, options.overwrite, size=size) as stream:
+            _encode(picture, stream, options, exif)
+        return
+    try:
+        _encode(picture, target, options, exif)
+        target.flush()
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise
+        raise OutputError(f"standard output: {error.strerror}; write to a file instead") from error
+
+
+@cache
+def srgb_profile() -> bytes:
+    """Return the ICC profile of sRGB, the same bytes on every call and every day.
+
+    Source: IEC 61966-2-1, as Little CMS builds it.
+    """
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[PROFILE_DATE] = DATE
+    profile[PROFILE_ID] = bytes(16)  # "not computed"
+    return bytes(profile)
+
+
+def _encode(
+    picture: NDArray[np.uint8] | NDArray[np.uint16],
+    stream: BinaryIO,
+    options: SaveOptions,
+    exif: bytes | None,
+) -> None:
+    """Write the picture's bytes, in order where the stream cannot go back."""
+    match options.format:
+        case PictureFormat.PNG:
+            write_png(stream, picture, profile=srgb_profile(), exif=exif)
+        case PictureFormat.JPEG:
+            _write_jpeg(stream, picture, options.quality, exif)
+        case PictureFormat.TIFF:
+            if stream.seekable() and stream.readable():  # not so: a device, a terminal, a pipe
+                write_tiff(stream, picture, profile=srgb_profile(), exif=exif)
+                return
+            whole = io.BytesIO()  # TIFF needs going back, a pipe cannot
+            write_tiff(whole, picture, profile=srgb_profile(), exif=exif)
+            stream.write(whole.getbuffer())
+
+
+def _write_jpeg(
+    stream: BinaryIO, picture: NDArray[np.generic], quality: int, exif: bytes | None
+) -> None:
+    """Encode in memory first: Pillow hides why a write of its own failed."""
+    encoded = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(
+        encoded,
+        "JPEG",
+        quality=quality,
+        subsampling="4:4:4" if quality >= FULL_CHROMA_QUALITY else "4:2:0",
+        icc_profile=srgb_profile(),
+        exif=b"" if exif is None else EXIF_MARK + exif,
+    )
+    stream.write(encoded.getbuffer())

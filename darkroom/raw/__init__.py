@@ -1,0 +1,1 @@
+"""Camera files in: whatever LibRaw decodes becomes a RawImage."""

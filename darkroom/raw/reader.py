@@ -1,0 +1,284 @@
+"""Camera files in: whatever LibRaw knows becomes a RawImage. The only user of rawpy."""
+
+import io
+import math
+import stat
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import rawpy
+from numpy.typing import NDArray
+
+from darkroom.errors import RawError
+from darkroom.raw.black_level import with_measured_black
+from darkroom.raw.color_matrix import read_color
+from darkroom.raw.dng_levels import DngBlack, read_black, read_noise_profile
+from darkroom.raw.image import CFA, Exposure, RawImage
+from darkroom.raw.optical_black import without_optical_black
+from darkroom.raw.quiet_stderr import silenced
+from darkroom.raw.scene_black import with_darkest_black
+from darkroom.raw.tiff_tags import read_camera, read_directories, read_exposure, read_kodak_matrix
+from darkroom.raw.unsupported import describe, truncated, undecodable
+
+MAX_BYTES = (1 << 31) - 1
+"""LibRaw's limit for a buffer; the largest camera files are under 1 GB."""
+EMPTY_SHARE, EMPTY_ROWS = 0.02, 16
+"""A file whose last rows, this part of them all and so many, are zero throughout lost its end."""
+OVERFLOW_SHARE = 1e-5
+"""More sites than this above a camera's stated white level refute it (hot pixels are fewer)."""
+MAX_ASPECT = 4.0
+"""No camera's photosites are longer: the extremes are Nikon D1X (0.5) and Kodak DC120 (1.53)."""
+ORIENTATIONS = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
+"""LibRaw's flip (1 mirrors columns, 2 rows, 4 transposes first) to EXIF. Source: dcraw's table."""
+SRGB_GAMMA = (2.4, 12.92)
+"""The power and the slope of sRGB's curve, as LibRaw wants them. Source: IEC 61966-2-1."""
+LIBRAW_ERRORS = (rawpy.LibRawError, rawpy.NotSupportedError, NotImplementedError, OSError)
+
+COPY_AGAIN = "copy it from the card again"
+DAMAGED = f"is damaged or truncated; {COPY_AGAIN}"
+TOO_LARGE = "is larger than any RAW photo (2 GiB); give a camera's file"
+UNUSUAL = "has an unusual colour filter array; darkroom reads Bayer and X-Trans only"
+
+Levels = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What the file's own tags say and LibRaw does not pass on.
+
+    `refusal`: what to answer where LibRaw does not know the file.
+    """
+
+    name: str
+    camera: str
+    refusal: str
+    exposure: Exposure | None
+    dng_black: DngBlack | None
+    kodak_matrix: NDArray[np.float64] | None
+    noise_profile: tuple[float, float] | None
+
+
+def read_raw(source: Path | bytes, name: str | None = None) -> RawImage:
+    """Read one RAW photo: its sensor values, and all that is needed to develop them.
+
+    `source`: a file's path, or its bytes (from a pipe); `name`: what to call it in messages.
+    What was missing or odd is listed in `.warnings`. Raises RawError, in one line with the remedy,
+    for anything that is no whole RAW photo with red, green and blue filters.
+    """
+    name = name or (str(source) if isinstance(source, Path) else "standard input")
+    data = source if isinstance(source, bytes) else _load(source, name)
+    facts = _read_facts(data, name)
+    with closing(_open(data, facts)) as file:
+        del data, source
+        return _translate(file, facts)
+
+
+def develop(data: bytes, gain: float) -> NDArray[np.uint16]:
+    """Develop a RAW as LibRaw does, without darkroom: (H, W, 3) 16-bit sRGB, not turned upright.
+
+    AHD demosaicing for Bayer, LibRaw's own for X-Trans; the camera's white balance; brightened by
+    `gain` in linear light, no denoising. Raises RawError.
+    """
+    with closing(_open(data, _read_facts(data, "a photo to compare with"))) as file, silenced():
+        pixels = file.postprocess(
+            demosaic_algorithm=rawpy.DemosaicAlgorithm.AHD,
+            use_camera_wb=True,
+            no_auto_bright=True,
+            bright=gain,
+            gamma=SRGB_GAMMA,
+            output_color=rawpy.ColorSpace.sRGB,
+            output_bps=16,
+            user_flip=0,
+        )
+    return np.asarray(pixels, np.uint16)
+
+
+def _load(path: Path, name: str) -> bytes:
+    """All bytes of a regular file."""
+    try:
+        state = path.stat()
+        if stat.S_ISDIR(state.st_mode):
+            raise RawError(f"{name}: is a folder; name a photo in it, or use `darkroom batch`")
+        if not stat.S_ISREG(state.st_mode):
+            raise RawError(f"{name}: is no regular file; pipe it into `-` instead")
+        if state.st_size > MAX_BYTES:
+            raise RawError(f"{name}: {TOO_LARGE}")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise RawError(f"{name}: no such file; check the name") from error
+    except PermissionError as error:
+        raise RawError(f"{name}: may not be read; change its permissions (chmod +r)") from error
+    except (OSError, ValueError) as error:
+        raise RawError(f"{name}: cannot be read ({error}); check the name and the disk") from error
+
+
+def _read_facts(data: bytes, name: str) -> FileFacts:
+    """Look at the tags; raises RawError for what is certain to fail."""
+    if not data:
+        raise RawError(f"{name}: is empty; copy it from the card again")
+    if len(data) > MAX_BYTES:
+        raise RawError(f"{name}: {TOO_LARGE}")
+    directories = read_directories(data)
+    if reason := undecodable(data, directories):
+        raise RawError(f"{name}: {reason}")
+    if truncated(data, directories):
+        raise RawError(f"{name}: is truncated, its end is missing; copy it from the card again")
+    return FileFacts(
+        name=name,
+        camera=read_camera(data, directories),
+        refusal=describe(data, directories),
+        exposure=read_exposure(directories),
+        dng_black=read_black(directories),
+        kodak_matrix=read_kodak_matrix(directories),
+        noise_profile=read_noise_profile(directories),
+    )
+
+
+def _open(data: bytes, facts: FileFacts) -> rawpy.RawPy:
+    """Decode with LibRaw; raises RawError in place of all that rawpy raises."""
+    file = rawpy.RawPy()
+    try:
+        with silenced():
+            file.open_buffer(io.BytesIO(data))
+            file.unpack()
+    except rawpy.LibRawFileUnsupportedError as error:
+        raise RawError(f"{facts.name}: {facts.refusal}") from error
+    except (rawpy.LibRawUnsufficientMemoryError, rawpy.LibRawTooBigError, MemoryError) as error:
+        raise RawError(f"{facts.name}: needs more memory than there is; close programs") from error
+    except LIBRAW_ERRORS as error:
+        raise RawError(f"{facts.name}: {DAMAGED}") from error
+    return file
+
+
+def _translate(file: rawpy.RawPy, facts: FileFacts) -> RawImage:
+    """Everything that LibRaw and the tags say, as a RawImage of the visible area."""
+    cfa = _read_cfa(file, facts)
+    sizes = file.sizes
+    mosaic = np.array(file.raw_image_visible)
+    last = mosaic[-max(EMPTY_ROWS, int(EMPTY_SHARE * len(mosaic))) :]
+    if min(mosaic.shape) < cfa.period or not last.any():
+        raise RawError(f"{facts.name}: {DAMAGED}")
+    color, warnings = read_color(
+        file.camera_whitebalance,
+        file.daylight_whitebalance,
+        file.color_matrix,
+        file.rgb_xyz_matrix,
+        facts.kodak_matrix,
+    )
+    raw = RawImage(
+        mosaic=mosaic,
+        cfa=cfa,
+        black=_read_black(file, facts, cfa),
+        white=_read_white(file, cfa, mosaic),
+        color=color,
+        exposure=_read_exposure(file, facts),
+        orientation=ORIENTATIONS.get(sizes.flip, 1),
+        pixel_aspect=_aspect(sizes.pixel_aspect),
+        camera=facts.camera,
+        lens=file.lens.model.strip() or None,
+        time=_read_time(file),
+        margins=(sizes.top_margin, sizes.left_margin),
+        noise_profile=facts.noise_profile,
+        warnings=warnings,
+    )
+    by_line = facts.dng_black is not None and facts.dng_black.has_deltas
+    raw = with_measured_black(raw, file.raw_image, by_line)
+    if not raw.white.min() > raw.black.max():
+        raise RawError(f"{facts.name}: states a white level below black; {COPY_AGAIN}")
+    if facts.dng_black is not None:
+        raw = facts.dng_black.without_deltas(raw)
+    return with_darkest_black(without_optical_black(raw))
+
+
+def _read_cfa(file: rawpy.RawPy, facts: FileFacts) -> CFA:
+    """Read the colour filter array, phase as at the visible area's first site."""
+    try:
+        pattern = file.raw_pattern
+    except NotImplementedError as error:
+        raise RawError(f"{facts.name}: {UNUSUAL}") from error
+    if pattern is None:
+        what = "holds no mosaic (Foveon, sRAW or already demosaiced)"
+        raise RawError(f"{facts.name}: {what}; give a full RAW file of a Bayer or X-Trans camera")
+    if pattern.shape == (1, 1):
+        what = "is from a monochrome sensor"
+        raise RawError(f"{facts.name}: {what}; darkroom needs a colour filter array")
+    if pattern.shape not in ((2, 2), (6, 6)):
+        raise RawError(f"{facts.name}: {UNUSUAL}")
+    letters = file.color_desc.decode("ascii", "replace")
+    period, sizes = len(pattern), file.sizes
+    # Site by site: beyond margins of 6, rawpy's own tables begin with remainders of negatives.
+    found = "".join(
+        letters[file.raw_color(sizes.top_margin + row, sizes.left_margin + column) % len(letters)]
+        for row in range(period)
+        for column in range(period)
+    )
+    if set(found) - set("RGB"):
+        what = f"has a four-colour filter array ({letters})"
+        raise RawError(f"{facts.name}: {what}; darkroom needs red, green and blue")
+    diagonal = "G" in (found[0], found[1]) and (found[0] == "G") == (found[-1] == "G")
+    if sorted(found) != sorted("RGGB" if period == 2 else "RGB" * 8 + "G" * 12) or (
+        period == 2 and not diagonal
+    ):
+        raise RawError(f"{facts.name}: {UNUSUAL}")
+    return CFA(found)
+
+
+def _read_black(file: rawpy.RawPy, facts: FileFacts, cfa: CFA) -> Levels:
+    """Read the stated black level per site: a DNG's own pattern, else LibRaw's per channel."""
+    sizes = file.sizes
+    if facts.dng_black is not None:
+        return facts.dng_black.seen_from((sizes.top_margin, sizes.left_margin), cfa.period)
+    return _per_site(file, cfa, file.black_level_per_channel)
+
+
+def _read_white(file: rawpy.RawPy, cfa: CFA, mosaic: NDArray[np.uint16]) -> Levels:
+    """White per site: the camera's own where the photo bears it out, else LibRaw's."""
+    white = float(file.white_level)
+    stated = file.camera_white_level_per_channel
+    if stated is not None and all(white / 2 < level < white for level in stated):
+        if np.mean(mosaic > max(stated)) <= OVERFLOW_SHARE:
+            return _per_site(file, cfa, stated)
+        white = min(white, float(mosaic.max()))
+    return np.full((cfa.period, cfa.period), white, dtype=np.float32)
+
+
+def _per_site(file: rawpy.RawPy, cfa: CFA, levels: list[int]) -> Levels:
+    """(period, period) of LibRaw's four channels, at the visible area's first sites."""
+    top, left = file.sizes.top_margin, file.sizes.left_margin
+    period = range(cfa.period)
+    sites = [[levels[file.raw_color(top + y, left + x)] for x in period] for y in period]
+    return np.array(sites, dtype=np.float32)
+
+
+def _read_exposure(file: rawpy.RawPy, facts: FileFacts) -> Exposure:
+    """Read the exposure as the EXIF tags say, else as LibRaw found it in the maker's notes."""
+    try:
+        other = file.other
+    except (ValueError, OverflowError, OSError):  # an impossible date spoils all of it
+        return facts.exposure or Exposure()
+    iso = _positive(other.iso_speed)
+    if facts.exposure is not None:
+        return replace(facts.exposure, iso=facts.exposure.iso or iso)
+    return Exposure(_positive(other.shutter_speed), iso, _positive(other.aperture))
+
+
+def _read_time(file: rawpy.RawPy) -> datetime | None:
+    """When the photo was taken, by the camera's clock; None for LibRaw's zero."""
+    try:
+        time = file.other.timestamp
+        return time if time.timestamp() > 0 else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _positive(value: float) -> float | None:
+    """None for zero and nonsense, which stand for "not said"."""
+    return float(value) if math.isfinite(value) and value > 0 else None
+
+
+def _aspect(value: float) -> float:
+    """Give a photosite's width / height; 1 where the file says nonsense."""
+    return float(value) if 1 / MAX_ASPECT <= value <= MAX_ASPECT else 1.0

@@ -1,0 +1,239 @@
+"""The tags of a camera file: TIFF directories (DNG, NEF, CR2, ...), and the camera's name.
+
+LibRaw decodes pictures, but hands out neither the camera's name nor DNG's repeating black levels.
+Source: TIFF 6.0, section 2; Canon CRW: the CIFF specification 1.0, "heap" and "offset table".
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darkroom.raw.image import Exposure
+
+KODAK_MATRIX = 37400
+EXPOSURE_TIME, F_NUMBER, ISO = 33434, 33437, 34855
+MAKE, MODEL, SUB_DIRECTORIES, EXIF_DIRECTORY, UNIQUE_CAMERA_MODEL = 271, 272, 330, 34665, 50708
+
+MAX_DIRECTORIES = 64
+"""More are a loop or damage: camera files have under twenty."""
+MAX_ENTRIES = 1024
+"""Tags in one directory; camera files have under two hundred."""
+MAX_HEADER = 1 << 18
+"""Where a file does not begin with its tags, they begin within its first 256 KiB."""
+
+TIFF_MAGICS = (42, 85, 0x4F52, 0x5352)
+"""TIFF; Panasonic RW2; Olympus ORF in its two spellings."""
+EMBEDDED = ((b"CMT1", 4), (b"\x00TTW", 8), (b"Exif\x00\x00", 6))
+"""Marks before embedded tags, and how far behind them these begin: CR3, MRW, JPEG (RAF)."""
+
+KINDS = {
+    1: "u1",
+    2: "u1",
+    3: "u2",
+    4: "u4",
+    5: "u4",
+    6: "i1",
+    7: "u1",
+    8: "i2",
+    9: "i4",
+    10: "i4",
+    11: "f4",
+    12: "f8",
+    13: "u4",
+}
+RATIONALS = (5, 10)
+
+CIFF_SUBHEAPS = (0x2800, 0x3000)
+CIFF_CAMERA = 0x080A
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where the values of one tag stand."""
+
+    kind: int
+    count: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """One TIFF directory; values are read when asked for. `order`: "<" or ">"."""
+
+    data: memoryview
+    order: str
+    entries: dict[int, Entry]
+
+    def numbers(self, code: int, limit: int | None = None) -> NDArray[np.float64]:
+        """Give the tag's (first) values, rationals divided; empty where missing or damaged."""
+        entry = self.entries.get(code)
+        if entry is None or entry.kind not in KINDS:
+            return np.empty(0)
+        kind = np.dtype(self.order + KINDS[entry.kind])
+        parts = 2 if entry.kind in RATIONALS else 1
+        size = min(entry.count, limit or entry.count) * parts * kind.itemsize
+        block = self.data[entry.offset : entry.offset + size]
+        if len(block) < size:
+            return np.empty(0)
+        values = np.frombuffer(block, kind).astype(np.float64)
+        if parts == 1:
+            return values
+        above, below = values[0::2], values[1::2]
+        return np.divide(above, below, out=np.full_like(above, np.nan), where=below != 0)
+
+    def number(self, code: int) -> int | None:
+        """Give the tag's first value as a whole number; None where it is missing or damaged."""
+        values = self.numbers(code, limit=1)
+        return int(values[0]) if values.size and np.isfinite(values[0]) else None
+
+    def text(self, code: int) -> str:
+        """Give the tag's text up to its first zero byte, trimmed; empty where it is missing."""
+        entry = self.entries.get(code)
+        if entry is None:
+            return ""
+        block = bytes(self.data[entry.offset : entry.offset + min(entry.count, 1024)])
+        return _text(block)
+
+
+def read_directories(data: bytes) -> tuple[Directory, ...]:
+    """All TIFF directories: the chain, its sub-directories and EXIF; none where there are none."""
+    start = _tags_start(data)
+    if start is None:
+        return ()
+    block = memoryview(data)[start:]
+    order = "<" if bytes(block[:2]) == b"II" else ">"
+    waiting = [struct.unpack_from(order + "I", block, 4)[0]]
+    seen: set[int] = set()
+    found: list[Directory] = []
+    while waiting and len(found) < MAX_DIRECTORIES:
+        offset = waiting.pop(0)
+        if offset in seen or not 8 <= offset <= len(block) - 2:
+            continue
+        seen.add(offset)
+        directory, following = _read_directory(block, order, offset)
+        found.append(directory)
+        waiting.append(following)
+        for code in (SUB_DIRECTORIES, EXIF_DIRECTORY):
+            waiting.extend(int(n) for n in directory.numbers(code, MAX_DIRECTORIES))
+    return tuple(found)
+
+
+def read_camera(data: bytes, directories: tuple[Directory, ...]) -> str:
+    """Read the camera's make and model, the make not said twice; empty where not said."""
+    for directory in directories:
+        if model := directory.text(MODEL):
+            return _join(directory.text(MAKE), model)
+    for directory in directories:
+        if model := directory.text(UNIQUE_CAMERA_MODEL):
+            return model
+    for code, block in _ciff_entries(memoryview(data)):
+        if code == CIFF_CAMERA:
+            make, _, model_bytes = bytes(block).partition(b"\x00")
+            return _join(_text(make), _text(model_bytes))
+    return ""
+
+
+def read_exposure(directories: tuple[Directory, ...]) -> Exposure | None:
+    """Read the exposure as EXIF says it, zeros being "not said"; None where no tag speaks of it."""
+    found: dict[int, float | None] = {}
+    for directory in directories:
+        for code in (EXPOSURE_TIME, F_NUMBER, ISO):
+            if code in directory.entries and not found.get(code):
+                values = directory.numbers(code, limit=1)
+                usable = values.size > 0 and np.isfinite(values[0]) and values[0] > 0
+                found[code] = float(values[0]) if usable else None
+    if EXPOSURE_TIME not in found:
+        return None
+    return Exposure(found[EXPOSURE_TIME], iso=found.get(ISO), aperture=found.get(F_NUMBER))
+
+
+def read_kodak_matrix(directories: tuple[Directory, ...]) -> NDArray[np.float64] | None:
+    """Read the (3, 3) camera-to-sRGB matrix of Kodak's early KDC files; None in others.
+
+    Source: dcraw.c, TIFF tag 37400: three rows of an offset and three factors.
+    """
+    for directory in directories:
+        values = directory.numbers(KODAK_MATRIX)
+        if values.size == 12 and np.all(np.isfinite(values)):
+            return values.reshape(3, 4)[:, 1:]
+    return None
+
+
+def is_ciff(data: bytes) -> bool:
+    """Whether this is a Canon CRW file."""
+    return data[6:14] == b"HEAPCCDR"
+
+
+def ciff_is_whole(data: bytes) -> bool:
+    """Whether a CRW file's table, which stands at its end, is there."""
+    return any(code == CIFF_CAMERA for code, _ in _ciff_entries(memoryview(data)))
+
+
+def _tags_start(data: bytes) -> int | None:
+    """Where the TIFF header begins."""
+    starts = [0]
+    for mark, skip in EMBEDDED:
+        at = data.find(mark, 0, MAX_HEADER)
+        if at >= 0:
+            starts.append(at + skip)
+    for start in starts:
+        head = data[start : start + 8]
+        order = {b"II": "<", b"MM": ">"}.get(head[:2])
+        if order and len(head) == 8 and struct.unpack(order + "H", head[2:4])[0] in TIFF_MAGICS:
+            return start
+    return None
+
+
+def _read_directory(block: memoryview, order: str, offset: int) -> tuple[Directory, int]:
+    """One directory, and where the next one stands (0: nowhere)."""
+    count = struct.unpack_from(order + "H", block, offset)[0]
+    entries = {}
+    at = offset + 2
+    for _ in range(min(count, MAX_ENTRIES, (len(block) - at) // 12)):
+        code, kind, values = struct.unpack_from(order + "HHI", block, at)
+        size = values * np.dtype(KINDS.get(kind, "u1")).itemsize * (2 if kind in RATIONALS else 1)
+        place = at + 8 if size <= 4 else struct.unpack_from(order + "I", block, at + 8)[0]
+        entries[code] = Entry(kind, values, place)
+        at += 12
+    following = struct.unpack_from(order + "I", block, at)[0] if at + 4 <= len(block) else 0
+    return Directory(block, order, entries), following
+
+
+def _ciff_entries(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """(code, bytes) of a CRW file's heap and its sub-heaps; nothing for any other file."""
+    if bytes(data[6:14]) != b"HEAPCCDR":
+        return
+    order = "<" if bytes(data[:2]) == b"II" else ">"
+    heaps = [data[struct.unpack_from(order + "I", data, 2)[0] :]]
+    for _ in range(MAX_DIRECTORIES):
+        if not heaps:
+            return
+        heap = heaps.pop()
+        if len(heap) < 6:
+            continue
+        table = struct.unpack_from(order + "I", heap, len(heap) - 4)[0]
+        if table > len(heap) - 6:
+            continue
+        count = struct.unpack_from(order + "H", heap, table)[0]
+        for at in range(table + 2, min(table + 2 + 10 * count, len(heap) - 9), 10):
+            code, size, offset = struct.unpack_from(order + "HII", heap, at)
+            block = heap[offset : offset + size]
+            if code & 0x3800 in CIFF_SUBHEAPS:
+                heaps.append(block)
+            else:
+                yield code, block
+
+
+def _join(make: str, model: str) -> str:
+    """Make and model as one name: "Canon", "Canon EOS 5D" is "Canon EOS 5D"."""
+    first = model.split(" ")[0].casefold()
+    return model if first in make.casefold().split(" ") else f"{make} {model}".strip()
+
+
+def _text(block: bytes) -> str:
+    """Printable text up to the first zero byte, runs of blanks made one."""
+    text = block.partition(b"\x00")[0].decode("utf-8", "replace")
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -1,0 +1,133 @@
+"""What a file is that cannot be developed, in words a photographer understands."""
+
+import struct
+
+from darkroom.raw.tiff_tags import Directory, ciff_is_whole, is_ciff, read_camera
+
+COMPRESSION, PHOTOMETRIC, SAMPLES, DNG_VERSION, SUBFILE_TYPE = 259, 262, 277, 50706, 254
+STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES = 273, 279, 324, 325
+
+PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR = 32803, 34892
+"""Source: DNG 1.4, "PhotometricInterpretation"."""
+DNG_COMPRESSIONS = {9: "GoPro GPR (VC-5 wavelets)", 52546: "DNG with JPEG XL"}
+DNG_DECODABLE = (1, 7, 34892)
+"""None, lossless and lossy JPEG; deflate (8) LibRaw 0.22 decodes for floating point only."""
+DEFLATE = (8, 32946)
+SAMPLE_FORMAT, IEEE_FLOAT = 339, 3
+
+MAGICS = (
+    (0, b"\xff\xd8\xff", "a JPEG picture"),
+    (0, b"\x89PNG", "a PNG picture"),
+    (0, b"GIF8", "a GIF picture"),
+    (0, b"BM", "a BMP picture"),
+    (8, b"WEBP", "a WebP picture"),
+    (0, b"8BPS", "a Photoshop document"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"PK\x03\x04", "a ZIP archive"),
+    (0, b"\xff\x0a", "a JPEG XL picture"),
+    (4, b"ftyphei", "a HEIF picture"),
+    (4, b"ftypmif1", "a HEIF picture"),
+    (4, b"ftypavif", "an AVIF picture"),
+    (4, b"ftyp", "a film"),
+)
+CAMERA_FILE = "give the camera's own RAW file"
+
+
+def undecodable(data: bytes, directories: tuple[Directory, ...]) -> str | None:
+    """Say why a file holds no mosaic that can be decoded, and what to do; None if it may."""
+    if data[:4] == b"FOVb":
+        return "is from a Foveon sensor, which has no colour filter array; use Sigma's own program"
+    if not directories:
+        return None
+    arrays = [d for d in directories if d.number(PHOTOMETRIC) == PHOTOMETRIC_CFA]
+    if not any(DNG_VERSION in d.entries for d in directories):
+        unknown = (
+            not arrays and data[2:4] in (b"*\0", b"\0*") and not read_camera(data, directories)
+        )
+        return f"is a TIFF picture, not a RAW photo; {CAMERA_FILE}" if unknown else None
+    if arrays:
+        methods = [_undecodable_compression(d) for d in arrays]
+        if all(methods):
+            return f"is a {methods[0]}, which cannot be decoded; convert it to an uncompressed DNG"
+        return None
+    pictures = [d for d in directories if not d.number(SUBFILE_TYPE)]
+    kinds = {(d.number(PHOTOMETRIC), (d.number(SAMPLES) or 1) > 1) for d in pictures}
+    if (PHOTOMETRIC_LINEAR, True) in kinds:
+        return f"is a linear DNG, already demosaiced; {CAMERA_FILE}"
+    if kinds & {(0, False), (1, False), (PHOTOMETRIC_LINEAR, False)}:
+        return "is from a monochrome sensor; darkroom needs a colour filter array"
+    return None
+
+
+def _undecodable_compression(directory: Directory) -> str:
+    """Say what kind of DNG this is, where LibRaw cannot decode it; empty where it can."""
+    method = directory.number(COMPRESSION) or 1
+    is_float = directory.number(SAMPLE_FORMAT) == IEEE_FLOAT
+    if method in DNG_DECODABLE or (method in DEFLATE and is_float):
+        return ""
+    return DNG_COMPRESSIONS.get(method, f"DNG compressed by method {method}")
+
+
+def truncated(data: bytes, directories: tuple[Directory, ...]) -> bool:
+    """Whether picture data that the file's own tables speak of lies beyond its end."""
+    if is_ciff(data):
+        return not ciff_is_whole(data)
+    if data[:8] == b"FUJIFILM":
+        return _raf_end(data) > len(data)
+    if data[4:11] == b"ftypcrx":
+        return _boxes_end(data) > len(data)
+    return any(
+        _picture_end(d) > len(d.data)
+        for d in directories
+        if d.number(PHOTOMETRIC) == PHOTOMETRIC_CFA
+    )
+
+
+def describe(data: bytes, directories: tuple[Directory, ...]) -> str:
+    """Say what a file is that LibRaw does not know, and what to do."""
+    for offset, magic, what in MAGICS:
+        if data[offset : offset + len(magic)] == magic and data[4:11] != b"ftypcrx":
+            return f"is {what}, not a RAW photo; {CAMERA_FILE}"
+    if directories:
+        what = "is a TIFF file without a RAW photo that can be decoded"
+        return f"{what}; {CAMERA_FILE}, or copy it again if it is damaged"
+    if _is_text(data[:4096]):
+        return f"is a text file, not a RAW photo; {CAMERA_FILE}"
+    return "is no RAW photo that LibRaw knows; convert it to DNG, or copy it anew if it is damaged"
+
+
+def _picture_end(directory: Directory) -> float:
+    """Where the last strip or tile ends."""
+    ends = [0.0]
+    for offsets_code, bytes_code in ((STRIP_OFFSETS, STRIP_BYTES), (TILE_OFFSETS, TILE_BYTES)):
+        offsets, sizes = directory.numbers(offsets_code), directory.numbers(bytes_code)
+        if offsets.size and offsets.size == sizes.size:
+            ends.append(float((offsets + sizes).max()))
+    return max(ends)
+
+
+def _raf_end(data: bytes) -> int:
+    """Where a Fujifilm RAF's sensor data ends: big-endian offset and length in its header."""
+    if len(data) < 108:
+        return len(data) + 1
+    offset, size = struct.unpack_from(">II", data, 100)
+    return int(offset + size)
+
+
+def _boxes_end(data: bytes) -> int:
+    """Where the last box of an ISO media file (CR3) ends."""
+    at = 0
+    while at + 8 <= len(data):
+        size = struct.unpack_from(">I", data, at)[0]
+        if size == 1 and at + 16 <= len(data):
+            size = struct.unpack_from(">Q", data, at + 8)[0]
+        if size == 0:
+            return len(data)
+        at += max(size, 8)
+    return at
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether these bytes are readable characters only, but for one cut at their end."""
+    text = head.decode("utf-8", "replace")
+    return all(c.isprintable() or c in "\t\r\n\f" for c in text) and text.count("\ufffd") <= 1

@@ -1,0 +1,81 @@
+"""What training begins with: linear demosaicing, or the weights of another safelight."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from darkroom.errors import UsageError
+from darkroom.models.architectures import identify
+from darkroom.models.architectures.base import State, shapes_of
+from darkroom.models.architectures.safelight import UNSHUFFLE, Safelight
+from darkroom.mosaic.demosaic import demosaic
+
+FEATURES_AT_START = 0.3
+
+
+@torch.no_grad()
+def begin_as_demosaicing(network: Safelight) -> None:
+    """Let the last layer demosaic what the gate lets through, linearly in the bent mosaic."""
+    head, sites = network.body.leave, network.body.gate.out_channels
+    impulses = functional.pixel_shuffle(torch.eye(9 * sites).view(-1, sites, 3, 3), UNSHUFFLE)
+    pictures = demosaic(functional.pad(impulses, (UNSHUFFLE,) * 4))
+    middle = slice(2 * network.body.upscale, 3 * network.body.upscale)
+    answers = functional.pixel_unshuffle(pictures[:, :, middle, middle], network.body.upscale)
+    head.weight[:, -sites:] = answers[:, :, 0, 0].T.reshape(-1, sites, 3, 3)
+    head.weight[:, :-sites] *= FEATURES_AT_START
+    for parameter in (*network.body.gate.parameters(), head.get_parameter("bias")):
+        parameter.zero_()  # a gate of 0 lets everything through once
+
+
+@torch.no_grad()
+def begin_with(network: Safelight, state: State) -> None:
+    """Take over another safelight's weights: the same one's, a narrower one's, the other sensor's.
+
+    Beside a narrower one's features the new ones are random and change no other yet, so that the
+    picture is the same (Source: Chen et al., "Net2Net", ICLR 2016, section 2.1, with zeros for
+    copies). Of another sensor's all but the first and the last layer is taken. Raises UsageError
+    for weights of another kind, and for wider ones.
+    """
+    known = identify(shapes_of(state)).load(state)
+    if not isinstance(known, Safelight):
+        raise UsageError("these weights are not safelight's: give some to begin with that are")
+    if any(own < old for own, old in zip(network.sizes, known.sizes, strict=True)):
+        raise UsageError("these weights are of a wider network than is trained: leave out --begin")
+    body, sites = network.body, network.body.gate.out_channels
+    same_sensor = known.body.gate.out_channels == sites
+    ends = (body.enter, body.leave, body.gate)
+    for name, layer in body.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and (same_sensor or layer not in ends):
+            _widen(layer, known.body.get_submodule(name), sites if layer is body.leave else 0)
+    for own, old in zip(
+        network.tuner[:-1].parameters(), known.tuner[:-1].parameters(), strict=True
+    ):
+        own.copy_(old)
+    own_rows, old_rows = _rows(network), _rows(known)
+    for own, old in zip(network.tuner[-1].parameters(), known.tuner[-1].parameters(), strict=True):
+        for here, there in zip(own_rows, old_rows, strict=True):
+            if here.stop - here.start >= there.stop - there.start:
+                own[here.start : here.start + there.stop - there.start] = old[there]
+
+
+def _widen(layer: nn.Module, known: nn.Module, last: int) -> None:
+    """Copy a layer into one with as many channels or more; the `last` inputs stay the last."""
+    swap = int(isinstance(layer, nn.ConvTranspose2d))
+    weight = layer.get_parameter("weight").transpose(0, swap)
+    old = known.get_parameter("weight").transpose(0, swap)
+    outputs, inputs = old.shape[0], old.shape[1] - last
+    weight[:outputs] = 0
+    weight[:outputs, :inputs] = old[:, :inputs]
+    if last:
+        weight[:outputs, -last:] = old[:, -last:]
+    bias = layer.get_parameter("bias").zero_()
+    bias[:outputs] = known.get_parameter("bias")
+
+
+def _rows(network: Safelight) -> list[slice]:
+    """Where the tuner's result is each layer's factors, offsets, and those of the head's inputs."""
+    sites = network.body.gate.out_channels
+    lengths = [length for size in network.sizes for length in (size, size)]
+    lengths += [network.body.leave.in_channels - sites, sites]
+    ends = torch.tensor(lengths).cumsum(0).tolist()
+    return [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]

@@ -1,0 +1,316 @@
+"""Train safelight: simulated sensors over clean photographs, resumable at any step."""
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Generator, Tensor, nn
+from torch.autograd import Function
+from torch.nn import functional
+from torch.optim import AdamW
+
+from darkroom.color.transfer import SRGB_KNEE, SRGB_OFFSET, SRGB_POWER, SRGB_SLOPE
+from darkroom.errors import UsageError
+from darkroom.evaluation.metrics import similarity
+from darkroom.models.architectures.base import Conditions
+from darkroom.models.architectures.safelight import LARGE_WIDTHS, WIDTHS, Safelight
+from darkroom.mosaic.packing import BAYER, COLORS_OF_CHANNELS, XTRANS, XTRANS_SITES
+from darkroom.raw.image import CFA
+from darkroom.training.initialization import begin_as_demosaicing, begin_with
+from darkroom.training.muon import Muon
+from darkroom.training.noise_model import Sensors, draw_sensors, expose
+from darkroom.training.scenes import Scenes, draw_scenes
+from darkroom.weights.checkpoint import read_checkpoint
+
+ABSOLUTE_WEIGHT = 0.5
+SQUARE_WEIGHT = 0.4
+LINEAR_WEIGHT = 0.1
+STRUCTURE_WEIGHT = 0.1  # Source: the order of Zhao et al., "Loss Functions", IEEE TCI 2017
+# Structure counts in the last part of a run only: it makes a step a sixth longer.
+STRUCTURE_SHARE = 0.4
+STRUCTURE_STRIDE = 3
+# A photo's loss around which it begins to count less, so that clean photos are learned too.
+TYPICAL_LOSS, LEAST_LOSS = 0.03, 0.005
+
+NOISE_ERROR = 0.15  # of what the photo's noise is measured to be, std of its logarithm
+EMA = 0.999
+WARM_UP = 300
+LAST_RATE = 0.005
+GRADIENT_LIMIT = 1.0
+WEIGHT_DECAY = 1e-4
+CONVOLUTION = 4  # dimensions of its weights
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that decides a training run; two runs of one recipe on one device are the same.
+
+    `xtrans`: for X-Trans sensors, not Bayer's. `large`: four times the work, for quality. `begin`:
+    a file of safelight's weights to begin with: its own, a narrower one's, or of another sensor.
+    """
+
+    steps: int = 20000
+    batch: int = 6
+    size: int = 192
+    rate: float = 1e-3
+    seed: int = 0
+    device: str = "cpu"
+    xtrans: bool = False
+    large: bool = False
+    begin: str = ""
+
+    @property
+    def cfa(self) -> CFA:
+        """The colour filter array of the simulated sensors."""
+        return XTRANS if self.xtrans else BAYER
+
+    @property
+    def name(self) -> str:
+        """Name of the weights that come out."""
+        return "safelight" + "-large" * self.large + "-xtrans" * self.xtrans
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a training run reports after each step."""
+
+    step: int
+    loss: float
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the network is given, packed (N, C, h, w) and conditions, and the scenes behind it."""
+
+    packed: Tensor
+    conditions: Conditions
+    scenes: Scenes
+
+    def to(self, device: str) -> "Batch":
+        """Return the same on a device."""
+        place = torch.device(device)
+        scenes = Scenes(*(getattr(self.scenes, name).to(place) for name in Scenes.__slots__))
+        packed = self.packed.to(place, memory_format=torch.channels_last)
+        return Batch(packed, self.conditions.to(place), scenes)
+
+
+def draw_batch(photos: list[NDArray[np.uint8]], recipe: Recipe, step: int) -> Batch:
+    """Draw the batch of one step.
+
+    Each step has a generator of its own, so that resuming needs no generator's state.
+    """
+    generator = Generator().manual_seed(recipe.seed * 1_000_000_007 + step)
+    scenes = draw_scenes(photos, recipe.batch, recipe.size, generator)
+    sensors = draw_sensors(recipe.batch, generator)
+    return photographed(scenes, sensors, generator, recipe.cfa)
+
+
+def photographed(scenes: Scenes, sensors: Sensors, generator: Generator, cfa: CFA) -> Batch:
+    """Photograph scenes, each by a sensor of its own, whose noise is known about."""
+    balance = scenes.white_balance
+    mosaic = sampled(scenes.camera_rgb / balance[:, :, None, None], cfa)
+    packed = packed_mosaic(expose(mosaic, sensors, generator, cfa), cfa)
+    colors = list(COLORS_OF_CHANNELS[packed.shape[1]])
+
+    def measured(value: Tensor) -> Tensor:
+        error = NOISE_ERROR * torch.randn(len(value), generator=generator)
+        return value.flatten() * error.exp()
+
+    conditions = Conditions(
+        shot=measured(sensors.shot),
+        read=measured(sensors.read),
+        clipped=sensors.clips_black.flatten(),
+        white_balance=balance,
+    )
+    return Batch(packed * balance[:, colors, None, None], conditions, scenes)
+
+
+def batches(photos: list[NDArray[np.uint8]], recipe: Recipe, first: int) -> Iterator[Batch]:
+    """Draw the batches from step `first` to the last, each while the one before is used."""
+    with ThreadPoolExecutor(1) as executor:
+        ahead = executor.submit(draw_batch, photos, recipe, first)
+        for step in range(first, recipe.steps):
+            ready, ahead = ahead, executor.submit(draw_batch, photos, recipe, step + 1)
+            yield ready.result()
+
+
+def sampled(picture: Tensor, cfa: CFA) -> Tensor:
+    """See (N, 3, H, W) through a colour filter array: (N, H, W), H and W times of its period."""
+    height, width = picture.shape[2:]
+    colors = torch.from_numpy(cfa.channels).long()
+    colors = colors.repeat(height // cfa.period, width // cfa.period)
+    return picture.gather(1, colors.expand(len(picture), 1, height, width))[:, 0]
+
+
+def packed_mosaic(mosaic: Tensor, cfa: CFA) -> Tensor:
+    """Pack (N, H, W) mosaics, as `darkroom.mosaic.packing.pack` does one: (N, C, h, w)."""
+    sites = functional.pixel_unshuffle(mosaic[:, None], cfa.period)
+    if cfa == BAYER:
+        return sites
+    places = torch.from_numpy((XTRANS_SITES @ (cfa.period, 1)).ravel())
+    return functional.pixel_shuffle(sites[:, places], 2)
+
+
+def loss_between(output: Tensor, scenes: Scenes, structure: bool) -> Tensor:
+    """How wrong pictures are as the eye sees them: in sRGB, after the camera's matrix.
+
+    The mean absolute and the root mean square error, a little of the error in linear light, and
+    with `structure` what is missing to a structural similarity of 1. Photos with little noise
+    count for more than their small errors.
+    """
+    target = scenes.camera_rgb.clamp(max=1)
+
+    def seen(camera_rgb: Tensor) -> Tensor:
+        srgb = torch.einsum("nij,njhw->nihw", scenes.camera_to_srgb, camera_rgb)
+        encoded: Tensor = _Encoded.apply(srgb)  # type: ignore[no-untyped-call]
+        return encoded
+
+    found, wanted = seen(output), seen(target)
+    error, every = found - wanted, (1, 2, 3)
+    loss = ABSOLUTE_WEIGHT * error.abs().mean(every)
+    loss = loss + SQUARE_WEIGHT * (error.square().mean(every) + 1e-7).sqrt()
+    loss = loss + LINEAR_WEIGHT * (output - target).abs().mean(every)
+    if structure:
+        likeness = similarity(found, wanted, STRUCTURE_STRIDE).mean(every)
+        loss = loss + STRUCTURE_WEIGHT * (1 - likeness)
+    weight = (TYPICAL_LOSS / (loss.detach() + LEAST_LOSS)).sqrt()
+    return (loss * weight).mean()
+
+
+class _Encoded(Function):
+    """`darkroom.color.transfer.srgb_encode` in half the time, gradient included."""
+
+    @staticmethod
+    def forward(context: Any, linear: Tensor) -> Tensor:
+        light = linear.clamp(min=SRGB_KNEE)
+        power = light.log().div_(SRGB_POWER).exp_().mul_(1 + SRGB_OFFSET)
+        dark = linear < SRGB_KNEE
+        slope = (power / light).div_(SRGB_POWER).masked_fill_(dark, SRGB_SLOPE)
+        context.save_for_backward(slope)
+        return torch.where(dark, SRGB_SLOPE * linear, power.sub_(SRGB_OFFSET))
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        (slope,) = context.saved_tensors
+        found: Tensor = gradient * slope
+        return found
+
+
+def rate_at(step: int, recipe: Recipe) -> float:
+    """Learning rate: a short warm-up, then half a cosine down to half a percent."""
+    if step < WARM_UP:
+        return recipe.rate * (step + 1) / WARM_UP
+    share = (step - WARM_UP) / max(1, recipe.steps - WARM_UP)
+    return recipe.rate * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+class Run:
+    """A training run: the network, its averaged weights, and the optimiser, at some step."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe = recipe
+        self.step = 0
+        widths = LARGE_WIDTHS if recipe.large else WIDTHS
+        self.network = Safelight(9 if recipe.xtrans else 4, widths)
+        begin_as_demosaicing(self.network)
+        if recipe.begin:
+            begin_with(self.network, read_checkpoint(Path(recipe.begin)))
+        self.network.to(recipe.device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
+        parameters = list(self.network.parameters())
+        rest = [p for p in parameters if p.ndim != CONVOLUTION]
+        self.optimisers = (
+            Muon((p for p in parameters if p.ndim == CONVOLUTION), recipe.rate, WEIGHT_DECAY),
+            AdamW(rest, recipe.rate, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY, fused=True),
+        )
+
+    def advance(self, batch: Batch) -> Progress:
+        """Take one step on the batch that `draw_batch` made for it."""
+        batch = batch.to(self.recipe.device)
+        rate = rate_at(self.step, self.recipe)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+        on_gpu = self.recipe.device.startswith("cuda")
+        steering = self.network.steering(batch.conditions)
+        with torch.autocast("cuda", torch.bfloat16) if on_gpu else nullcontext():
+            output = self.network.body(batch.packed, steering)
+        structure = self.step >= (1 - STRUCTURE_SHARE) * self.recipe.steps
+        loss = loss_between(output.float(), batch.scenes, structure)
+        self.network.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_LIMIT)
+        for optimiser in self.optimisers:
+            optimiser.step()
+        self.step += 1
+        # Early on the average follows closely, or it would hold the random start for long.
+        keep = min(EMA, (1 + self.step) / (10 + self.step))
+        for key, value in self.network.state_dict().items():
+            self.average[key].lerp_(value, 1 - keep)
+        return Progress(self.step, loss.item(), rate)
+
+    def save(self, path: Path) -> None:
+        """Write everything that resuming needs, whole or not at all."""
+        state = {
+            "recipe": asdict(self.recipe),
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "average": self.average,
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+        }
+        beside = path.with_suffix(".part")
+        torch.save(state, beside)
+        beside.replace(path)
+
+    def restore(self, path: Path) -> None:
+        """Go on from `path`; raises UsageError where it comes from a different recipe."""
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location=self.recipe.device)
+        if state["recipe"] != asdict(self.recipe):
+            raise UsageError(
+                f"{path}: begun with {state['recipe']}; give the same options, or a new folder"
+            )
+        self.step = state["step"]
+        self.network.load_state_dict(state["network"])
+        self.average = state["average"]
+        for optimiser, own in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(own)
+
+    def export(self, path: Path) -> None:
+        """Write the averaged weights as a float16 safetensors file, ready for `--model`."""
+        half = {key: value.half().contiguous().cpu() for key, value in self.average.items()}
+        save_file(half, path)
+
+
+def fit(
+    photos: list[NDArray[np.uint8]],
+    recipe: Recipe,
+    folder: Path,
+    save_every: int = 500,
+    watch: Callable[[Run, Progress], None] = lambda run, progress: None,
+) -> Iterator[Progress]:
+    """Train by `recipe`, or go on where `folder` stands; yields after each step.
+
+    Leaves `folder/run.pt` (to resume from) and `folder/NAME.safetensors` (the weights).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    run = Run(recipe)
+    if (folder / "run.pt").exists():
+        run.restore(folder / "run.pt")
+    for batch in batches(photos, recipe, run.step):
+        progress = run.advance(batch)
+        if run.step % save_every == 0 or run.step == recipe.steps:
+            run.save(folder / "run.pt")
+            run.export(folder / f"{recipe.name}.safetensors")
+        watch(run, progress)
+        yield progress

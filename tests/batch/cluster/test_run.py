@@ -1,0 +1,454 @@
+"""Clusters: a real one with a killed node, and a pretended one for what chance would hide."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from batches import environment, start, tiny_weights, write_photos
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from darkroom.batch import storage
+from darkroom.batch.cluster import actors
+from darkroom.batch.cluster.resources import Shape, connect, shape
+from darkroom.batch.cluster.run import Crew, enhance_on_cluster
+from darkroom.batch.cluster.worker import Failure, Post, Worker
+from darkroom.batch.jobs import Job
+from darkroom.batch.journal import JOURNAL
+from darkroom.batch.record import Outcome, Status
+from darkroom.batch.resume import Settings
+from darkroom.batch.run import BatchOptions
+from darkroom.cli import app
+from darkroom.errors import DarkroomError, OutputError, UsageError
+from darkroom.output.atomic import TEMPORARY_PATTERN
+from darkroom.pipeline import Options
+
+SETTINGS = Settings({"precision": "float32"}, "abc")
+COUNT = 24
+
+
+# What a worker takes
+
+
+def test_shapes() -> None:
+    small, big = {"CPU": 4.0}, {"CPU": 64.0}
+    gpus = {"CPU": 32.0, "GPU": 4.0}
+    assert shape([small, big], "auto") == Shape(2)
+    assert shape([small, big], "auto", jobs=3) == Shape(4)
+    assert shape([{"CPU": 1.0}, {}], "cpu") == Shape(1)
+    assert shape([small, gpus], "auto") == Shape(8, 1)
+    assert shape([gpus], "cuda", jobs=2) == Shape(4, 1)
+    assert shape([gpus], "cpu") == Shape(2)
+    assert Shape(8, 1).fitting([small, gpus, {}]) == 4
+    for nodes, device in (([{}], "cpu"), ([small], "cuda")):
+        with pytest.raises(UsageError):
+            shape(nodes, device)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.fixed_dictionaries({"CPU": st.integers(1, 128), "GPU": st.integers(0, 8)}), min_size=1
+    ),
+    st.none() | st.integers(1, 16),
+)
+def test_every_node_holds_a_worker_and_none_too_many(
+    nodes: list[dict[str, int]], jobs: int | None
+) -> None:
+    taken = shape(nodes, "auto", jobs)
+    for node in nodes:
+        fits = taken.fitting([node])
+        assert fits * taken.cpus <= node["CPU"]
+        assert fits * taken.gpus <= node["GPU"]
+        assert fits >= (1 if not taken.gpus else node["CPU"] >= node["GPU"] > 0)
+
+
+# What cannot be joined
+
+
+def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"pip install 'darkroom\[cluster\]'"):
+        connect("auto")
+
+
+@pytest.mark.parametrize(
+    ("address", "message"), [("127.0.0.1:9", "nobody answers"), ("somewhere", "HOST:PORT")]
+)
+def test_addresses_where_nobody_answers(
+    address: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", object())  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=message):
+        connect(address)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["s3://a/b.dng", "-o", "out"], "need --cluster"),
+        (["a.dng", "-o", "s3://a/out"], "need --cluster"),
+        (["s3://a/b.dng", "a.dng", "-o", "out", "--cluster", "h:1"], "do not mix"),
+        (["a.dng", "-o", "s3://a/out", "--cluster", "h:1", "--report", "r.html"], "--report"),
+    ],
+)
+def test_urls_where_only_paths_will_do(arguments: list[str], message: str) -> None:
+    found = CliRunner().invoke(app, ["batch", *arguments])
+    assert found.exit_code == 2, found.stderr
+    assert message in " ".join(found.stderr.split())
+
+
+def test_gpus_are_ray_s_to_pick() -> None:
+    with pytest.raises(UsageError, match="Ray picks"):
+        Crew(device="cuda:1")
+
+
+# A pretended cluster: answers come when they are waited for
+
+
+class FakeRay:
+    """As much of Ray as is used; `make(job)` and `start(precision)` answer for all workers."""
+
+    class exceptions:  # noqa: N801 - Ray's name
+        class RayError(Exception):
+            pass
+
+        class RayTaskError(RayError):
+            pass
+
+    def __init__(self, make: Callable[[Job], Any], nodes: int = 2) -> None:
+        self.answer_make = make
+        self.answer_start: Callable[[str], Any] = lambda precision: SETTINGS
+        self.count = nodes
+        self.at_hand: dict[object, list[Job]] = {}
+        self.alive: set[object] = set()
+        self.calls: dict[object, tuple[Any, ...]] = {}
+        self.neighbours: list[tuple[str, int]] = []
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": 1.0}}] * self.count
+
+    def remote(self, cls: type) -> Any:
+        return self
+
+    def options(self, **resources: Any) -> Any:
+        outer = self
+
+        class Method:
+            def __init__(self, actor: object, name: str) -> None:
+                self.actor, self.name = actor, name
+
+            def remote(self, *arguments: Any) -> object:
+                ref = object()
+                outer.calls[ref] = (self.actor, self.name, *arguments)
+                return ref
+
+        class Actor:
+            @classmethod
+            def remote(cls, post: Post) -> Any:
+                actor = cls()
+                outer.alive.add(actor)
+                return actor
+
+            def __getattr__(self, name: str) -> Method:
+                return Method(self, name)
+
+        return Actor
+
+    def wait(self, refs: list[Any], num_returns: int, timeout: float) -> Any:
+        return refs[: -num_returns - 1 : -1], refs[:-num_returns]  # newest first: any order goes
+
+    def get(self, ref: Any) -> Any:
+        actor, name, *arguments = self.calls.pop(ref)
+        if actor not in self.alive:
+            raise self.exceptions.RayError("the worker is gone")
+        if name == "start":
+            return self.answer_start(arguments[0])
+        others = sum(call[0] is actor and call[1] == "make" for call in self.calls.values())
+        self.neighbours.append((arguments[0].target, others))
+        try:
+            return self.answer_make(arguments[0])
+        except self.exceptions.RayError:
+            self.alive.discard(actor)
+            raise
+
+    def kill(self, actor: object) -> None:
+        self.alive.discard(actor)
+
+    def shutdown(self) -> None:
+        pass
+
+
+def done(job: Job) -> Outcome:
+    return Outcome(job.source, job.target, Status.DONE)
+
+
+def go(
+    ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int = 30
+) -> list[Outcome]:
+    monkeypatch.setattr(actors, "connect", lambda address: ray)
+    monkeypatch.setattr(actors, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(actors, "REVIEW_SECONDS", 0.0)
+    jobs = [Job(str(tmp_path / f"{n:02}.dng"), f"{n:02}.png") for n in range(count)]
+    return list(enhance_on_cluster(jobs, tmp_path / "out", Crew("h:1")))
+
+
+def test_a_photo_that_kills_its_workers_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(job: Job) -> Outcome:
+        if job.target in ("07.png", "08.png"):
+            raise FakeRay.exceptions.RayError("worker killed")
+        return done(job)
+
+    ray = FakeRay(make)
+    outcomes = {outcome.output: outcome for outcome in go(ray, tmp_path, monkeypatch)}
+    failed = {name for name, outcome in outcomes.items() if outcome.status is Status.FAILED}
+    assert failed == {"07.png", "08.png"}
+    assert len(outcomes) == 30
+    assert "3 workers were lost" in (outcomes["07.png"].error or "")
+    assert outcomes["07.png"].exit_code == 1
+    suspects = [others for target, others in ray.neighbours if target == "07.png"]
+    assert suspects[1:] == [0] * (len(suspects) - 1)  # alone, the second time
+    again = [outcome for outcome in outcomes.values() if outcome.warnings]
+    assert all("worker was lost" in outcome.warnings[-1] for outcome in again)
+
+
+def test_a_bounded_number_is_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = FakeRay(done)
+    assert len(go(ray, tmp_path, monkeypatch)) == 30
+    assert max(others for _, others in ray.neighbours) == 3  # 4 at once on one processor
+
+
+def test_photos_at_urls_are_told_by_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed (darkroom[cluster])")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(actors, "POLL_SECONDS", 0.001)
+    fs = fsspec.filesystem("memory")
+    fs.store.clear()
+
+    def make(job: Job) -> Outcome:
+        fs.pipe_file(f"/out/{job.target}", b"picture")
+        there = storage.state(f"memory://out/{job.target}")
+        assert there is not None
+        return replace(
+            done(job),
+            input_sha256=hashlib.sha256(fs.cat_file("/in/p.dng")).hexdigest(),
+            output_size=there.size,
+            output_mtime_ns=there.mtime_ns,
+        )
+
+    def status(photo: bytes, check_hash: bool) -> Status:
+        fs.pipe_file("/in/p.dng", photo)  # another time, too
+        monkeypatch.setattr(actors, "connect", lambda address: FakeRay(make))
+        jobs, options = [Job("memory://in/p.dng", "p.png")], BatchOptions(check_hash=check_hash)
+        (outcome,) = enhance_on_cluster(jobs, "memory://out", Crew("h:1"), options)
+        return outcome.status
+
+    assert status(b"one", check_hash=False) is Status.DONE
+    assert status(b"one", check_hash=True) is Status.SKIPPED
+    assert status(b"two", check_hash=True) is Status.DONE
+    assert status(b"two", check_hash=False) is Status.DONE
+    assert fs.exists(f"/out/{JOURNAL}")
+    fs.store.clear()
+
+
+def test_errors_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(job: Job) -> Any:
+        if job.target == "03.png":
+            return Failure("03.dng: is damaged", 4)
+        if job.target == "04.png":
+            error = FakeRay.exceptions.RayTaskError()
+            error.cause = KeyError("x")  # type: ignore[attr-defined]
+            raise error
+        return done(job)
+
+    outcomes = {outcome.output: outcome for outcome in go(FakeRay(make), tmp_path, monkeypatch)}
+    assert (outcomes["03.png"].error, outcomes["03.png"].exit_code) == ("03.dng: is damaged", 4)
+    assert "internal error (KeyError: 'x')" in (outcomes["04.png"].error or "")
+    assert sum(outcome.status is Status.DONE for outcome in outcomes.values()) == 28
+
+
+def test_a_full_disk_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(job: Job) -> Any:
+        return Failure("the disk is full", 5, fatal=True) if job.target == "09.png" else done(job)
+
+    with pytest.raises(OutputError, match="disk is full"):
+        go(FakeRay(make), tmp_path, monkeypatch)
+    records = map(json.loads, (tmp_path / "out" / JOURNAL).read_bytes().splitlines())
+    assert {record["status"] for record in records} == {"writing", "done"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "message"),
+    [
+        (Failure("weights are not installed", 3), 3, "not installed"),
+        (FakeRay.exceptions.RayError("no module named darkroom"), 1, "end as they start"),
+        (None, 2, "no worker started"),
+    ],
+)
+def test_workers_that_cannot_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any, code: int, message: str
+) -> None:
+    ray = FakeRay(done)
+
+    def begin(precision: str) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    ray.answer_start = begin
+    if answer is None:
+        ray.wait = lambda refs, num_returns, timeout: ([], refs)  # type: ignore[method-assign]
+        monkeypatch.setattr(actors, "PATIENCE_SECONDS", 0.05)
+    with pytest.raises(DarkroomError, match=message) as raised:
+        go(ray, tmp_path, monkeypatch)
+    assert raised.value.exit_code == code
+
+
+def test_all_workers_make_the_same_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where machines would choose other precisions, the first one's counts; else it is an error."""
+    ray, asked = FakeRay(done), []
+
+    def begin(precision: str) -> Settings:
+        asked.append(precision)
+        found = "bfloat16" if len(asked) == 1 or precision == "bf16" else "float32"
+        return Settings({"precision": found}, found)
+
+    ray.answer_start = begin
+    assert len(go(ray, tmp_path, monkeypatch)) == 30
+    assert asked == ["auto", "auto", "bf16"]
+    names = iter("abc")
+    ray.answer_start = lambda precision: Settings({"precision": "float32"}, next(names))
+    with pytest.raises(UsageError, match="machines differ"):
+        go(ray, tmp_path / "other", monkeypatch)
+
+
+# One worker, without a cluster
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
+
+
+def post(weights: Path, out: str) -> Post:
+    return Post(out, str(weights), "cpu", BatchOptions(Options(tile="off")), 1, 1)
+
+
+def test_a_worker_between_urls(tmp_path: Path, weights: Path) -> None:
+    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed (darkroom[cluster])")
+    (photo,) = write_photos(tmp_path / "in", 1)
+    fs = fsspec.filesystem("memory")
+    fs.store.clear()
+    fs.pipe_file("/in/p.dng", photo.read_bytes())
+    fs.pipe_file("/in/bad.dng", b"no photo")
+    worker = Worker(post(weights, "memory://out"))
+    assert isinstance(worker.start("fp32"), Settings)
+    try:
+        made = worker.make(Job("memory://in/p.dng", "sub/p.png"), overwrite=False)
+        again = worker.make(Job("memory://in/p.dng", "sub/p.png"), overwrite=False)
+        bad = worker.make(Job("memory://in/bad.dng", "bad.png"), overwrite=False)
+        gone = worker.make(Job("memory://in/gone.dng", "gone.png"), overwrite=False)
+    finally:
+        worker.stop()
+    assert isinstance(made, Outcome)
+    data = fs.cat_file("/out/sub/p.png")
+    assert data.startswith(b"\x89PNG")
+    assert (made.input, made.output_size) == ("memory://in/p.dng", len(data))
+    assert isinstance(again, Failure)
+    assert (again.exit_code, "exists already" in again.error) == (5, True)
+    assert isinstance(bad, Failure)
+    assert bad.error.startswith("memory://in/bad.dng: ")
+    assert isinstance(gone, Failure)
+    assert "nothing is there" in gone.error
+    assert sorted(fs.find("/out")) == ["/out/sub/p.png"]
+    fs.store.clear()
+
+
+def test_a_worker_that_does_not_share_the_folder(tmp_path: Path, weights: Path) -> None:
+    out = tmp_path / "out"
+    worker = Worker(post(weights, str(out)))
+    failure = worker.start("fp32")
+    assert isinstance(failure, Failure)
+    assert failure.exit_code == 5
+    assert "mount it there" in failure.error
+    assert not out.exists()
+
+
+# A real cluster
+
+
+@pytest.fixture
+def ray_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    pytest.importorskip("ray", reason="Ray is not installed (darkroom[cluster])")
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    from ray.cluster_utils import Cluster
+
+    node = {"include_dashboard": False, "object_store_memory": 80 << 20}
+    try:
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **node})
+    except Exception as error:
+        pytest.skip(f"Ray cannot start here: {error}")
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def records(out: Path, status: str = "done") -> list[dict[str, Any]]:
+    if not (out / JOURNAL).exists():
+        return []
+    lines = (out / JOURNAL).read_bytes().splitlines(keepends=True)
+    found = [json.loads(line) for line in lines if line.endswith(b"\n")]
+    return [record for record in found if record["status"] == status]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_killed_node_loses_nothing(tmp_path: Path, weights: Path, ray_cluster: Any) -> None:
+    nodes = [ray_cluster.add_node(num_cpus=1, object_store_memory=80 << 20) for _ in range(2)]
+    write_photos(tmp_path / "in", COUNT, (200, 300))
+    (tmp_path / "in/bad.dng").write_text("no photo", encoding="utf-8")
+    out = tmp_path / "out"
+    fixed = ("--model", weights, "--device", "cpu", "--precision", "fp32", "--tile", "off")
+    command = ("batch", tmp_path / "in", "-o", out, *fixed, "--json")
+    with start(*command, "--cluster", ray_cluster.address) as process:
+        deadline = time.monotonic() + 90
+        while len(records(out)) < COUNT // 4 and process.poll() is None:
+            assert time.monotonic() < deadline, "no photo was done"
+            time.sleep(0.02)
+        ray_cluster.remove_node(nodes[0], allow_graceful=False)
+        before = len(records(out))
+        events, words = process.communicate(timeout=120)
+    assert before < COUNT, "all was done before the node was killed"
+    assert process.returncode == 1, words.decode()
+    summary = json.loads(events.splitlines()[-1])
+    assert (summary["done"], summary["failed"]) == (COUNT, 1)
+    assert all(json.loads(event)["event"] == "photo" for event in events.splitlines()[:-1])
+    again = [record for record in records(out) if record["warnings"]]
+    assert again, "the killed node had photos at hand"
+    assert "worker was lost" in again[0]["warnings"][-1]
+    assert sorted(path.name for path in out.glob("*.png")) == sorted(
+        record["output"] for record in records(out)
+    )
+    assert len(records(out)) == COUNT
+    assert [record["exit_code"] for record in records(out, "failed")] == [4]
+    assert list(out.glob(TEMPORARY_PATTERN)) == []
+    sys.stderr.write(words.decode())
+    # One machine alone goes on with what a cluster left.
+    (tmp_path / "in/bad.dng").unlink()
+    alone = [sys.executable, "-m", "darkroom", *map(str, command)]
+    resumed = subprocess.run(alone, env=environment(), capture_output=True, check=False)
+    assert resumed.returncode == 0, resumed.stderr.decode()
+    assert json.loads(resumed.stdout.splitlines()[-1])["skipped"] == COUNT

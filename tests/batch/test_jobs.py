@@ -1,0 +1,130 @@
+"""From files, folders, globs and lists to photos and the names of their pictures."""
+
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+
+from darkroom.batch import watch
+from darkroom.batch.jobs import Job, Naming, Search, find_jobs
+from darkroom.batch.watch import watch_folders
+from darkroom.errors import RawError, UsageError
+
+
+def make(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return folder
+
+
+def targets(jobs: list[Job]) -> list[str]:
+    return [job.target for job in jobs]
+
+
+def test_a_folder_gives_its_raw_photos(tmp_path: Path) -> None:
+    make(tmp_path, "b.ARW", "a.dng", "c.jpg", "._a.dng", ".hidden.dng", "sub/d.nef")
+    jobs = find_jobs([tmp_path])
+    assert jobs == [
+        Job(str(tmp_path / "a.dng"), "a.png"),
+        Job(str(tmp_path / "b.ARW"), "b.png"),
+    ]
+    assert targets(find_jobs([tmp_path], search=Search(everything=True))) == [
+        *("a.png", "b.png", "c.png")
+    ]
+
+
+def test_the_tree_is_kept(tmp_path: Path) -> None:
+    make(tmp_path, "x/IMG.ARW", "y/IMG.ARW", "y/z/IMG.ARW")
+    found = find_jobs([tmp_path], Naming(".jpg", "_bright"), Search(recursive=True))
+    assert targets(found) == ["x/IMG_bright.jpg", "y/IMG_bright.jpg", "y/z/IMG_bright.jpg"]
+    by_name = find_jobs([tmp_path / "x/IMG.ARW", tmp_path / "y/IMG.ARW"])
+    assert targets(by_name) == ["x/IMG.png", "y/IMG.png"]
+    one = find_jobs([tmp_path / "x/IMG.ARW"], Naming(base=tmp_path))
+    assert targets(one) == ["x/IMG.png"]
+
+
+@pytest.mark.parametrize("names", [("IMG.ARW", "IMG.DNG"), ("IMG.ARW", "img.dng")])
+def test_one_name_with_two_endings_does_not_collide(tmp_path: Path, names: list[str]) -> None:
+    """Also where only case differs, which macOS and Windows do not tell apart."""
+    make(tmp_path, *names, "other.ARW")
+    found = targets(find_jobs([tmp_path]))
+    assert sorted(found) == sorted([*(f"{name}.png" for name in names), "other.png"])
+
+
+def test_each_photo_once(tmp_path: Path) -> None:
+    make(tmp_path, "a.dng")
+    assert len(find_jobs([tmp_path, tmp_path / "a.dng", str(tmp_path / "*.dng")])) == 1
+
+
+def test_globs_that_the_shell_left_alone(tmp_path: Path) -> None:
+    make(tmp_path, "x/a.dng", "y/b.dng", "y/odd[1].dng")
+    assert targets(find_jobs([f"{tmp_path}/**/*.dng"])) == ["x/a.png", "y/b.png", "y/odd[1].png"]
+    assert targets(find_jobs([tmp_path / "y" / "odd[1].dng"])) == ["odd[1].png"]
+    with pytest.raises(RawError, match="no file fits"):
+        find_jobs([f"{tmp_path}/*.nef"])
+
+
+def test_the_output_folder_is_not_searched(tmp_path: Path) -> None:
+    make(tmp_path, "a.dng", "out/b.dng")
+    search = Search(recursive=True, skip=tmp_path / "out")
+    assert targets(find_jobs([tmp_path], search=search)) == ["a.png"]
+
+
+def test_names_are_checked(tmp_path: Path) -> None:
+    make(tmp_path, "x/a.dng")
+    with pytest.raises(RawError, match="no such file"):
+        find_jobs([tmp_path / "b.dng"])
+    assert len(find_jobs([tmp_path / "b.dng"], search=Search(missing=True))) == 1
+    with pytest.raises(UsageError, match="outside --base"):
+        find_jobs([tmp_path / "x/a.dng"], Naming(base=tmp_path / "y"))
+    with pytest.raises(UsageError, match="slashes"):
+        Naming(suffix="/../x")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs symbolic links")
+def test_links_keep_their_own_names(tmp_path: Path) -> None:
+    make(tmp_path, "store/1234")
+    (tmp_path / "view").mkdir()
+    (tmp_path / "view/IMG.ARW").symlink_to(tmp_path / "store/1234")
+    (tmp_path / "view/loop").symlink_to(tmp_path / "view")
+    assert targets(find_jobs([tmp_path / "view"], search=Search(recursive=True))) == ["IMG.png"]
+
+
+def test_watching_waits_until_a_photo_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr(watch.time, "monotonic", lambda: next(clock) / 2)
+    monkeypatch.setattr(watch.time, "sleep", lambda seconds: None)
+    make(tmp_path, "a.dng")
+    arriving = watch_folders([tmp_path])
+
+    def arrived(polls: int) -> list[str]:
+        """Poll so often and say what came; each poll of one new photo takes half a second."""
+        found: list[str] = []
+        while polls:
+            job = next(arriving)
+            if job is None:
+                polls -= 1
+            else:
+                found.append(job.target)
+        return found
+
+    assert arrived(3) == []
+    for size in range(2, 8):  # it grows: still being copied
+        (tmp_path / "a.dng").write_bytes(b"x" * size)
+        assert arrived(3) == []
+    assert arrived(6) == ["a.png"]
+    assert arrived(6) == []
+    (tmp_path / "a.dng").write_bytes(b"changed since")
+    assert arrived(8) == ["a.png"]
+    tmp_path.rename(gone := tmp_path.with_name("gone"))
+    assert arrived(3) == []
+    gone.rename(tmp_path)
+    make(tmp_path, "b.dng")
+    assert arrived(8) == ["b.png"]
+    with pytest.raises(UsageError, match="no folder"):
+        next(watch_folders([tmp_path / "b.dng"]))

@@ -1,0 +1,150 @@
+"""The journal: whole records or none, whatever happens to the machine."""
+
+import errno
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from darkroom.batch.journal import JOURNAL, Journal, read_outcomes
+from darkroom.batch.record import SCHEMA, Outcome, Status
+from darkroom.errors import OutputError
+
+DONE = Outcome(
+    "/card/IMG_1.ARW",
+    "IMG_1.png",
+    Status.DONE,
+    input_size=25_000_000,
+    input_mtime_ns=1_700_000_000_123_456_789,
+    gain=100.0,
+    options={"ev": 0.5, "bits": 8},
+    seconds={"decode": 0.25},
+    warnings=("a warning",),
+)
+
+
+def write(folder: Path, *outcomes: Outcome) -> None:
+    with Journal(folder) as journal:
+        for outcome in outcomes:
+            journal.append(outcome)
+
+
+def test_a_record_is_read_back_as_it_was(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        stamped = journal.append(DONE)
+        assert journal.latest("IMG_1.png") == stamped
+    with Journal(tmp_path) as journal:
+        assert journal.latest("IMG_1.png") == stamped
+        assert journal.latest("other.png") is None
+    assert list(read_outcomes(tmp_path / JOURNAL)) == [stamped]
+
+
+def test_lines_are_plain_json_with_a_schema(tmp_path: Path) -> None:
+    write(tmp_path, DONE)
+    (line,) = (tmp_path / JOURNAL).read_text(encoding="ascii").splitlines()
+    record = json.loads(line)
+    assert record["schema"] == SCHEMA
+    assert record["status"] == "done"
+    assert record["seconds"] == {"decode": 0.25}
+
+
+@settings(max_examples=20, deadline=None)
+@given(name=st.text(st.characters(codec=None), min_size=1, max_size=20))
+def test_any_name_survives(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Also undecodable bytes of file names, which Python keeps as lone surrogates."""
+    folder = tmp_path_factory.mktemp("journal")
+    write(folder, Outcome(f"/{name}", name, Status.DONE))
+    (outcome,) = read_outcomes(folder / JOURNAL)
+    assert (outcome.input, outcome.output) == (f"/{name}", name)
+
+
+@settings(max_examples=30, deadline=None)
+@given(cut=st.integers(1, 400), junk=st.sampled_from([b"", b"\0" * 512, b"\0\n", b"{\n", b"7\n"]))
+def test_a_torn_end_costs_one_record(
+    cut: int, junk: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    write(folder, DONE, Outcome("/b", "b.png", Status.DONE))
+    path = folder / JOURNAL
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    path.write_bytes(lines[0] + lines[1][: -min(cut, len(lines[1]))] + junk)
+    with Journal(folder) as journal:
+        assert journal.latest("IMG_1.png") is not None
+        assert journal.latest("b.png") is None
+        journal.append(Outcome("/c", "c.png", Status.DONE))
+    records = [json.loads(line) for line in path.read_bytes().splitlines()]
+    assert [record["output"] for record in records] == ["IMG_1.png", "c.png"]
+
+
+def test_a_failure_says_nothing_about_whose_the_picture_is(tmp_path: Path) -> None:
+    failed = Outcome("/card/IMG_1.ARW", "IMG_1.png", Status.FAILED, error="no", exit_code=4)
+    write(tmp_path, DONE, failed)
+    with Journal(tmp_path) as journal:
+        latest = journal.latest("IMG_1.png")
+    assert latest is not None
+    assert latest.status is Status.DONE
+    assert [outcome.status for outcome in read_outcomes(tmp_path / JOURNAL)] == [Status.FAILED]
+
+
+def test_claims_are_ours_but_no_outcomes(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.claim("/a", "a.png")
+        latest = journal.latest("a.png")
+    assert latest is not None
+    assert latest.status is Status.WRITING
+    assert list(read_outcomes(tmp_path / JOURNAL)) == []
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    with Journal(tmp_path), pytest.raises(OutputError, match="another darkroom batch"):
+        Journal(tmp_path)
+    Journal(tmp_path).__exit__(None, None, None)
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    record = DONE.record() | {"schema": SCHEMA + 1}
+    (tmp_path / JOURNAL).write_text(json.dumps(record) + "\n", encoding="ascii")
+    with pytest.raises(OutputError, match="newer darkroom"):
+        Journal(tmp_path)
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with Journal(tmp_path) as journal:
+        journal.append(DONE)
+        before = (tmp_path / JOURNAL).read_bytes()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            with pytest.raises(OutputError, match="disk is full"):
+                journal.append(Outcome("/b", "b.png", Status.DONE))
+        assert (tmp_path / JOURNAL).read_bytes() == before
+        journal.append(Outcome("/c", "c.png", Status.DONE))
+        assert journal.latest("b.png") is None
+        assert journal.latest("c.png") is not None
+
+
+def test_threads_do_not_mix_their_lines(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+
+        def append(name: str) -> None:
+            for number in range(20):
+                journal.append(Outcome("/a", f"{name}{number}.png", Status.DONE))
+
+        threads = [threading.Thread(target=append, args=(name,)) for name in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(list(read_outcomes(tmp_path / JOURNAL))) == 80
+
+
+def test_a_missing_journal_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="choose another folder"):
+        list(read_outcomes(tmp_path / JOURNAL))

@@ -1,0 +1,291 @@
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from typer.testing import CliRunner, Result
+
+from darkroom import __version__
+from darkroom.cli import app
+from darkroom.models.architectures.safelight import Safelight
+
+Dng = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny safelight with random weights: the command line is tested, not the pictures."""
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    torch.manual_seed(3)
+    save_file(Safelight(widths=(8, 8, 8, 8)).state_dict(), path)
+    return str(path)
+
+
+def run(*arguments: str | Path, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in arguments], input=stdin)
+
+
+def process(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "darkroom", *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, check=False)
+
+
+def fails(result: Result, code: int, *words: str) -> None:
+    """One line that starts with "error:", the exit code, and no traceback."""
+    assert result.exit_code == code, result.output
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in lines[0]
+
+
+def test_version() -> None:
+    assert run("--version").stdout.strip() == f"darkroom {__version__}"
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "jpg"])
+def test_enhance_writes_a_picture(dng_path: Dng, tmp_path: Path, weights: str, ending: str) -> None:
+    target = tmp_path / f"out.{ending}"
+    result = run("enhance", dng_path(exposure=0.05), "-o", target, "--model", weights)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == ""
+    assert "out." in result.stderr
+    with Image.open(target) as image:
+        assert image.size == (64, 48)
+        assert image.info["icc_profile"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [target.name, "photo.dng"]
+
+
+def test_enhance_turns_the_picture_upright(dng_path: Dng, tmp_path: Path, weights: str) -> None:
+    target = tmp_path / "out.png"
+    run("enhance", dng_path(orientation=6), "-o", target, "--model", weights)
+    with Image.open(target) as image:
+        assert image.size == (48, 64)
+        assert image.getexif()[0x0112] == 1
+
+
+def test_enhance_json_says_what_was_done(dng_path: Dng, tmp_path: Path, weights: str) -> None:
+    result = run(
+        "enhance", dng_path(), "-o", tmp_path / "o.png", "-m", weights, "--ratio", 7, "--json", "-q"
+    )
+    record = json.loads(result.stdout)
+    assert result.stderr == ""
+    assert record["schema"] == 1
+    assert record["gain"] == 7
+    assert (record["width"], record["height"]) == (64, 48)
+    assert {"read", "enhance", "write"} <= record["seconds"].keys()
+
+
+def test_the_default_output_is_named_after_the_photo(
+    dng_path: Dng, tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    photo = dng_path()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run("enhance", photo, "-m", weights).exit_code == 0
+    assert (tmp_path / "elsewhere" / "photo.png").is_file()
+
+
+def test_pipes_carry_photo_and_picture(dng_path: Dng, weights: str) -> None:
+    done = process(
+        "enhance", "-", "-o", "-", "--format", "png", "-m", weights, stdin=dng_path().read_bytes()
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    with Image.open(io.BytesIO(done.stdout)) as image:
+        assert image.size == (64, 48)
+
+
+def test_a_reader_that_leaves_ends_quietly(dng_path: Dng, weights: str) -> None:
+    photo = dng_path(height=400, width=400)
+    command = f"{sys.executable} -m darkroom enhance {photo} -o - --format tif -q -m {weights}"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{command} | head -c 10 >/dev/null"],
+        capture_output=True,
+        check=False,
+    )
+    assert done.stderr == b""
+
+
+def test_an_existing_file_is_kept(dng_path: Dng, tmp_path: Path, weights: str) -> None:
+    target = tmp_path / "out.png"
+    target.write_bytes(b"precious")
+    fails(run("enhance", dng_path(), "-o", target, "-m", weights), 5, "--overwrite")
+    assert target.read_bytes() == b"precious"
+    assert run("enhance", dng_path(), "-o", target, "-m", weights, "--overwrite").exit_code == 0
+    assert target.read_bytes() != b"precious"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--ratio", "0"], 2, ["--ratio", "1000"]),
+        (["--ratio", "nan"], 2, ["--ratio"]),
+        (["--ratio", "9", "--gain-rule", "redi"], 2, ["--ratio", "--gain-rule"]),
+        (["--gain-rule", "magic"], 2, ["percentile", "redi"]),
+        (["--hot-pixels", "eat"], 2, ["repair", "keep"]),
+        (["--gain-rule", "redi:3"], 2, ["1, 5, 8"]),
+        (["--tile", "big"], 2, ["--tile"]),
+        (["--device", "cuda:77"], 2, ["--device cpu"]),
+        (["--precision", "int4"], 2, ["fp32"]),
+        (["--bits", "12"], 2, ["8 or 16"]),
+        (["--quality", "0"], 2, ["1 to 100"]),
+        (["--model", "safelihgt"], 3, ["safelight"]),
+        (["--model", "nowhere.safetensors"], 3, ["nowhere.safetensors"]),
+        (["--format", "gif"], 5, ["png"]),
+        (["-o", "out.bmp"], 5, [".bmp", "png"]),
+        (["-o", "out"], 5, ["ending"]),
+        (["-o", "out.jpg", "--bits", "16"], 5, ["JPEG"]),
+        (["-o", "missing/out.png"], 5, ["missing"]),
+        (["-o", "-"], 2, ["--format"]),
+        (["-o", "-", "--format", "png", "--json"], 2, ["--json"]),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    dng_path: Dng,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    weights: str,
+    options: list[str],
+    code: int,
+    words: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = [] if "--model" in options else ["--model", weights]
+    photo = dng_path()
+    before = sorted(tmp_path.iterdir())
+    fails(run("enhance", photo, *model, *options), code, *words)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "word"),
+    [
+        ("empty.dng", b"", "empty"),
+        ("notes.txt", b"just some text, long enough to be looked at\n" * 20, "text"),
+        ("photo.jpg", None, "JPEG"),
+    ],
+)
+@pytest.mark.parametrize("command", ["enhance", "estimate", "inspect"])
+def test_what_is_no_raw_is_one_line(
+    tmp_path: Path, weights: str, command: str, name: str, content: bytes | None, word: str
+) -> None:
+    photo = tmp_path / name
+    if content is None:
+        Image.new("RGB", (64, 48)).save(photo)
+    else:
+        photo.write_bytes(content)
+    more = ["-o", tmp_path / "out.png", "-m", weights] if command == "enhance" else []
+    fails(run(command, photo, *more), 4, name, word)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_missing_photo_is_one_line(tmp_path: Path) -> None:
+    fails(run("inspect", tmp_path / "gone.dng"), 4, "gone.dng", "no such file")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_ctrl_c_exits_with_130(dng_path: Dng, tmp_path: Path, weights: str) -> None:
+    code = (
+        "import sys, darkroom.cli, darkroom.raw.reader as raw\n"
+        "def interrupted(*_): raise KeyboardInterrupt\n"
+        "raw.read_raw = interrupted\n"
+        "darkroom.cli.main()"
+    )
+    command = [sys.executable, "-c", code, "inspect", str(dng_path())]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr.decode().startswith("error: interrupted")
+
+
+def test_estimate_gives_a_number_and_a_reason(dng_path: Dng) -> None:
+    photo = dng_path(exposure=0.02)
+    words = run("estimate", photo).stdout
+    record = json.loads(run("estimate", photo, "--json").stdout)
+    assert float(words.split()[0]) == pytest.approx(record["gain"], rel=1e-3)
+    assert record["reason"] in words
+    assert record["rule"] == "learned"
+    assert record["gain"] > 5
+    brighter = json.loads(run("estimate", photo, "--ev", 1, "--json").stdout)
+    assert brighter["gain"] == pytest.approx(2 * record["gain"])
+    redi = json.loads(run("estimate", photo, "--gain-rule", "redi:5", "--json").stdout)
+    assert redi["rule"] == "redi"
+    assert redi["details"]["m"] == 5
+
+
+def test_inspect_shows_what_the_file_says(dng_path: Dng) -> None:
+    record = json.loads(run("inspect", dng_path(cfa="GBRG", orientation=8), "--json").stdout)
+    assert record["cfa"] == "GBRG"
+    assert record["orientation"] == 8
+    assert record["hot_pixels"] == 0
+    assert np.unique(record["black"]).tolist() == [512]
+    assert record["models"]["safelight"]["made_for_this_camera"]
+    assert not record["models"]["redi"]["made_for_this_camera"]
+    table = run("inspect", dng_path(cfa="GBRG")).stdout
+    for word in ("GBRG", "512", "16383", "Example One", "1/10 s", "safelight"):
+        assert word in table
+
+
+def test_models_lists_what_there_is() -> None:
+    records = json.loads(run("models", "--json").stdout)["models"]
+    assert {"safelight", "sid-sony", "sid-fuji", "llpacknet", "redi"} <= {
+        record["name"] for record in records
+    }
+    assert "safelight" in run("models").stdout
+
+
+def test_demo_shows_the_whole_way(tmp_path: Path, weights: str) -> None:
+    out = tmp_path / "demo"
+    result = run("demo", "-o", out, "-m", weights, "-q", "--size", "180x120")
+    assert result.exit_code == 0, result.output
+    assert "dB" in result.stdout
+    assert sorted(path.name for path in out.iterdir()) == [
+        "before-after.png",
+        "chart.dng",
+        "chart.png",
+    ]
+    fails(run("demo", "-o", out, "-m", weights), 5, "--overwrite")
+    fails(run("demo", "-o", tmp_path / "dark", "--exposure", 0), 2, "--exposure")
+
+
+def test_bench_times_every_stage(dng_path: Dng, weights: str) -> None:
+    result = run("bench", dng_path(), "-m", weights, "--runs", 1, "--json")
+    stages = [json.loads(line)["name"] for line in result.stdout.splitlines()]
+    assert stages == ["read", "gain", "pack", "network", "render", "write", "whole"]
+
+
+def test_train_makes_weights_that_enhance(dng_path: Dng, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    random = np.random.default_rng(0)
+    Image.fromarray(random.integers(0, 255, (96, 96, 3), dtype=np.uint8)).save(
+        tmp_path / "photos" / "one.png"
+    )
+    out = tmp_path / "run"
+    result = run("train", tmp_path / "photos", "-o", out, "--steps", 1, "--batch", 1, "--size", 96)
+    assert result.exit_code == 0, result.output
+    made = out / "safelight.safetensors"
+    assert run("enhance", dng_path(), "-o", tmp_path / "o.png", "-m", made).exit_code == 0
+
+
+def test_evaluate_needs_a_list(tmp_path: Path, weights: str) -> None:
+    fails(run("evaluate", tmp_path / "none.txt", "-m", weights), 2, "list")
+    (tmp_path / "list.txt").write_text("one.dng two.png\n", encoding="utf-8")
+    fails(run("evaluate", tmp_path / "list.txt", "-m", weights), 2, "times")
+
+
+def test_evaluate_scores_pairs(dng_path: Dng, tmp_path: Path, weights: str) -> None:
+    dng_path(name="1_0.1s.dng")
+    Image.fromarray(np.full((48, 64, 3), 128, np.uint8)).save(tmp_path / "1_1s.png")
+    (tmp_path / "list.txt").write_text("1_0.1s.dng 1_1s.png ISO100 F8\n", encoding="utf-8")
+    result = run("evaluate", tmp_path / "list.txt", "-m", weights, "--json")
+    record = json.loads(result.stdout)
+    assert record["ratio"] == pytest.approx(10)
+    assert record["aligned_psnr"] >= record["psnr"] > 0

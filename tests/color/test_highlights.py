@@ -1,0 +1,215 @@
+"""Light above white: lamps keep their shape and colour, or are clipped as ever."""
+
+import colorsys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import synthetic_raw
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from darkroom.batch.run import BatchOptions, settings
+from darkroom.cli.inputs import highlights
+from darkroom.color.highlights import Highlights, extended, find_shoulder
+from darkroom.color.render import render_codes, render_into
+from darkroom.color.tone_curve import Shoulder
+from darkroom.color.transfer import srgb_decode
+from darkroom.color.white_balance import white_balanced
+from darkroom.errors import UsageError
+from darkroom.evaluation.chart import photograph
+from darkroom.gain import given_gain
+from darkroom.models.architectures.safelight import Safelight
+from darkroom.models.loading import load_model
+from darkroom.models.model import Model
+from darkroom.mosaic.noise import Noise
+from darkroom.mosaic.packing import XTRANS, linearise, pack
+from darkroom.pipeline import Options, enhance
+from darkroom.raw.image import SRGB_TO_XYZ, RawImage
+from darkroom.weights.registry import Output
+
+RATIO = 300.0
+OPTIONS = Options(gain=given_gain(RATIO), bits=16)
+ORANGE = (1.0, 0.5, 0.2)
+SIDE = 96
+
+
+class Clipping(torch.nn.Module):
+    """What networks learn: clean light up to white; each 2x2 block is four equal pixels."""
+
+    def forward(self, packed: torch.Tensor) -> torch.Tensor:
+        rgb = torch.stack([packed[:, 0], packed[:, 1:3].mean(1), packed[:, 3]], 1).clamp(max=1)
+        return rgb.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    path: Path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    torch.manual_seed(3)
+    save_file(Safelight(widths=(8, 8, 8, 8)).state_dict(), path)
+    loaded = load_model(path, "cpu", "fp32")
+    architecture = replace(loaded.architecture, tune=None, halo=8)
+    return replace(loaded, network=Clipping(), architecture=architecture)
+
+
+def distances() -> NDArray[np.float64]:
+    y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+    return np.hypot(y, x)
+
+
+def lamp(times: float, color: tuple[float, float, float] = ORANGE) -> NDArray[np.float32]:
+    """Draw a lamp so many times over white in the dark, its rim as soft as a lens makes it."""
+    profile = 1 / (1 + np.exp((distances() - 14) / 1.2)) + 0.01 / (1 + (distances() / 15) ** 2)
+    return np.asarray(0.01 + times * profile[..., None] * np.array(color), np.float32)
+
+
+def shown(model: Model, raw: RawImage, **options: object) -> NDArray[np.float64]:
+    """Enhance and return linear sRGB."""
+    pixels = enhance(raw, model, replace(OPTIONS, **options)).pixels
+    return srgb_decode(torch.from_numpy(pixels / 65535)).numpy()
+
+
+def rings(picture: NDArray[np.float64], width: int = 2) -> NDArray[np.float64]:
+    """Average a picture over rings around the lamp."""
+    d = distances()
+    edges = range(0, SIDE // 2, width)
+    return np.array([picture[(d >= r) & (d < r + width)].mean(0) for r in edges])
+
+
+def hue(rgb: NDArray[np.float64]) -> float:
+    return 360 * colorsys.rgb_to_hsv(*rgb)[0]
+
+
+def test_a_lamp_fades_outwards_without_a_dark_ring(model: Model) -> None:
+    """Its light falls by half from ring to ring or more, so noise may not turn the order."""
+    found = rings(shown(model, photograph(lamp(50), exposure=1 / RATIO))).max(1)
+    bright = rings(lamp(50)).max(1) > 0.3
+    assert (np.diff(found[bright]) < 0.002).all()
+    assert found[0] > 0.99
+    clipped = shown(model, photograph(lamp(50), exposure=1 / RATIO), highlights=Highlights.CLIP)
+    assert (rings(clipped).max(1)[:7] == 1).all(), "without the roll-off it is one flat white"
+
+
+@pytest.mark.parametrize("color", [ORANGE, (0.2, 0.4, 1.0), (0.3, 1.0, 0.4)])
+def test_the_rim_keeps_its_hue(model: Model, color: tuple[float, float, float]) -> None:
+    """Five degrees, of which the rim's noise is three; clipped it is white or another colour."""
+    found = rings(shown(model, photograph(lamp(50, color), exposure=1 / RATIO)))
+    above = rings(lamp(50, color)).max(1) > 1.5
+    off = [abs(hue(ring) - hue(np.array(color))) for ring in found[above]]
+    assert max(off) < 5
+    assert min(ring.min() / ring.max() for ring in found[above]) < 0.65
+
+
+def test_what_saturates_the_sensor_is_neutral(model: Model) -> None:
+    """One 16-bit code of the highest in sRGB is 2e-5 of light."""
+    found = shown(model, photograph(lamp(1500), exposure=1 / RATIO))
+    core = found[distances() < 8]
+    assert (core > 1 - 1e-4).all()
+    clipped = found[(distances() > 14) & (distances() < 20)]
+    # Nothing magenta on the way: green is never the least of orange light.
+    assert (clipped[:, 1] > clipped[:, 2] - 0.01).all()
+
+
+def test_nothing_above_white_is_nothing_changed(model: Model) -> None:
+    raw = photograph(np.full((SIDE, SIDE, 3), 0.5, np.float32), exposure=1 / 20)
+    calm = replace(OPTIONS, gain=given_gain(20.0))
+    rolled, clipped = (
+        enhance(raw, model, replace(calm, highlights=choice)).pixels for choice in Highlights
+    )
+    assert np.array_equal(rolled, clipped)
+
+
+def test_clipping_is_rendering_the_network_alone(model: Model) -> None:
+    """By hand, bit for bit."""
+    raw = photograph(lamp(50), exposure=1 / RATIO)
+    found = enhance(raw, model, replace(OPTIONS, highlights=Highlights.CLIP)).pixels
+    packed = torch.from_numpy(pack(linearise(raw), raw.cfa)).mul_(RATIO)
+    picture = Clipping()(white_balanced(packed, raw.color)[None])[0]
+    assert np.array_equal(found, render_codes(picture, raw.color, 16).numpy())
+
+
+def test_tiled_equals_whole(model: Model) -> None:
+    """Sums in another order may tip a code of 65535; never more than two."""
+    raw = photograph(np.tile(lamp(50), (2, 3, 1)), exposure=1 / RATIO)
+    whole, tiled = (
+        enhance(raw, model, replace(OPTIONS, tile=tile)).pixels.astype(int) for tile in ("off", 64)
+    )
+    assert np.abs(whole - tiled).max() <= 2
+
+
+def test_light_is_continuous_where_the_mosaic_takes_over(model: Model) -> None:
+    """A ramp from dark to ten times white: no step larger than the ramp's own, and a few codes."""
+    ramp = np.geomspace(0.2, 10, 256).astype(np.float32)
+    scene = np.broadcast_to(ramp[None, :, None], (32, 256, 3)).copy()
+    raw = photograph(scene, exposure=1 / 2)
+    found = shown(model, raw, gain=given_gain(2.0)).mean((0, 2))
+    assert (np.diff(found[::4]) > -0.004).all()
+    assert np.diff(found[::4]).max() < 0.06
+
+
+def test_xtrans_keeps_its_lamp_too() -> None:
+    """Flat light of one colour at six times white comes out of the mosaic exactly; float32."""
+    light = np.array([6.0, 3.0, 1.5])
+    mosaic = light[np.tile(XTRANS.channels, (8, 8))].astype(np.float32)
+    packed = torch.from_numpy(pack(mosaic, XTRANS))
+
+    class Dark:
+        grid = type("Grid", (), {"halo": None, "scale": 3})()
+        device = torch.device("cpu")
+
+        def __call__(self, packed: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(1, 3, 48, 48)
+
+    picture = extended(Dark(), Noise(0, 1e-5, ""), synthetic_raw(8, 8).color, 20.0)(packed[None])[0]
+    assert np.allclose(picture.numpy(), light[:, None, None], rtol=1e-4)
+
+
+def test_published_networks_clip_and_say_so(model: Model) -> None:
+    painter = replace(model, name="painter", output=Output.SRGB)
+    raw = synthetic_raw(32, 32)
+    with pytest.raises(UsageError, match="--highlights roll: painter paints finished pictures"):
+        enhance(raw, painter, replace(OPTIONS, highlights=Highlights.ROLL))
+    alone = enhance(raw, painter, OPTIONS).pixels
+    clipped = enhance(raw, painter, replace(OPTIONS, highlights=Highlights.CLIP)).pixels
+    assert np.array_equal(alone, clipped)
+
+
+def test_the_curve_ends_at_the_photos_brightest_light() -> None:
+    raw = photograph(lamp(50, (1.0, 1.0, 1.0)), exposure=1 / RATIO)
+    packed = torch.from_numpy(pack(linearise(raw), raw.cfa)).mul_(RATIO)
+    light = white_balanced(packed, raw.color)
+    found = find_shoulder(light, raw.color, RATIO)
+    assert found is not None
+    assert found.peak == pytest.approx(50, rel=0.1)
+    assert found.white == RATIO
+    assert find_shoulder(light / 200, raw.color, RATIO) is None
+
+
+def test_rolled_off_light_keeps_hue_and_saturation() -> None:
+    """Golden, on identity colours: HSV of (4, 2, 1) times white, and of black and a dark colour."""
+    color = replace(synthetic_raw(8, 8).color, xyz_to_camera=np.linalg.inv(SRGB_TO_XYZ))
+    light = torch.tensor([[4.0, 2.0, 1.0], [0.4, 0.2, 0.1], [0.0, 0.0, 0.0]]).T[:, None]
+    codes = np.empty((1, 3, 3), np.uint16)
+    render_into(light, color, codes, Shoulder.of(50.0, 300.0))
+    linear = srgb_decode(torch.from_numpy(codes[0] / 65535)).numpy()
+    assert hue(linear[0]) == pytest.approx(20, abs=0.05)
+    assert linear[0].max() == pytest.approx(0.9276, abs=1e-4)
+    assert np.allclose(linear[1], [0.4, 0.2, 0.1], atol=1e-4)
+    assert (linear[2] == 0).all()
+
+
+def test_words_of_the_command_line() -> None:
+    assert highlights(None) is None
+    assert highlights("clip") is Highlights.CLIP
+    with pytest.raises(UsageError, match="--highlights glow: give one of clip, roll"):
+        highlights("glow")
+
+
+def test_a_batch_tells_the_choices_apart(model: Model) -> None:
+    made = {
+        choice: settings(BatchOptions(Options(highlights=choice)), model)
+        for choice in (None, *Highlights)
+    }
+    assert len({str(found.options) for found in made.values()}) == 3

@@ -1,0 +1,202 @@
+"""Models by name and by file, the devices and precisions they run in, and the photos they fit."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from darkroom.errors import CheckpointError, SensorError, UsageError, WeightsError
+from darkroom.models import device, loading
+from darkroom.models.architectures import ARCHITECTURES, named, redi
+from darkroom.models.device import find_device, find_dtype, native_bfloat16
+from darkroom.models.loading import load_model
+from darkroom.raw.image import Sensor
+from darkroom.weights import registry
+
+(REDI,) = redi.ARCHITECTURES
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(name="weights")
+def weights_fixture(tmp_path: Path) -> Path:
+    """A checkpoint of REDI with seeded random weights."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = REDI.dialects[1]
+    state = {
+        name: torch.randn(*shape, generator=generator) / (4 * max(shape[1:], default=1))
+        for name, shape in shapes.items()
+    }
+    save_file(state, tmp_path / "mine.safetensors")
+    return tmp_path / "mine.safetensors"
+
+
+def test_a_file_becomes_a_model(weights: Path):
+    model = load_model(weights, "cpu", "fp32")
+    assert (model.name, model.architecture, model.trained_on) == ("mine", REDI, ())
+    assert (model.grid.multiple, model.grid.scale, model.dtype) == (16, 2, torch.float32)
+    picture = model(torch.rand(1, 4, 16, 32))
+    assert picture.shape == (1, 3, 32, 64)
+    assert picture.dtype is torch.float32
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        model.name = "other"  # type: ignore[misc]
+
+
+def test_lower_precision_gives_nearly_the_same_picture(weights: Path):
+    packed = torch.rand(1, 4, 32, 32)
+    exact = load_model(weights, "cpu", "fp32")(packed)
+    model = load_model(weights, "cpu", "bf16")
+    assert model.dtype is torch.bfloat16
+    rough = model(packed)
+    assert rough.dtype is torch.float32
+    # bfloat16 keeps 8 bits: a few units of 1/256 after a dozen layers.
+    assert 0 < (rough - exact).abs().max() < 0.03
+    again = model.on_cpu()
+    assert (again.dtype, again.device) == (torch.float32, CPU)
+    assert model.dtype is torch.bfloat16
+    torch.testing.assert_close(again(packed), exact, rtol=0, atol=0.02)
+
+
+def test_a_published_file_is_known_by_its_hash(weights: Path, monkeypatch, synthetic_raw):
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    entry = registry.ENTRIES["redi"]
+    file = dataclasses.replace(entry.files[0], sha256=digest)
+    entries = {**registry.ENTRIES, "redi": dataclasses.replace(entry, files=(file,))}
+    monkeypatch.setattr(registry, "ENTRIES", MappingProxyType(entries))
+    model = load_model(weights, "cpu")
+    assert (model.name, model.trained_on) == ("redi", entry.trained_on)
+    (warning,) = model.check(synthetic_raw(camera="Example One"))
+    assert "colours of Example One will be off: try --model safelight" in warning
+    assert model.check(synthetic_raw(camera=entry.trained_on[0].title())) == ()
+    wrong = dataclasses.replace(entries["redi"], sensor=registry.ENTRIES["sid-fuji"].sensor)
+    monkeypatch.setattr(registry, "ENTRIES", MappingProxyType({**entries, "redi": wrong}))
+    with pytest.raises(CheckpointError, match="another sensor"):
+        load_model(weights, "cpu")
+
+
+def test_by_name_from_the_store(weights: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("DARKROOM_WEIGHTS", str(tmp_path / "store"))
+    with pytest.raises(WeightsError, match="redi is not installed: darkroom fetch-weights redi"):
+        load_model("redi", "cpu")
+    monkeypatch.setattr(loading.store, "verify", lambda entry: weights)
+    assert load_model("redi", "cpu").trained_on == registry.ENTRIES["redi"].trained_on
+
+
+def test_tensors_of_another_network_than_the_name_says(weights: Path, monkeypatch):
+    """A mirror served REDI's file, which is called the same, for weights of unknown hash."""
+    monkeypatch.setattr(loading.store, "verify", lambda entry: weights)
+    with pytest.raises(CheckpointError, match=r"are those of redi, not of llpacknet: .*--remove"):
+        load_model("llpacknet", "cpu")
+
+
+def test_unknown_names_and_missing_files(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("DARKROOM_WEIGHTS", str(tmp_path / "store"))
+    with pytest.raises(WeightsError, match="did you mean redi"):
+        load_model("rdi")
+    for missing in ("here.pth", "no/where", tmp_path / "where"):
+        with pytest.raises(CheckpointError, match="is not there"):
+            load_model(missing)
+    save_file({"fc.weight": torch.zeros(2)}, tmp_path / "other")
+    with pytest.raises(CheckpointError, match="other: no known network"):
+        load_model(tmp_path / "other")
+
+
+def test_network_equals_file_says_which_network_it_is(tmp_path: Path):
+    """Batch norms that are named bn1 may stand before or after the activation."""
+    (last,) = named("sid-norm-last")
+    shapes = last.dialects[0]
+    state = {name: torch.full(shape, 0.01) for name, shape in shapes.items()}
+    save_file(state, tmp_path / "some=file.safetensors")
+    file = tmp_path / "some=file.safetensors"
+    assert load_model(file, "cpu").architecture.name == "sid-batch-norm"
+    model = load_model(f"sid-norm-last={file}", "cpu")
+    assert (model.architecture.name, model.name) == ("sid-norm-last", "some=file")
+    with pytest.raises(
+        CheckpointError, match=r"file\.safetensors: no known network: .* as in redi"
+    ):
+        load_model(f"redi={file}", "cpu")
+    with pytest.raises(CheckpointError, match="x is not there; give NETWORK=FILE, as in redi=FILE"):
+        load_model("redi=x")
+
+
+def test_an_entry_says_which_network_it_is(weights: Path, monkeypatch):
+    entry = dataclasses.replace(registry.ENTRIES["redi"], architecture="sid-norm-last")
+    monkeypatch.setattr(loading.store, "verify", lambda entry: weights)
+    monkeypatch.setattr(registry, "ENTRIES", {"redi": entry})
+    first, second, *_ = loading.find_source("redi").networks
+    assert (first.name, second) == ("sid-norm-last", ARCHITECTURES[0])
+
+
+def test_the_kind_of_sensor_must_fit(weights: Path, synthetic_raw):
+    model = load_model(weights, "cpu")
+    assert model.check(synthetic_raw()) == ()
+    with pytest.raises(
+        SensorError, match="mine is made for Bayer sensors, Example One has X-Trans"
+    ):
+        model.check(synthetic_raw(cfa="xtrans"))
+
+
+def test_devices(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert find_device("auto") == find_device("cpu") == CPU
+    with pytest.raises(UsageError, match="--device cuda is not there"):
+        find_device("cuda")
+    for wrong in ("gpu", "cuda:x", "cuda:", ""):
+        with pytest.raises(UsageError, match="use auto, cpu, cuda or cuda:N"):
+            find_device(wrong)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert find_device("auto") == torch.device("cuda:0")
+    assert find_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(UsageError, match="cuda:2 is not there"):
+        find_device("cuda:2")
+
+
+def test_precisions(monkeypatch):
+    monkeypatch.setattr(device, "native_bfloat16", lambda: True)
+    assert find_dtype("auto", CPU) is torch.bfloat16
+    monkeypatch.setattr(device, "native_bfloat16", lambda: False)
+    assert find_dtype("auto", CPU) is torch.float32
+    assert find_dtype("bf16", CPU) is torch.bfloat16
+    with pytest.raises(UsageError, match="fp16 needs CUDA"):
+        find_dtype("fp16", CPU)
+    with pytest.raises(UsageError, match="--precision int8"):
+        find_dtype("int8", CPU)
+    cuda = torch.device("cuda:0")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (6, 1))
+    assert find_dtype("auto", cuda) is torch.float32
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    assert find_dtype("auto", cuda) is torch.float16
+    assert find_dtype("fp16", cuda) is torch.float16
+
+
+@pytest.mark.parametrize(
+    ("text", "native"),
+    [
+        ("processor : 0\nflags\t\t: fpu avx512f avx512_bf16 sse\n", True),
+        ("flags : fpu amx_bf16 amx_tile\n", True),
+        ("Features\t: fp asimd bf16 i8mm\n", True),
+        ("flags : fpu avx512f avx512_vnni\nbugs : bf16\n", False),
+        ("", False),
+    ],
+)
+def test_native_bfloat16(tmp_path: Path, text: str, native: bool):
+    (tmp_path / "cpuinfo").write_text(text)
+    assert native_bfloat16(tmp_path / "cpuinfo") is native
+    assert not native_bfloat16(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("name", ["safelight", "safelight-large"])
+def test_our_own_take_their_twins_for_the_other_sensor(name: str, synthetic_raw) -> None:
+    """Loaded once, on the same device, in the same turns."""
+    model = load_model(name, "cpu", "fp32")
+    xtrans = synthetic_raw(36, 36, "xtrans")
+    assert model.for_sensor(Sensor.BAYER) is model
+    twin = model.for_sensor(Sensor.XTRANS)
+    assert (twin.name, twin.architecture.sensor) == (f"{name}-xtrans", Sensor.XTRANS)
+    assert twin.network is model.for_sensor(Sensor.XTRANS).network
+    assert twin.for_sensor(Sensor.BAYER).name == name
+    assert twin.check(xtrans) == ()
