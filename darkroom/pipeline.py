@@ -1,24 +1,25 @@
 """One photo, RAW to picture."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from darkroom.color.highlights import Highlights, chosen, extended, find_shoulder
-from darkroom.color.render import render_into
+from darkroom.color.highlights import Highlights, with_highlights
+from darkroom.color.render import render_into, round_into
 from darkroom.color.tone_curve import Shoulder
-from darkroom.color.white_balance import gray_world, white_balanced
+from darkroom.color.white_balance import balance_white, with_white_balance
+from darkroom.errors import UsageError
 from darkroom.gain import Gain, GainRule, choose_gain
-from darkroom.models.denoise import check, check_range, steered
+from darkroom.models.denoise import check_range, with_denoise
 from darkroom.models.model import Model
-from darkroom.models.tiling import Part, Runner, TileOption, tiles
-from darkroom.mosaic.hot_pixels import HotPixels, repair
+from darkroom.models.tiling import Part, TiledModel, TileOption, run_tiles
+from darkroom.mosaic.hot_pixels import HotPixels, repair_hot_pixels
 from darkroom.mosaic.noise import measure_noise
-from darkroom.mosaic.packing import Mosaic, align, linearise, pack
+from darkroom.mosaic.packing import align, linearise, pack
 from darkroom.output.orientation import Pixels, square, upright
 from darkroom.raw.image import Color, RawImage
 from darkroom.weights.registry import Output
@@ -33,8 +34,8 @@ class Options:
     `bits`: 8 or 16 per sample of the picture. `hot_pixels`: None repairs them for networks of
     camera RGB, and keeps them for those that are run as published. `denoise`: 0 demosaicing alone,
     1 the network's result, between them a blend, up to 2 stronger (`darkroom.models.denoise`).
-    Raises UsageError for another number there. `highlights`: None rolls them off for networks of
-    camera RGB, and clips them for others.
+    `highlights`: None rolls them off for networks of camera RGB, and clips them for others. Raises
+    UsageError for a `denoise` out of range.
     """
 
     gain: Gain | None = None
@@ -49,6 +50,49 @@ class Options:
 
     def __post_init__(self) -> None:
         check_range(self.denoise)
+
+    def resolve(self, model: Model) -> "ResolvedOptions":
+        """Decide every default, for photos that this model enhances; the one place that does.
+
+        Raises UsageError where the model cannot do what was asked for.
+        """
+        paints = model.output is Output.SRGB
+        if paints and self.denoise != 1:
+            raise UsageError(
+                f"--denoise {self.denoise:g}: {model.name} denoises, demosaics and colours in one; "
+                "leave --denoise out, or take --model safelight"
+            )
+        if paints and self.highlights is Highlights.ROLL:
+            raise UsageError(
+                f"--highlights roll: {model.name} paints finished pictures, which end at white; "
+                "take --highlights clip, or --model safelight"
+            )
+        return ResolvedOptions(
+            gain=self.gain,
+            rule=self.rule or model.gain_rule,
+            brightness=self.brightness,
+            ev=self.ev,
+            tile=self.tile,
+            bits=self.bits,
+            hot_pixels=self.hot_pixels or (HotPixels.KEEP if paints else HotPixels.REPAIR),
+            denoise=self.denoise,
+            highlights=self.highlights or (Highlights.CLIP if paints else Highlights.ROLL),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedOptions:
+    """What is done to a photo: `Options` with nothing left open but the gain that it needs."""
+
+    gain: Gain | None
+    rule: GainRule
+    brightness: int
+    ev: float
+    tile: TileOption
+    bits: int
+    hot_pixels: HotPixels
+    denoise: float
+    highlights: Highlights
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,97 +113,88 @@ def enhance(
     """Turn one dark RAW photo into a bright picture.
 
     `watch` is told the share of the picture that is done, 0 to 1. Raises SensorError where the
-    model was made for another kind of sensor, UsageError where it cannot denoise so much or little,
-    or cannot roll off highlights.
+    model was made for another kind of sensor, UsageError where it cannot do what `options` ask for.
     """
-    notes = list(raw.warnings)
-    photo = prepare(raw, model, options, notes.append)
-    height, width = photo.shape
-    pixels = np.empty((height, width, 3), np.uint8 if options.bits == 8 else np.uint16)
-    for part in photo.parts(options.tile, notes.append):
+    model = model.for_sensor(raw.cfa.sensor)
+    settings = options.resolve(model)
+    warnings = [*raw.warnings, *model.check(raw)]
+    photo = prepare(raw, model, settings, warnings.append)
+    pixels = np.empty((*photo.shape, 3), np.uint8 if settings.bits == 8 else np.uint16)
+    for part in photo.run(settings.tile, warnings.append):
         photo.finish(part, pixels)
-        watch(min(part.rows.stop * part.cols.stop / (height * width), 1.0))
-    turned = upright(square(pixels, raw.pixel_aspect), raw.orientation)
-    return Picture(turned, photo.gain, tuple(notes))
+        watch(min(part.rows.stop * part.cols.stop / (photo.shape[0] * photo.shape[1]), 1.0))
+    pixels = upright(square(pixels, raw.pixel_aspect), raw.orientation)
+    return Picture(pixels, photo.gain, tuple(warnings))
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedPhoto:
     """A photo that is ready for its network, and what its picture is finished with.
 
-    `shape`: rows and columns of the picture. `packed`: amplified, as the network takes it.
+    `shape`: rows and columns of the picture. `packed`: (C, h, w), amplified, as the network takes
+    it. `color`: None where the network paints finished sRGB. `shoulder`: None where nothing is
+    above white.
     """
 
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     packed: Tensor
     gain: Gain
-    runner: Runner
-    output: Output
-    color: Color
-    shoulder: Shoulder | None
+    network: TiledModel
+    color: Color | None = None
+    shoulder: Shoulder | None = None
 
-    def parts(self, tile: TileOption, tell: Callable[[str], None]) -> Iterator[Part]:
-        """Run the network, part by part; `tell` learns of tiles that do not fit."""
-        return tiles(self.runner, self.packed, tile, tell)
+    def run(self, tile: TileOption, warn: Callable[[str], None]) -> Iterator[Part]:
+        """Run the network, part by part; `warn` is told of tiles that do not fit."""
+        return run_tiles(self.network, self.packed, tile, warn)
 
     def finish(self, part: Part, pixels: Pixels) -> None:
         """Put the finished samples of a part in their place in the picture, (H, W, 3)."""
         place = pixels[part.rows, part.cols]  # cropped where the mosaic's size is odd
         picture = part.picture[:, : place.shape[0], : place.shape[1]]
-        finish(picture, self.output, self.color, place, self.shoulder)
+        if self.color is None:
+            round_into(picture, place)
+        else:
+            render_into(picture, self.color, place, self.shoulder)
 
 
-def prepare(raw: RawImage, model: Model, options: Options, tell: Callable[[str], None]) -> Prepared:
-    """Do what comes before the network; `tell` is given one line for each thing that is odd.
+def prepare(
+    raw: RawImage, model: Model, settings: ResolvedOptions, warn: Callable[[str], None]
+) -> PreparedPhoto:
+    """Do all that comes before the network; `warn` is given one line for each thing that is odd.
 
-    Raises as `enhance` does.
+    `model`: the one for the photo's kind of sensor. Raises UsageError for a rule of the gain that
+    needs what the model does not have.
     """
-    model = model.for_sensor(raw.cfa.sensor)
-    check(model, options.denoise)
-    highlights = chosen(model, options.highlights)
-    for note in model.check(raw):
-        tell(note)
-    gain = find_gain(raw, model, options)
-    linear = repaired(linearise(raw), raw, model, options, tell)
-    mosaic, cfa, _, _ = align(linear, raw.cfa)
-    del linear
+    gain = find_gain(raw, model, settings)
+    mosaic = linearise(raw)
+    if settings.hot_pixels is HotPixels.REPAIR:
+        repair_hot_pixels(mosaic, raw, warn)
+    mosaic, cfa, _, _ = align(mosaic, raw.cfa)
     shape = mosaic.shape
     packed = torch.from_numpy(pack(mosaic, cfa)).mul_(gain.value)
     del mosaic  # the largest thing in memory, and packed holds the same
-    color = balanced(raw.color, packed)
-    if model.output is Output.CAMERA:
-        packed = white_balanced(packed, color)
-    measure = cache(lambda: measure_noise(raw).amplified(gain.value))
-    runner: Runner = steered(model, options.denoise, color, measure)
-    shoulder = None
-    if highlights is Highlights.ROLL:
-        shoulder = find_shoulder(packed, color, gain.value)
-    if shoulder is not None:
-        runner = extended(runner, measure(), color, gain.value)
-    return Prepared(shape, packed, gain, runner, model.output, color, shoulder)
+    if model.output is Output.SRGB:
+        return PreparedPhoto(shape, packed, gain, model)
+    color = with_white_balance(raw.color, packed)
+    packed = balance_white(packed, color)
+    noise = measure_noise(raw).amplified(gain.value)
+    network = with_denoise(model, settings.denoise, noise, color)
+    if settings.highlights is Highlights.CLIP:
+        return PreparedPhoto(shape, packed, gain, network, color)
+    network, shoulder = with_highlights(network, packed, noise, color, gain.value)
+    return PreparedPhoto(shape, packed, gain, network, color, shoulder)
 
 
-def repaired(
-    linear: Mosaic, raw: RawImage, model: Model, options: Options, tell: Callable[[str], None]
-) -> Mosaic:
-    """Repair a photo's hot pixels in place where that is wanted; `tell` learns how many."""
-    default = HotPixels.REPAIR if model.output is Output.CAMERA else HotPixels.KEEP
-    if (options.hot_pixels or default) is HotPixels.REPAIR:
-        count = repair(linear, raw.cfa, raw.color.white_balance)
-        if count:
-            tell(f"repaired {count} hot or dead photosite{'s' * (count > 1)}")
-    return linear
-
-
-def find_gain(raw: RawImage, model: Model, options: Options) -> Gain:
+def find_gain(raw: RawImage, model: Model, settings: ResolvedOptions) -> Gain:
     """Return the user's gain, or measure the photo's; one number per photo.
 
-    Raises UsageError for a rule that needs an amplifier where the model has none.
+    Raises UsageError for a rule that needs weights which the model does not have.
     """
-    rule = options.rule or model.gain_rule
     amplifier = None if model.amplifier is None else partial(_amplification, model.amplifier)
-    found = options.gain or choose_gain(raw, rule, options.brightness, amplifier)
-    return found.brightened(options.ev)
+    found = settings.gain or choose_gain(
+        raw, settings.rule, settings.brightness, network=model.gain_network, amplifier=amplifier
+    )
+    return found.brightened(settings.ev)
 
 
 @torch.inference_mode()
@@ -167,33 +202,3 @@ def _amplification(amplifier: nn.Module, raw: RawImage) -> float:
     """Return what a trained amplifier finds for a photo."""
     mosaic, cfa, _, _ = align(linearise(raw), raw.cfa)
     return float(amplifier(torch.from_numpy(pack(mosaic, cfa))[None]))
-
-
-def balanced(color: Color, packed: Tensor) -> Color:
-    """Return the photo's colours with a white balance, measured on the picture if there is none."""
-    if color.white_balance is not None:
-        return color
-    return replace(color, white_balance=gray_world(packed))
-
-
-def finish(
-    picture: Tensor,
-    output: Output,
-    color: Color,
-    pixels: Pixels,
-    shoulder: Shoulder | None = None,
-) -> None:
-    """Turn a network's (3, H, W) picture into finished samples, sRGB, in `pixels` (H, W, 3)."""
-    if output is Output.CAMERA:
-        render_into(picture, color, pixels, shoulder)
-        return
-    white, dtype = (255, torch.uint8) if pixels.dtype == np.uint8 else (65535, torch.uint16)
-    codes = picture.clamp(0, 1).mul_(white).add_(0.5).to(dtype)
-    pixels[...] = codes.permute(1, 2, 0).numpy()
-
-
-def finished(picture: Tensor, output: Output, color: Color, bits: int) -> Pixels:
-    """Return finished samples: (H, W, 3) uint8 or uint16 sRGB (`bits` 8 or 16)."""
-    pixels = np.empty((*picture.shape[1:], 3), np.uint8 if bits == 8 else np.uint16)
-    finish(picture, output, color, pixels)
-    return pixels

@@ -41,7 +41,7 @@ def model(tmp_path: Path) -> Model:
 
 @pytest.fixture
 def binning(model: Model) -> Model:
-    architecture = replace(model.architecture, tune=None)
+    architecture = replace(model.architecture, condition=None)
     return replace(model, network=Binning(), architecture=architecture)
 
 
@@ -143,12 +143,14 @@ def test_an_amplifier_finds_the_gain_from_the_packed_photo(model: Model) -> None
     raw = synthetic_raw(32, 48, exposure=0.02, read_noise=0)
     wanted = 0.5 / ((raw.mosaic.astype(float) - 512) / (16383 - 512)).mean()
     learned = replace(model, amplifier=Meter(), gain_rule=GainRule.LLPACKNET)
-    gain = find_gain(raw, learned, Options())
+    gain = find_gain(raw, learned, Options().resolve(learned))
     assert gain.rule is GainRule.LLPACKNET
     assert gain.value == pytest.approx(wanted, rel=1e-5)
-    assert find_gain(raw, learned, Options(rule=GainRule.REDI)).rule is GainRule.REDI
+    assert (
+        find_gain(raw, learned, Options(rule=GainRule.REDI).resolve(learned)).rule is GainRule.REDI
+    )
     with pytest.raises(UsageError, match="amplifier"):
-        find_gain(raw, model, Options(rule=GainRule.LLPACKNET))
+        find_gain(raw, model, Options(rule=GainRule.LLPACKNET).resolve(model))
 
 
 def test_the_wrong_sensor_is_refused(model: Model) -> None:

@@ -147,8 +147,6 @@ def batch(
     from darkroom.batch.run import BatchOptions, enhance_all, load_models
     from darkroom.batch.storage import without_file
     from darkroom.batch.watch import watch_folders
-    from darkroom.color.highlights import chosen
-    from darkroom.models.denoise import check
     from darkroom.output.picture import PictureFormat, SaveOptions
 
     place = without_file(out)
@@ -173,8 +171,7 @@ def batch(
             total, found = len(listed), listed
         models = load_models(model, device, precision) if cluster is None else ()
         for network in models:
-            check(network, denoise)
-            chosen(network, picture.highlights)
+            picture.resolve(network)
         with (
             _reported(report, folder, options, live=watch, quiet=quiet),
             Display(total, folder, quiet=quiet, as_json=as_json) as display,

@@ -62,15 +62,16 @@ def _measured(raw: "RawImage", model: str, rule: "Rule | None", brightness: int)
     """Find a photo's gain as enhance does, loading the network only where the rule needs it."""
     from darkroom.gain import GainRule as Rule
     from darkroom.gain import choose_gain
+    from darkroom.weights.gain_network import load_gain_network
 
     known = rule or _known_rule(model)
     if known not in (None, Rule.LLPACKNET):
-        return choose_gain(raw, known, brightness)
+        return choose_gain(raw, known, brightness, network=load_gain_network())
     from darkroom.pipeline import Options, find_gain
 
     network = inputs.load(model, "cpu", "fp32").for_sensor(raw.cfa.sensor)
     network.check(raw)
-    return find_gain(raw, network, Options(rule=rule, brightness=brightness))
+    return find_gain(raw, network, Options(rule=rule, brightness=brightness).resolve(network))
 
 
 def _known_rule(model: str) -> "Rule | None":

@@ -16,14 +16,11 @@ from torch.nn import functional
 
 from darkroom.color.matrix import camera_to_srgb
 from darkroom.color.tone_curve import Shoulder
-from darkroom.errors import UsageError
-from darkroom.models.model import Model
-from darkroom.models.tiling import Grid, Runner
-from darkroom.mosaic.demosaic import unpacked
+from darkroom.models.tiling import Grid, TiledModel
+from darkroom.mosaic.demosaic import unpack_mosaic
 from darkroom.mosaic.noise import Noise
 from darkroom.mosaic.packing import BAYER, COLORS_OF_CHANNELS, XTRANS
 from darkroom.raw.image import CFA, Color
-from darkroom.weights.registry import Output
 
 FROM, TO = 0.7, 1.2
 """Light from which, and up to which, the mosaic's own picture takes over from the network's."""
@@ -53,18 +50,21 @@ class Highlights(Enum):
     ROLL = "roll"
 
 
-def chosen(model: Model, wanted: Highlights | None) -> Highlights:
-    """Return what is done for a model; None rolls off where that can be done.
+def with_highlights(
+    network: TiledModel, packed: Tensor, noise: Noise, color: Color, gain: float
+) -> tuple[TiledModel, Shoulder | None]:
+    """Return a network whose picture goes on above white, and the curve that brings it below.
 
-    Raises UsageError for a roll-off where the network paints finished pictures.
+    The network as it is and None where nothing in the photo is above white. `packed`: (C, h, w),
+    amplified by `gain` and white-balanced. `noise`: of the amplified photo. `color`: with a white
+    balance.
     """
-    camera = model.output is Output.CAMERA
-    if wanted is Highlights.ROLL and not camera:
-        raise UsageError(
-            f"--highlights roll: {model.name} paints finished pictures, which end at white; "
-            "take --highlights clip, or --model safelight"
-        )
-    return wanted or (Highlights.ROLL if camera else Highlights.CLIP)
+    shoulder = find_shoulder(packed, color, gain)
+    if shoulder is None:
+        return network, None
+    assert color.white_balance is not None, "a photo without one is balanced before"
+    balance = color.white_balance / color.white_balance.min()
+    return ExtendedModel(network, noise, tuple(balance.tolist()), gain), shoulder
 
 
 def find_shoulder(packed: Tensor, color: Color, gain: float) -> Shoulder | None:
@@ -101,14 +101,14 @@ def _runs(flags: Tensor) -> Iterator[slice]:
 
 
 @dataclass(frozen=True, slots=True)
-class Extended:
+class ExtendedModel:
     """A network whose picture goes on above white, with what the mosaic holds.
 
     `noise`: of the amplified photo. `balance`: multipliers of R, G, B, the least 1. `white`: light
     of a saturated sensor.
     """
 
-    network: Runner
+    network: TiledModel
     noise: Noise
     balance: tuple[float, ...]
     white: float
@@ -134,7 +134,7 @@ class Extended:
                 self._extend(taken.to(part.device), window, part)
         return picture
 
-    def on_cpu(self) -> "Extended":
+    def on_cpu(self) -> "ExtendedModel":
         """Return the same on the processor."""
         return replace(self, network=self.network.on_cpu())
 
@@ -155,7 +155,7 @@ class Extended:
         nothing beyond it.
         """
         light = light.clamp(0, self.white)
-        mosaic = unpacked(light[None])[0, 0]
+        mosaic = unpack_mosaic(light[None])[0, 0]
         hue = self._hue(light).exp_()
         hue /= hue.mean(0)
         scale = mosaic.shape[0] // light.shape[1]
@@ -301,10 +301,3 @@ def _averaged(planes: Tensor, reach: int) -> Tensor:
     for column in range(1, side):
         across += down[:, :, column : column + width]
     return across.div_(side * side)
-
-
-def extended(network: Runner, noise: Noise, color: Color, white: float) -> Extended:
-    """Return a network whose picture goes on above white, for a photo with a white balance."""
-    assert color.white_balance is not None, "a photo without one is balanced before"
-    balance = color.white_balance / color.white_balance.min()
-    return Extended(network, noise, tuple(balance.tolist()), white)

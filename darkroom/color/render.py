@@ -72,6 +72,13 @@ def render_into(
     _render(picture, color, Scale(float(np.iinfo(codes.dtype).max), 0.5, shoulder), put)
 
 
+def round_into(picture: Tensor, codes: Codes) -> None:
+    """Round finished sRGB, (3, H, W) in [0, 1], to codes in an array (H, W, 3) of any layout."""
+    white, dtype = (255, torch.uint8) if codes.dtype == np.uint8 else (65535, torch.uint16)
+    rounded = picture.clamp(0, 1).mul_(white).add_(0.5).to(dtype)
+    codes[...] = rounded.permute(1, 2, 0).numpy()
+
+
 class Scale(NamedTuple):
     """How sRGB from 0 to 1 is handed out: times `white`, plus `offset`; light first rolled off."""
 

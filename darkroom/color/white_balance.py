@@ -4,6 +4,8 @@ Camera RGB: what the sensor's red, green and blue filters see, linear. White-bal
 that neutral surfaces have R = G = B and a saturated sensor is at least 1 in all three.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,7 +23,7 @@ GRAY_WORLD_LIMIT = 8.0
 # White balance
 
 
-def white_balanced(light: Tensor, color: Color) -> Tensor:
+def balance_white(light: Tensor, color: Color) -> Tensor:
     """Multiply each channel by its white-balance multiplier, scaled so that the smallest is 1.
 
     `light`: (..., C, h, w), a packed mosaic (C 4 or 9) or a camera RGB picture (C 3); where the
@@ -53,3 +55,13 @@ def gray_world(light: Tensor) -> NDArray[np.float64]:
     if not np.all(rgb > 0):
         return np.ones(3)
     return np.asarray(np.clip(rgb[1] / rgb, 1 / GRAY_WORLD_LIMIT, GRAY_WORLD_LIMIT))
+
+
+def with_white_balance(color: Color, packed: Tensor) -> Color:
+    """Return a photo's colours with a white balance, measured on the picture where there is none.
+
+    `packed`: as `gray_world` takes it.
+    """
+    if color.white_balance is not None:
+        return color
+    return replace(color, white_balance=gray_world(packed))

@@ -50,10 +50,10 @@ def measure(photo: bytes, model: Model, runs: int, bits: int = 8) -> Iterator[St
     """
     raw = read_raw(photo)
     options = Options(bits=bits)
-    gain = find_gain(raw, model, options)
-    fixed = replace(options, gain=gain)
+    settings = options.resolve(model)
+    fixed = replace(settings, gain=find_gain(raw, model, settings))
     prepared = prepare(raw, model, fixed, _ignore)
-    parts = list(prepared.parts(options.tile, _ignore))
+    parts = list(prepared.run(options.tile, _ignore))
     pixels = np.empty((*prepared.shape, 3), np.uint8 if bits == 8 else np.uint16)
     save = SaveOptions(PictureFormat.PNG, bits=bits)
 
@@ -66,9 +66,9 @@ def measure(photo: bytes, model: Model, runs: int, bits: int = 8) -> Iterator[St
 
     stages: dict[str, Callable[[], Any]] = {
         "read": lambda: read_raw(photo),
-        "gain": lambda: find_gain(raw, model, options),
+        "gain": lambda: find_gain(raw, model, settings),
         "pack": lambda: prepare(raw, model, fixed, _ignore),
-        "network": lambda: list(prepared.parts(options.tile, _ignore)),
+        "network": lambda: list(prepared.run(options.tile, _ignore)),
         "render": render,
         "write": lambda: save_picture(pixels, io.BytesIO(), save),
         "whole": whole,

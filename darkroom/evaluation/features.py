@@ -7,14 +7,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from darkroom.color.white_balance import white_balanced
+from darkroom.color.render import render_into, round_into
+from darkroom.color.white_balance import balance_white, with_white_balance
 from darkroom.evaluation.image_grid import sheet
 from darkroom.models.model import Model
 from darkroom.models.summary import Layer, activations, dissect, stages
 from darkroom.models.tiling import run_tiled
 from darkroom.mosaic.noise import measure_noise
 from darkroom.mosaic.packing import align, linearise, pack
-from darkroom.pipeline import Options, balanced, find_gain, finished
+from darkroom.pipeline import Options, find_gain
 from darkroom.raw.image import RawImage
 from darkroom.weights.registry import Output
 
@@ -42,16 +43,16 @@ def feature_sheet(
     model = model.for_sensor(raw.cfa.sensor)
     model.check(raw)
     architecture = model.architecture
-    gain = find_gain(raw, model, options).value
+    gain = find_gain(raw, model, options.resolve(model)).value
     mosaic, cfa, _, _ = align(linearise(raw), raw.cfa)
     packed = torch.from_numpy(pack(mosaic, cfa)).mul_(gain)
-    color = balanced(raw.color, packed)
+    color = with_white_balance(raw.color, packed)
     if model.output is Output.CAMERA:
-        packed = white_balanced(packed, color)
+        packed = balance_white(packed, color)
     packed = _middle(packed, CROP // architecture.scale, architecture.multiple)
     size = packed.shape[2] * architecture.scale, packed.shape[1] * architecture.scale
     if model.takes_noise:
-        model = model.tuned(measure_noise(raw).amplified(gain), color)
+        model = model.conditioned(measure_noise(raw).amplified(gain), color)
     layers = tuple(stages(dissect(model.network, architecture, size).layers))
     with activations(model.network, [layer.name for layer in layers]) as maps:
         picture = run_tiled(model, packed, "off")
@@ -60,9 +61,12 @@ def feature_sheet(
         channels, height, width = layer.shape
         label = f"1/{layer.reduction}  {layer.name}  {channels} x {height} x {width}"
         panels.append((label, _panel(maps[layer.name])))
-    panels.append(
-        ("picture", finished(picture, model.output, color, 8).astype(np.uint8, copy=False))
-    )
+    pixels = np.empty((*picture.shape[1:], 3), np.uint8)
+    if model.output is Output.CAMERA:
+        render_into(picture, color, pixels)
+    else:
+        round_into(picture, pixels)
+    panels.append(("picture", pixels))
     return sheet(panels, height=PANEL, columns=COLUMNS), layers
 
 

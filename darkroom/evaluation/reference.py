@@ -7,7 +7,7 @@ from torch import Tensor
 
 from darkroom.color.render import render_codes
 from darkroom.color.transfer import srgb_decode, srgb_encode
-from darkroom.color.white_balance import white_balanced
+from darkroom.color.white_balance import balance_white
 from darkroom.evaluation.metrics import Aligned, aligned_psnr
 from darkroom.mosaic.packing import align, linearise, pack
 from darkroom.raw.image import RawImage
@@ -19,7 +19,7 @@ def plainly_developed(raw: RawImage, gain: float) -> NDArray[np.uint8]:
     Each 2x2 block of photosites becomes 2x2 pixels of one colour.
     """
     mosaic, cfa, _, _ = align(linearise(raw), raw.cfa)
-    packed = white_balanced(torch.from_numpy(pack(mosaic, cfa)) * gain, raw.color)
+    packed = balance_white(torch.from_numpy(pack(mosaic, cfa)) * gain, raw.color)
     binned = torch.stack([packed[0], (packed[1] + packed[2]) / 2, packed[3]])
     codes = render_codes(binned, raw.color, 8).numpy()
     height, width = mosaic.shape

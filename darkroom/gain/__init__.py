@@ -7,7 +7,7 @@ never per tile. White is the sensor's white level; "light" is what a photosite h
 from collections.abc import Callable
 
 from darkroom.errors import UsageError
-from darkroom.gain.learned import learned_gain
+from darkroom.gain.learned import GainNetwork, learned_gain
 from darkroom.gain.percentile import percentile_gain
 from darkroom.gain.redi import REDI_BRIGHTNESS, redi_gain
 from darkroom.gain.types import MAX_GAIN, MAX_RATIO, MIN_GAIN, Gain, GainRule, times
@@ -19,6 +19,7 @@ __all__ = [
     "MIN_GAIN",
     "REDI_BRIGHTNESS",
     "Gain",
+    "GainNetwork",
     "GainRule",
     "choose_gain",
     "given_gain",
@@ -36,12 +37,15 @@ def choose_gain(
     raw: RawImage,
     rule: GainRule,
     m: int = 1,
+    *,
+    network: GainNetwork | None = None,
     amplifier: Callable[[RawImage], float] | None = None,
 ) -> Gain:
     """Find the gain of a photo from its own values, within MIN_GAIN and MAX_GAIN.
 
-    `m`: REDI's choice of brightness, one of REDI_BRIGHTNESS. `amplifier`: the network's own,
-    for the rule llpacknet. Raises UsageError for another `m`, and for that rule without one.
+    `m`: REDI's choice of brightness, one of REDI_BRIGHTNESS. `network`: for the rule learned, whose
+    weights it is. `amplifier`: for the rule llpacknet, that of the network that enhances. Raises
+    UsageError for another `m`, and for these rules without what they need.
     """
     if rule is GainRule.REDI:
         return redi_gain(raw, m)
@@ -49,7 +53,11 @@ def choose_gain(
         raise UsageError(f"m = {m}: only the rule redi has a choice of brightness; leave m out")
     if rule is GainRule.LLPACKNET:
         return _llpacknet_gain(raw, amplifier)
-    return learned_gain(raw) if rule is GainRule.LEARNED else percentile_gain(raw)
+    if rule is GainRule.PERCENTILE:
+        return percentile_gain(raw)
+    if network is None:
+        raise UsageError("the rule learned needs its weights; use percentile or redi")
+    return learned_gain(raw, network)
 
 
 def _llpacknet_gain(raw: RawImage, amplifier: Callable[[RawImage], float] | None) -> Gain:

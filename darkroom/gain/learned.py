@@ -8,19 +8,15 @@ trains it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.errors import WeightsError
 from darkroom.gain.metering import Reading, read_light
 from darkroom.gain.percentile import Key, key_of, limited
 from darkroom.gain.types import Gain, GainRule
 from darkroom.raw.image import Exposure, RawImage
 
-FILE = "amplifier.safetensors"
 NAMES = ("mean", "scale", "enter.weight", "enter.bias", "leave.weight", "leave.bias")
 QUANTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9)
 # Least noise against the key that is told apart: 1/512 of it.
@@ -46,7 +42,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Amplifier:
+class GainNetwork:
     """A two-layer network from the features of a photo to the key it should have, in stops.
 
     `tensors`: NAMES; `mean` and `scale` bring the features to a common size.
@@ -62,20 +58,20 @@ class Amplifier:
         return float(t["leave.weight"] @ hidden + t["leave.bias"])
 
 
-def learned_gain(raw: RawImage) -> Gain:
+def learned_gain(raw: RawImage, network: GainNetwork) -> Gain:
     """Bring the scene to the key that photographers give such scenes, as far as noise allows."""
     reading = read_light(raw)
     key = key_of(reading)
     if key.value <= 0:
         return limited(GainRule.LEARNED, 1.0, reading, key)
-    stops = bundled()(features(reading, key)) - float(np.log2(key.value))
+    stops = network(features(reading, key)) - float(np.log2(key.value))
     stops -= dimming(stops, key, raw.exposure)
     stops = min(stops, -float(np.log2(key.mean)))  # no scene is wanted whiter than white
     return limited(GainRule.LEARNED, 2.0**stops, reading, key)
 
 
 def features(reading: Reading, key: Key) -> Floats:
-    """(F,) what the amplifier sees: the histogram, the channels and the noise, against the key.
+    """(F,) what the network sees: the histogram, the channels and the noise, against the key.
 
     All are stops, and the same for any exposure.
     """
@@ -99,18 +95,3 @@ def dimming(stops: float, key: Key, exposure: Exposure) -> float:
         dark = np.log2(OFFICE / luminance) / np.log2(OFFICE / NIGHT)
         return DIMMEST * float(np.clip(dark, 0, 1))
     return min(DIM_STOPS * max(stops - DIM_FROM, 0), DIMMEST)
-
-
-@cache
-def bundled() -> Amplifier:
-    """Load the amplifier that comes with darkroom; WeightsError where it is not whole."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    in_wheel = Path(__file__).parents[1] / "weights" / "bundled"
-    folder = in_wheel if in_wheel.is_dir() else Path(__file__).parents[2] / "weights"
-    path = folder / FILE
-    try:
-        return Amplifier({name: load_file(path)[name] for name in NAMES})
-    except (OSError, SafetensorError, KeyError) as error:
-        raise WeightsError(f"{path}: missing or damaged; reinstall darkroom") from error

@@ -12,6 +12,7 @@ from darkroom.models.architectures.base import Architecture, Shapes, shapes_of
 from darkroom.models.device import find_device, find_dtype
 from darkroom.models.model import Model, placed
 from darkroom.weights import checkpoint, registry, store, tensorflow
+from darkroom.weights.gain_network import load_gain_network
 
 
 def load_model(name_or_path: str | Path, device: str = "auto", precision: str = "auto") -> Model:
@@ -39,7 +40,7 @@ def _load(name_or_path: str | Path, place: torch.device, dtype: torch.dtype) -> 
     state = checkpoint.read_checkpoint(source.path)
     architecture = source.identify(shapes_of(state))
     network = architecture.load(state)
-    if architecture.tune is None:
+    if architecture.condition is None:
         network = placed(network, place, dtype)
     amplifier = architecture.amplifier(state)
     facts = source.entry or _published(source.path)
@@ -55,6 +56,7 @@ def _load(name_or_path: str | Path, place: torch.device, dtype: torch.dtype) -> 
         device=place,
         dtype=dtype,
         trained_on=() if facts is None else facts.trained_on,
+        gain_network=load_gain_network(),
         amplifier=amplifier,
     )
 

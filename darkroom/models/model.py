@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.errors import SensorError, UsageError
-from darkroom.gain import GainRule
+from darkroom.gain import GainNetwork, GainRule
 from darkroom.models.architectures.base import Architecture, Conditions
 from darkroom.models.tiling import Grid
 from darkroom.mosaic.noise import Noise
@@ -22,12 +22,12 @@ NO_TURNS = nullcontext()
 class Model:
     """A network, where and how it runs, and what shapes cannot say about it.
 
-    `network`: where it takes the photo's noise it waits on the processor, in float32, for `tuned`.
-
-    `trained_on`: patterns (fnmatch) of the cameras that it was trained on; empty means any.
-    `amplifier`: what came with the weights to find the gain, on the processor: (N, C, h, w), not
-    amplified, to (N,) gains. `turns`: held while the network runs, where threads share a device.
-    `counterpart`: the same for the other kind of sensor, where there is one.
+    `network`: where it takes the photo's noise it waits on the processor, in float32, for
+    `conditioned`. `trained_on`: patterns (fnmatch) of the cameras that it was trained on; empty
+    means any. `gain_network`: for the learned rule of the gain. `amplifier`: what came with the
+    weights to find the gain, on the processor: (N, C, h, w), not amplified, to (N,) gains. `turns`:
+    held while the network runs, where threads share a device. `counterpart`: the same for the other
+    kind of sensor, where there is one.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Model:
     device: torch.device
     dtype: torch.dtype
     trained_on: tuple[str, ...] = ()
+    gain_network: GainNetwork | None = None
     amplifier: nn.Module | None = None
     turns: AbstractContextManager[None] = NO_TURNS
     counterpart: "Model | None" = None
@@ -61,22 +62,22 @@ class Model:
 
     @property
     def takes_noise(self) -> bool:
-        """Whether the network runs only once it is `tuned` to a photo."""
-        return self.architecture.tune is not None
+        """Whether the network runs only once it is `conditioned` to a photo."""
+        return self.architecture.condition is not None
 
-    def tuned(self, noise: Noise, color: Color) -> "Model":
+    def conditioned(self, noise: Noise, color: Color) -> "Model":
         """Return the model for one photo, told of its noise after amplification and its colours.
 
         Raises UsageError where the network takes none, or where the white balance is unknown.
         """
-        tune = self.architecture.tune
-        if tune is None or color.white_balance is None:
-            raise UsageError(f"{self.name}: only a network that takes noise can be tuned")
-        network = tune(self.network, Conditions.of(noise, color.white_balance))
+        condition = self.architecture.condition
+        if condition is None or color.white_balance is None:
+            raise UsageError(f"{self.name}: only a network that takes noise can be conditioned")
+        network = condition(self.network, Conditions.of(noise, color.white_balance))
         return replace(
             self,
             network=placed(network, self.device, self.dtype),
-            architecture=replace(self.architecture, tune=None),
+            architecture=replace(self.architecture, condition=None),
         )
 
     def for_sensor(self, sensor: Sensor) -> "Model":

@@ -151,8 +151,8 @@ def dissect(network: nn.Module, architecture: Architecture, size: tuple[int, int
     packed = torch.empty(1, architecture.channels, rows, cols, device="meta")
     state = {name: t.to("meta", torch.float32) for name, t in network.state_dict().items()}
     network = architecture.build(state).eval()
-    if architecture.tune is not None and architecture.recognise(shapes_of(state)):
-        network = architecture.tune(network, Conditions.of(TYPICAL, np.ones(3)))
+    if architecture.condition is not None and architecture.recognise(shapes_of(state)):
+        network = architecture.condition(network, Conditions.of(TYPICAL, np.ones(3)))
     steps, picture = trace(network, packed)
     layers = tuple(_layer(step, rows, architecture.scale, steps) for step in steps[1:])
     shapes = tuple(packed.shape[1:]), tuple(picture.shape[1:])

@@ -52,7 +52,7 @@ class Grid:
         return _up(height, self.multiple), _up(width, self.multiple)
 
 
-class Runner(Protocol):
+class TiledModel(Protocol):
     """A network where it runs: `darkroom.models.model.Model`, or anything like it."""
 
     @property
@@ -66,7 +66,7 @@ class Runner(Protocol):
     def __call__(self, packed: Tensor) -> Tensor:
         """(N, C, h, w) on any device -> (N, 3, s*h, s*w), on its own device."""
 
-    def on_cpu(self) -> "Runner":
+    def on_cpu(self) -> "TiledModel":
         """Return the same network on the processor."""
 
 
@@ -87,13 +87,16 @@ class Core(NamedTuple):
     right: int
 
 
-def warn(message: str) -> None:
+def warn_of_tile(message: str) -> None:
     """Tell of a tile that did not fit, as a RuntimeWarning."""
     warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 def run_tiled(
-    model: Runner, packed: Tensor, tile: TileOption = "auto", tell: Callable[[str], None] = warn
+    model: TiledModel,
+    packed: Tensor,
+    tile: TileOption = "auto",
+    warn: Callable[[str], None] = warn_of_tile,
 ) -> Tensor:
     """Run a network over a packed photo (C, h, w) and return its picture (3, s*h, s*w), float32.
 
@@ -104,19 +107,22 @@ def run_tiled(
     _, height, width = packed.shape
     scale = model.grid.scale
     picture = torch.empty(3, height * scale, width * scale)
-    for part in tiles(model, packed, tile, tell):
+    for part in run_tiles(model, packed, tile, warn):
         picture[:, part.rows, part.cols] = part.picture
     return picture
 
 
-def tiles(
-    model: Runner, packed: Tensor, tile: TileOption = "auto", tell: Callable[[str], None] = warn
+def run_tiles(
+    model: TiledModel,
+    packed: Tensor,
+    tile: TileOption = "auto",
+    warn: Callable[[str], None] = warn_of_tile,
 ) -> Iterator[Part]:
     """Yield the picture of a packed photo (C, h, w) part by part, each pixel exactly once.
 
     For photos so large that a float32 picture would not fit: finish each part as it comes. Where
     CUDA runs out of memory the tile is halved, down to the grid, then the processor takes over;
-    `tell` is given one line about either.
+    `warn` is given one line about either.
     """
     waiting = plan(model, packed, tile)[::-1]
     while waiting:
@@ -131,16 +137,16 @@ def tiles(
             waiting += halves[::-1]
             size = f"a tile of {_size(core, model.grid.scale)}"
             if len(halves) == 1:
-                tell(f"{model.device}: out of memory for {size}; continuing on the processor")
+                warn(f"{model.device}: out of memory for {size}; continuing on the processor")
                 model = model.on_cpu()
                 if model.grid.halo is None and tile == "auto":
                     _check_whole(model, packed)
             else:
-                tell(f"{model.device}: out of memory for {size}; halving it")
+                warn(f"{model.device}: out of memory for {size}; halving it")
             torch.cuda.empty_cache()
 
 
-def plan(model: Runner, packed: Tensor, tile: TileOption = "auto") -> list[Core]:
+def plan(model: TiledModel, packed: Tensor, tile: TileOption = "auto") -> list[Core]:
     """Return the tiles that a photo (C, h, w) is cut into, in reading order."""
     _, height, width = packed.shape
     grid = model.grid
@@ -171,7 +177,7 @@ def plan(model: Runner, packed: Tensor, tile: TileOption = "auto") -> list[Core]
     ]
 
 
-def _check_whole(model: Runner, packed: Tensor) -> None:
+def _check_whole(model: TiledModel, packed: Tensor) -> None:
     """Raise TooLargeError where a photo (C, h, w) does not fit into the memory in one piece."""
     rows, cols = model.grid.full(packed)
     need = bytes_per_pixel(model, packed, model.grid.multiple) * rows * cols
@@ -214,7 +220,7 @@ def _sides(full: int, grid: Grid) -> list[tuple[int, int, int]]:
     return list(ways.values())
 
 
-def _run(model: Runner, packed: Tensor, core: Core) -> Part:
+def _run(model: TiledModel, packed: Tensor, core: Core) -> Part:
     """Run one tile with its margins and return its core, cropped to the photo."""
     _, height, width = packed.shape
     grid, scale = model.grid, model.grid.scale

@@ -47,6 +47,9 @@ COLOUR_AT_OTHER_COLOUR = (
 # photosites, narrow because every site has neighbours of each colour within 2.
 SPREAD = 0.8
 
+XTRANS_ORDER = torch.from_numpy((XTRANS_SITES @ (XTRANS.period, 1)).ravel())
+"""Numbers of an X-Trans block's sites, in reading order, for each channel and packed pixel."""
+
 Filter = NDArray[np.float64]
 
 
@@ -57,7 +60,7 @@ def demosaic(packed: Tensor) -> Tensor:
     each photosite keeps its own value in its own colour. On the packed tensor's device.
     """
     cfa = BAYER if packed.shape[1] == 4 else XTRANS
-    mosaic = unpacked(packed.float())
+    mosaic = unpack_mosaic(packed.float())
     rows, columns = (_continued(size, cfa.period).to(mosaic.device) for size in mosaic.shape[2:])
     window = mosaic[:, :, rows[:, None], columns[None, :]]
     filters = _filters(cfa).to(mosaic.device)
@@ -66,14 +69,21 @@ def demosaic(packed: Tensor) -> Tensor:
     )
 
 
-def unpacked(packed: Tensor) -> Tensor:
-    """Return the (N, 1, H, W) mosaic of (N, C, h, w), in the packed form's phase."""
-    cfa = BAYER if packed.shape[1] == 4 else XTRANS
-    if cfa == BAYER:
-        return functional.pixel_shuffle(packed, 2)
-    places = (XTRANS_SITES @ (cfa.period, 1)).ravel()  # of each channel and packed pixel
-    sites = functional.pixel_unshuffle(packed, 2)[:, torch.from_numpy(places.argsort())]
-    return functional.pixel_shuffle(sites, cfa.period)
+def pack_mosaic(mosaic: Tensor, cfa: CFA) -> Tensor:
+    """Pack aligned (N, 1, H, W) mosaics as `darkroom.mosaic.packing.pack` does one: (N, C, h, w).
+
+    H and W are multiples of the array's period.
+    """
+    sites = functional.pixel_unshuffle(mosaic, cfa.period)
+    return sites if cfa == BAYER else functional.pixel_shuffle(sites[:, XTRANS_ORDER], 2)
+
+
+def unpack_mosaic(packed: Tensor) -> Tensor:
+    """Undo `pack_mosaic` exactly: (N, C, h, w), h and w even for X-Trans, to (N, 1, H, W)."""
+    if packed.shape[1] == len(BAYER.pattern):
+        return functional.pixel_shuffle(packed, BAYER.period)
+    sites = functional.pixel_unshuffle(packed, 2)[:, XTRANS_ORDER.argsort()]
+    return functional.pixel_shuffle(sites, XTRANS.period)
 
 
 def _continued(size: int, period: int) -> Tensor:

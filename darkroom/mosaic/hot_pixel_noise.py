@@ -27,19 +27,19 @@ FLATTEST_SHORT = {Sensor.BAYER: 0.725, Sensor.XTRANS: 0.66}
 
 
 @dataclass(frozen=True, slots=True)
-class Noise:
-    """The noise of one photosite: variance = read + shot * light, in units of white."""
+class NoiseBound:
+    """At most the noise of one photosite: variance = read_variance + shot * light, white 1."""
 
-    read: float
+    read_variance: float
     shot: float
 
     def deviation(self, light: Mosaic) -> Mosaic:
         """Return the standard deviation at some light, of its shape."""
-        variance = self.read + self.shot * np.maximum(light, 0)
+        variance = self.read_variance + self.shot * np.maximum(light, 0)
         return np.asarray(np.sqrt(variance), dtype=np.float32)
 
 
-def measure_noise(mosaic: Mosaic, cfa: CFA) -> Noise:
+def bound_noise(mosaic: Mosaic, cfa: CFA) -> NoiseBound:
     """Measure read and shot noise of a photo on the greens of small blocks spread over it.
 
     The flattest blocks of each brightness count, by the upper half of their values only, so that
@@ -57,10 +57,10 @@ def measure_noise(mosaic: Mosaic, cfa: CFA) -> Noise:
     read, shot = np.linalg.lstsq(design, np.ones_like(light), rcond=None)[0]
     least = LEAST_NOISE**2
     if shot <= 0:
-        return Noise(float(variance.mean()), 0.0)
+        return NoiseBound(float(variance.mean()), 0.0)
     if read < least:
-        return Noise(least, float(np.sum(light / variance) / np.sum((light / variance) ** 2)))
-    return Noise(float(read), float(shot))
+        return NoiseBound(least, float(np.sum(light / variance) / np.sum((light / variance) ** 2)))
+    return NoiseBound(float(read), float(shot))
 
 
 def _blocks(mosaic: Mosaic, cfa: CFA) -> tuple[Mosaic, Mosaic]:

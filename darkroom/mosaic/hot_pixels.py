@@ -6,6 +6,7 @@ colour *and* its neighbours of other colours show nothing. Mosaics are linear fl
 white 1, values below black kept, as `darkroom.mosaic.packing.linearise` returns them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from math import erf, sqrt
@@ -13,8 +14,8 @@ from math import erf, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.mosaic.hot_pixel_noise import BLOCK, Mosaic, Noise, measure_noise
-from darkroom.raw.image import CFA, Sensor
+from darkroom.mosaic.hot_pixel_noise import BLOCK, Mosaic, NoiseBound, bound_noise
+from darkroom.raw.image import CFA, RawImage, Sensor
 
 Places = NDArray[np.intp]
 
@@ -63,21 +64,29 @@ def repair(mosaic: Mosaic, cfa: CFA, white_balance: NDArray[np.float64] | None =
     """
     if min(mosaic.shape) < BLOCK[Sensor.BAYER]:  # no surroundings to speak of
         return 0
-    noise = measure_noise(mosaic, cfa)
+    noise = bound_noise(mosaic, cfa)
     candidates = _candidates(mosaic, cfa, noise)
     rows, columns, values = _defects(mosaic, cfa, noise, candidates, white_balance)
     mosaic[rows, columns] = values
     return len(rows)
 
 
-def _candidates(mosaic: Mosaic, cfa: CFA, noise: Noise) -> tuple[Places, Places]:
+def repair_hot_pixels(mosaic: Mosaic, raw: RawImage, warn: Callable[[str], None]) -> None:
+    """Repair the hot and dead photosites of a photo's linear mosaic in place, and say how many."""
+    count = repair(mosaic, raw.cfa, raw.color.white_balance)
+    if count:
+        warn(f"repaired {count} hot or dead photosite{'s' * (count > 1)}")
+
+
+def _candidates(mosaic: Mosaic, cfa: CFA, noise: NoiseBound) -> tuple[Places, Places]:
     """Find the few sites that stand above four of their colour, or are half of one or less.
 
     The threshold is the chord below the noise's curve from black to white, so it is at most what
     `_defects` asks for. Works on strips, which stay in the processor's cache.
     """
-    base = np.float32(SIGMAS * sqrt(noise.read))
-    slope = np.float32(1 + SIGMAS * (sqrt(noise.read + noise.shot) - sqrt(noise.read)))
+    dark, bright = sqrt(noise.read_variance), sqrt(noise.read_variance + noise.shot)
+    base = np.float32(SIGMAS * dark)
+    slope = np.float32(1 + SIGMAS * (bright - dark))
     height, width = mosaic.shape
     inner = width - 2 * REACH
     bound = np.empty((STRIP, inner), dtype=np.float32)
@@ -159,7 +168,7 @@ def _neighbours(cfa: CFA, width: int) -> _Neighbours:
 def _defects(
     mosaic: Mosaic,
     cfa: CFA,
-    noise: Noise,
+    noise: NoiseBound,
     candidates: tuple[Places, Places],
     white_balance: NDArray[np.float64] | None,
 ) -> tuple[Places, Places, Mosaic]:
@@ -198,7 +207,7 @@ def _defects(
 
 def _is_no_light(
     flat: Mosaic,
-    noise: Noise,
+    noise: NoiseBound,
     around: _Neighbours,
     sites: tuple[Places, Places, Mosaic],
     multipliers: NDArray[np.float64],

@@ -1,4 +1,4 @@
-"""From a camera's mosaic to the packed form that every network takes, and back.
+"""From a camera's mosaic to the packed form that every network takes.
 
 The packed form is float32, linear, black 0 and sensor white 1 before amplification; values below
 black are kept, since negative noise is signal too. Bayer: (4, H/2, W/2), each 2x2 block in reading
@@ -139,18 +139,6 @@ def _fill(target: Packed, source: Mosaic) -> None:
         target[:rows, -1] = source[:, -1]
     if rows < target.shape[0]:
         target[-1] = target[-2]
-
-
-def unpack(packed: Packed, sensor: Sensor) -> Mosaic:
-    """Undo `pack` exactly: the (H, W) mosaic, padding included."""
-    sites, side = _sites(sensor)
-    period = 2 if sensor is Sensor.BAYER else 6
-    _, height, width = packed.shape
-    mosaic = np.empty((height // side * period, width // side * period), dtype=np.float32)
-    for channel, block in zip(packed, sites, strict=True):
-        for place, (row, col) in enumerate(block):
-            mosaic[row::period, col::period] = channel[place // side :: side, place % side :: side]
-    return mosaic
 
 
 def _sites(sensor: Sensor) -> tuple[NDArray[np.intp], int]:

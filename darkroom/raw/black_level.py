@@ -15,7 +15,7 @@ from darkroom.raw.masked_pixels import (
     combine,
     find_strips,
     measure_levels,
-    measure_noise,
+    measure_read_noise,
     measure_rows,
 )
 
@@ -136,7 +136,7 @@ def measure(raw: RawImage, frame: NDArray[np.uint16]) -> Measured | str:
         return "nothing was written to its masked borders"
     if sum(strip.values.size for strip in written) < MIN_SAMPLES * period**2:
         return "it has too few masked pixels"
-    noise = measure_noise(written, period)
+    noise = measure_read_noise(written, period)
     parts = [measure_levels(strip, first, period, noise or 0.0) for strip in written]
     beside = sum(strip.origin[0] == first[0] for strip in written)
     # The borders beside the picture were read out together with its rows: they count first.

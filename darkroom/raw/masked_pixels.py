@@ -80,7 +80,7 @@ def find_strips(
     return wide[0], wide[1]
 
 
-def measure_noise(strips: list[Strip], period: int) -> float | None:
+def measure_read_noise(strips: list[Strip], period: int) -> float | None:
     """Return the standard deviation of the masked sites; None where it cannot be told.
 
     Measured on differences of neighbours of one site of the period in a row, so that shading and

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 from torch.autograd import Function
-from torch.nn import functional
 from torch.optim import AdamW
 
 from darkroom.color.transfer import SRGB_KNEE, SRGB_OFFSET, SRGB_POWER, SRGB_SLOPE
@@ -22,7 +21,8 @@ from darkroom.errors import UsageError
 from darkroom.evaluation.metrics import similarity
 from darkroom.models.architectures.base import Conditions
 from darkroom.models.architectures.safelight import LARGE_WIDTHS, WIDTHS, Safelight
-from darkroom.mosaic.packing import BAYER, COLORS_OF_CHANNELS, XTRANS, XTRANS_SITES
+from darkroom.mosaic.demosaic import pack_mosaic
+from darkroom.mosaic.packing import BAYER, COLORS_OF_CHANNELS, XTRANS
 from darkroom.raw.image import CFA
 from darkroom.training.initialization import begin_as_demosaicing, begin_with
 from darkroom.training.muon import Muon
@@ -118,7 +118,7 @@ def photographed(scenes: Scenes, sensors: Sensors, generator: Generator, cfa: CF
     """Photograph scenes, each by a sensor of its own, whose noise is known about."""
     balance = scenes.white_balance
     mosaic = sampled(scenes.camera_rgb / balance[:, :, None, None], cfa)
-    packed = packed_mosaic(expose(mosaic, sensors, generator, cfa), cfa)
+    packed = pack_mosaic(expose(mosaic, sensors, generator, cfa)[:, None], cfa)
     colors = list(COLORS_OF_CHANNELS[packed.shape[1]])
 
     def measured(value: Tensor) -> Tensor:
@@ -149,15 +149,6 @@ def sampled(picture: Tensor, cfa: CFA) -> Tensor:
     colors = torch.from_numpy(cfa.channels).long()
     colors = colors.repeat(height // cfa.period, width // cfa.period)
     return picture.gather(1, colors.expand(len(picture), 1, height, width))[:, 0]
-
-
-def packed_mosaic(mosaic: Tensor, cfa: CFA) -> Tensor:
-    """Pack (N, H, W) mosaics, as `darkroom.mosaic.packing.pack` does one: (N, C, h, w)."""
-    sites = functional.pixel_unshuffle(mosaic[:, None], cfa.period)
-    if cfa == BAYER:
-        return sites
-    places = torch.from_numpy((XTRANS_SITES @ (cfa.period, 1)).ravel())
-    return functional.pixel_shuffle(sites[:, places], 2)
 
 
 def loss_between(output: Tensor, scenes: Scenes, structure: bool) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from darkroom.color.render import render
-from darkroom.color.white_balance import white_balanced
+from darkroom.color.white_balance import balance_white
 from darkroom.errors import UsageError
 from darkroom.evaluation.chart import WHITE_BALANCE
 from darkroom.evaluation.simulated import (
@@ -24,7 +24,7 @@ from darkroom.evaluation.simulated import (
     true_noise,
 )
 from darkroom.models.architectures.base import Conditions, State
-from darkroom.models.architectures.safelight import SAFELIGHT, tune
+from darkroom.models.architectures.safelight import SAFELIGHT, condition
 from darkroom.mosaic.packing import BAYER, linearise, pack
 from darkroom.raw.image import CFA
 
@@ -62,7 +62,7 @@ class Validation:
         """Return mean scores of safelight's weights at each ratio, told the true noise."""
         network, scores = SAFELIGHT.build(state), {}
         for ratio, photos in self.photos.items():
-            body = tune(network, Conditions.of(true_noise(ratio), WHITE_BALANCE))
+            body = condition(network, Conditions.of(true_noise(ratio), WHITE_BALANCE))
             place = next(body.parameters()).device
             found = [
                 compare(render(body(photo.packed[None].to(place))[0], COLOR), photo.scene)
@@ -77,4 +77,4 @@ class Validation:
 def _photo(scene: Scene, ratio: float, cfa: CFA) -> Photo:
     raw = photograph(scene, ratio, cfa)
     packed = torch.from_numpy(pack(linearise(raw), cfa)) * amplification(ratio)
-    return Photo(scene, white_balanced(packed, COLOR))
+    return Photo(scene, balance_white(packed, COLOR))

@@ -48,7 +48,7 @@ def record(*words: object) -> dict[str, object]:
 def test_every_rule_gives_what_enhance_takes(dng_path: Dng, checkpoint: Path) -> None:
     photo = dng_path(exposure=0.02)
     model, raw = load_model(checkpoint, "cpu", "fp32"), read_raw(photo)
-    wanted = find_gain(raw, model, Options())
+    wanted = find_gain(raw, model, Options().resolve(model))
     assert wanted.rule is GainRule.LLPACKNET
     found = record(photo, "--model", checkpoint)
     assert found == found | {
@@ -60,7 +60,7 @@ def test_every_rule_gives_what_enhance_takes(dng_path: Dng, checkpoint: Path) ->
     assert record(photo, "-m", checkpoint, "--gain-rule", "llpacknet")["gain"] == wanted.value
     assert record(photo, "-m", checkpoint, "--ratio", 7)["gain"] == 7
     for rule in GainRule:
-        wanted = find_gain(raw, model, Options(rule=rule))
+        wanted = find_gain(raw, model, Options(rule=rule).resolve(model))
         assert record(photo, "-m", checkpoint, "--gain-rule", rule.value)["gain"] == wanted.value
 
 

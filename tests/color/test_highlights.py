@@ -13,11 +13,11 @@ from safetensors.torch import save_file
 
 from darkroom.batch.run import BatchOptions, settings
 from darkroom.cli.inputs import highlights
-from darkroom.color.highlights import Highlights, extended, find_shoulder
+from darkroom.color.highlights import ExtendedModel, Highlights, find_shoulder
 from darkroom.color.render import render_codes, render_into
 from darkroom.color.tone_curve import Shoulder
 from darkroom.color.transfer import srgb_decode
-from darkroom.color.white_balance import white_balanced
+from darkroom.color.white_balance import balance_white
 from darkroom.errors import UsageError
 from darkroom.evaluation.chart import photograph
 from darkroom.gain import given_gain
@@ -50,7 +50,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     torch.manual_seed(3)
     save_file(Safelight(widths=(8, 8, 8, 8)).state_dict(), path)
     loaded = load_model(path, "cpu", "fp32")
-    architecture = replace(loaded.architecture, tune=None, halo=8)
+    architecture = replace(loaded.architecture, condition=None, halo=8)
     return replace(loaded, network=Clipping(), architecture=architecture)
 
 
@@ -126,7 +126,7 @@ def test_clipping_is_rendering_the_network_alone(model: Model) -> None:
     raw = photograph(lamp(50), exposure=1 / RATIO)
     found = enhance(raw, model, replace(OPTIONS, highlights=Highlights.CLIP)).pixels
     packed = torch.from_numpy(pack(linearise(raw), raw.cfa)).mul_(RATIO)
-    picture = Clipping()(white_balanced(packed, raw.color)[None])[0]
+    picture = Clipping()(balance_white(packed, raw.color)[None])[0]
     assert np.array_equal(found, render_codes(picture, raw.color, 16).numpy())
 
 
@@ -162,7 +162,11 @@ def test_xtrans_keeps_its_lamp_too() -> None:
         def __call__(self, packed: torch.Tensor) -> torch.Tensor:
             return torch.zeros(1, 3, 48, 48)
 
-    picture = extended(Dark(), Noise(0, 1e-5, ""), synthetic_raw(8, 8).color, 20.0)(packed[None])[0]
+    balance = synthetic_raw(8, 8).color.white_balance
+    extended = ExtendedModel(
+        Dark(), Noise(0, 1e-5, ""), tuple((balance / balance.min()).tolist()), 20.0
+    )
+    picture = extended(packed[None])[0]
     assert np.allclose(picture.numpy(), light[:, None, None], rtol=1e-4)
 
 
@@ -179,7 +183,7 @@ def test_published_networks_clip_and_say_so(model: Model) -> None:
 def test_the_curve_ends_at_the_photos_brightest_light() -> None:
     raw = photograph(lamp(50, (1.0, 1.0, 1.0)), exposure=1 / RATIO)
     packed = torch.from_numpy(pack(linearise(raw), raw.cfa)).mul_(RATIO)
-    light = white_balanced(packed, raw.color)
+    light = balance_white(packed, raw.color)
     found = find_shoulder(light, raw.color, RATIO)
     assert found is not None
     assert found.peak == pytest.approx(50, rel=0.1)

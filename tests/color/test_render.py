@@ -17,7 +17,7 @@ from torch import Tensor
 from darkroom.color.matrix import SRGB_TO_XYZ, camera_to_srgb
 from darkroom.color.render import render, render_codes
 from darkroom.color.transfer import bt709_decode, bt709_encode, srgb_decode, srgb_encode
-from darkroom.color.white_balance import gray_world, white_balanced
+from darkroom.color.white_balance import balance_white, gray_world
 from darkroom.errors import RawError
 from darkroom.mosaic.packing import BAYER, XTRANS, pack
 from darkroom.output.dng import write_dng
@@ -114,7 +114,7 @@ def test_white_balance_and_matrix_are_libraws(
     write_dng(tmp_path / "patches.dng", raw)
     theirs = middles(libraw(tmp_path / "patches.dng", gamma=(1, 1)))
     packed = torch.from_numpy(pack((raw.mosaic.astype(np.float32) - 512) / (16383 - 512), BAYER))
-    balanced = white_balanced(packed, raw.color)
+    balanced = balance_white(packed, raw.color)
     camera = torch.stack([balanced[0], balanced[1:3].mean(0), balanced[3]])
     small = srgb_decode(render(camera, raw.color)).permute(1, 2, 0).double().numpy()
     ours = middles(np.kron(small, np.ones((2, 2, 1))))
@@ -138,13 +138,13 @@ def test_bt709_is_libraws_default_curve(tmp_path: Path) -> None:
 def test_each_packed_channel_gets_the_multiplier_of_its_color(cfa: CFA) -> None:
     channels = np.tile(cfa.channels, (12 // cfa.period, 12 // cfa.period)).astype(np.float32)
     packed = torch.from_numpy(pack(channels, cfa))
-    balanced = white_balanced(torch.ones_like(packed), color_of(balance=(2.0, 1.0, 1.5)))
+    balanced = balance_white(torch.ones_like(packed), color_of(balance=(2.0, 1.0, 1.5)))
     torch.testing.assert_close(balanced, torch.tensor([2.0, 1.0, 1.5])[packed.long()])
 
 
 def test_unknown_white_balance_changes_nothing() -> None:
     light = torch.rand(4, 2, 2)
-    assert white_balanced(light, replace(color_of(), white_balance=None)) is light
+    assert balance_white(light, replace(color_of(), white_balance=None)) is light
 
 
 @pytest.mark.parametrize("channels", [3, 4, 9])
@@ -153,7 +153,7 @@ def test_gray_world_undoes_a_cast(channels: int) -> None:
     gray = torch.rand(1, 40, 60, generator=random) * 0.6
     texture = torch.rand(channels, 40, 60, generator=random) * 0.1
     cast = Color(1 / np.array([2.0, 1.0, 1.6]), np.eye(3))
-    scene = white_balanced(gray + texture, cast) / 2  # the multipliers' smallest is made 1
+    scene = balance_white(gray + texture, cast) / 2  # the multipliers' smallest is made 1
     scene[:, :8] = 1.0  # a clipped sky must not count
     np.testing.assert_allclose(gray_world(scene), [2.0, 1.0, 1.6], rtol=0.03)
 
@@ -235,7 +235,7 @@ def test_neutral_and_clipped_stay_neutral(
 ) -> None:
     color = color_of(matrix, (red, 1.0, blue))
     neutral = torch.full((3, 1, 1), level)
-    saturated = white_balanced(torch.ones(4, 1, 1), color)
+    saturated = balance_white(torch.ones(4, 1, 1), color)
     clipped = torch.stack([saturated[0], saturated[1], saturated[3]])
     for picture in (neutral, clipped):
         codes = render_codes(picture, color, 8).int().flatten()
@@ -298,7 +298,7 @@ def test_dark_synthetic_photo_has_the_same_colors_as_the_bright_one(
 
     def picture(raw: RawImage, gain: float) -> Tensor:
         light = torch.from_numpy(pack((raw.mosaic.astype(np.float32) - 512) / 15871, BAYER)) * gain
-        packed = white_balanced(light, raw.color)
+        packed = balance_white(light, raw.color)
         camera = torch.stack([packed[0], packed[1:3].mean(0), packed[3]])
         return srgb_decode(render(camera, raw.color))
 

@@ -1,12 +1,11 @@
 """The gain rules against a literal version of REDI's, then on photos of known exposure."""
 
 import dataclasses
-import hashlib
 import math
 import re
 import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,16 +13,20 @@ from conftest import synthetic_raw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from places import DATA, ROOT
+from places import DATA
 
-from darkroom.errors import UsageError, WeightsError
-from darkroom.gain import MAX_GAIN, MIN_GAIN, REDI_BRIGHTNESS, GainRule, choose_gain, given_gain
-from darkroom.gain.learned import DIMMEST, bundled, dimming, features
+from darkroom.errors import UsageError
+from darkroom.gain import MAX_GAIN, MIN_GAIN, REDI_BRIGHTNESS, Gain, GainRule, given_gain
+from darkroom.gain import choose_gain as choose
+from darkroom.gain.learned import DIMMEST, dimming, features
 from darkroom.gain.metering import read_light
 from darkroom.gain.percentile import key_of
 from darkroom.raw.image import CFA, Color, Exposure, RawImage
+from darkroom.weights.gain_network import load_gain_network
 
 BLACK, WHITE = 512, 16383
+
+NETWORK = load_gain_network()
 
 MEASURED = (GainRule.REDI, GainRule.PERCENTILE, GainRule.LEARNED)
 
@@ -45,6 +48,11 @@ def scene(height: int = 512, width: int = 512, seed: int = 0) -> NDArray[np.floa
     random = np.random.default_rng(seed)
     coarse = np.exp(random.normal(-2.9, 0.7, (height // 16, width // 16)))
     return np.asarray(np.minimum(np.kron(coarse, np.ones((16, 16))), 1.0))
+
+
+def choose_gain(raw: RawImage, rule: GainRule, m: int = 1, **more: Any) -> Gain:
+    """As darkroom finds it, with the weights that it comes with."""
+    return choose(raw, rule, m, network=NETWORK, **more)
 
 
 # LLPackNet's amplifier
@@ -270,7 +278,7 @@ def reference_amplifier(tensors: dict[str, NDArray[np.float32]], x: NDArray[np.f
 
 
 def test_the_amplifier_is_its_formula() -> None:
-    amplifier = bundled()
+    amplifier = NETWORK
     reading = read_light(photo(scene() / 50))
     found = features(reading, key_of(reading))
     expected = reference_amplifier(dict(amplifier.tensors), found)
@@ -278,22 +286,9 @@ def test_the_amplifier_is_its_formula() -> None:
     assert sum(tensor.nbytes for tensor in amplifier.tensors.values()) < 4096
 
 
-def test_the_bundled_amplifier_is_the_one_on_its_card() -> None:
-    folder = ROOT / "weights"
-    digest = hashlib.sha256((folder / "amplifier.safetensors").read_bytes()).hexdigest()
-    assert digest in (folder / "amplifier.md").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("content", [b"", b"{}", None])
-def test_an_installation_without_its_amplifier_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
-) -> None:
-    if content is not None:
-        (tmp_path / "broken").write_bytes(content)
-    monkeypatch.setattr("darkroom.gain.learned.FILE", str(tmp_path / "broken"))
-    bundled.cache_clear()
-    with pytest.raises(WeightsError, match="reinstall darkroom"):
-        bundled()
+def test_the_learned_rule_needs_its_weights() -> None:
+    with pytest.raises(UsageError, match="the rule learned needs its weights"):
+        choose(photo(scene(64, 64)), GainRule.LEARNED)
 
 
 def test_dark_scenes_stay_darker_where_the_file_tells() -> None:

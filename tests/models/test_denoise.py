@@ -10,11 +10,11 @@ from conftest import synthetic_raw
 from safetensors.torch import save_file
 
 from darkroom.color.render import render_codes
-from darkroom.color.white_balance import white_balanced
+from darkroom.color.white_balance import balance_white
 from darkroom.errors import UsageError
 from darkroom.gain import given_gain
 from darkroom.models.architectures.safelight import Safelight
-from darkroom.models.denoise import steered
+from darkroom.models.denoise import with_denoise
 from darkroom.models.loading import load_model
 from darkroom.models.model import Model
 from darkroom.mosaic.demosaic import demosaic
@@ -52,15 +52,15 @@ def test_zero_is_demosaicing_alone(model: Model) -> None:
     """
     raw = synthetic_raw(64, 96, exposure=0.04)
     packed = torch.from_numpy(pack(linearise(raw), raw.cfa)) * 20
-    alone = demosaic(white_balanced(packed, raw.color)[None])[0]
+    alone = demosaic(balance_white(packed, raw.color)[None])[0]
     expected = render_codes(alone, raw.color, 16).numpy().astype(int)
     found = enhance(raw, model, replace(OPTIONS, denoise=0.0)).pixels.astype(int)
     assert np.abs(found - expected).max() <= 1
 
 
 def test_a_network_that_takes_no_noise_runs_as_it_is(model: Model) -> None:
-    plain = replace(model, architecture=replace(model.architecture, tune=None))
-    assert steered(plain, 1.0, COLOR, lambda: pytest.fail("measured for nothing")) is plain
+    plain = replace(model, architecture=replace(model.architecture, condition=None))
+    assert with_denoise(plain, 1.0, NOISE, COLOR) is plain
 
 
 def test_between_the_two_it_is_continuous(model: Model) -> None:
@@ -69,8 +69,8 @@ def test_between_the_two_it_is_continuous(model: Model) -> None:
     for end, near in ((0, 1e-4), (1, 1 - 1e-4)):
         assert np.abs(picture(model, near) - ends[end]).mean() < 10
     packed = torch.rand(1, 4, 32, 32)
-    middle = steered(model, 0.25, COLOR, lambda: NOISE)(packed)
-    expected = 0.75 * demosaic(packed) + 0.25 * model.tuned(NOISE, COLOR)(packed)
+    middle = with_denoise(model, 0.25, NOISE, COLOR)(packed)
+    expected = 0.75 * demosaic(packed) + 0.25 * model.conditioned(NOISE, COLOR)(packed)
     assert torch.allclose(middle, expected, atol=1e-6)
 
 
@@ -92,7 +92,7 @@ def test_other_numbers_are_refused(denoise: float) -> None:
 
 
 def test_networks_that_paint_srgb_take_none(model: Model) -> None:
-    painter = replace(model, output=Output.SRGB, name="painter")
+    painter = replace(model.conditioned(NOISE, COLOR), output=Output.SRGB, name="painter")
     with pytest.raises(UsageError, match="painter denoises, demosaics and colours in one"):
         enhance(synthetic_raw(32, 32), painter, replace(OPTIONS, denoise=0.5))
     enhance(synthetic_raw(32, 32), painter, OPTIONS)
@@ -102,18 +102,20 @@ def test_the_network_is_told_the_noise(model: Model) -> None:
     """Twice the standard deviation at 2, the photo's own up to 1."""
     packed = torch.rand(1, 4, 32, 32) * 0.2
     for denoise, noise in ((0.9999999, NOISE), (1.0, NOISE), (2.0, NOISE.louder(2))):
-        found = steered(model, denoise, COLOR, lambda: NOISE)(packed)
-        assert torch.allclose(found, model.tuned(noise, COLOR)(packed), atol=1e-5)
+        found = with_denoise(model, denoise, NOISE, COLOR)(packed)
+        assert torch.allclose(found, model.conditioned(noise, COLOR)(packed), atol=1e-5)
     assert not torch.allclose(
-        model.tuned(NOISE, COLOR)(packed), model.tuned(NOISE.louder(2), COLOR)(packed), atol=1e-4
+        model.conditioned(NOISE, COLOR)(packed),
+        model.conditioned(NOISE.louder(2), COLOR)(packed),
+        atol=1e-4,
     )
 
 
 def test_enhance_measures_the_noise_of_the_amplified_photo(model: Model) -> None:
     raw = synthetic_raw(64, 64, exposure=0.02)
     packed = torch.from_numpy(pack(linearise(raw), raw.cfa)) * 20
-    told = model.tuned(measure_noise(raw).amplified(20.0), raw.color)
-    by_hand = told(white_balanced(packed, raw.color)[None])[0]
+    told = model.conditioned(measure_noise(raw).amplified(20.0), raw.color)
+    by_hand = told(balance_white(packed, raw.color)[None])[0]
     expected = render_codes(by_hand, raw.color, 16).numpy().astype(int)
     found = enhance(raw, model, replace(OPTIONS, hot_pixels=HotPixels.KEEP)).pixels.astype(int)
     assert np.abs(found - expected).max() <= 1

@@ -47,8 +47,8 @@ def test_every_form_of_every_network_as_torch_counts_it(architecture: Architectu
         network = architecture.outline(shapes)
         assert all(parameter.is_meta for parameter in network.parameters())
         found = dissect(network, architecture, (600, 400))
-        if architecture.tune is not None:
-            network = architecture.tune(network, Conditions.of(TYPICAL, np.ones(3)))
+        if architecture.condition is not None:
+            network = architecture.condition(network, Conditions.of(TYPICAL, np.ones(3)))
         counter = FlopCounterMode(display=False)
         with counter:
             picture = network(torch.empty(1, *found.input, device="meta"))

@@ -15,7 +15,7 @@ from darkroom.errors import UsageError
 from darkroom.models.architectures import ARCHITECTURES
 from darkroom.models.architectures.base import Architecture, Conditions
 from darkroom.models.summary import TYPICAL
-from darkroom.models.tiling import Grid, choose_tile, plan, run_tiled, tiles
+from darkroom.models.tiling import Grid, choose_tile, plan, run_tiled, run_tiles
 
 CPU = torch.device("cpu")
 
@@ -86,7 +86,7 @@ def test_every_pixel_once_and_tiles_on_the_grid(height: int, width: int, tile: i
     toy = Toy()
     packed = torch.zeros(4, height, width)
     count = np.zeros((2 * height, 2 * width), dtype=int)
-    for part in tiles(toy, packed, tile):
+    for part in run_tiles(toy, packed, tile):
         assert part.rows.start % 8 == part.cols.start % 8 == 0
         assert part.picture.shape[1:] == count[part.rows, part.cols].shape
         count[part.rows, part.cols] += 1
@@ -169,8 +169,8 @@ def test_every_network_tiled_equals_whole(architecture: Architecture):
         architecture.multiple, architecture.halo, architecture.scale, architecture.any_size
     )
     network = random_network(architecture)
-    if architecture.tune is not None:
-        network = architecture.tune(network, Conditions.of(TYPICAL, np.ones(3)))
+    if architecture.condition is not None:
+        network = architecture.condition(network, Conditions.of(TYPICAL, np.ones(3)))
     model.__class__ = type("Real", (Toy,), {"__call__": lambda _, packed: network(packed)})
     packed = torch.rand(architecture.channels, grid.margin + 3 * grid.multiple + 5, 21)
     expected = whole(model, packed, grid)

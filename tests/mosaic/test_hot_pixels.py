@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from places import DATA
 
-from darkroom.mosaic.hot_pixels import measure_noise, repair
+from darkroom.mosaic.hot_pixel_noise import bound_noise
+from darkroom.mosaic.hot_pixels import repair
 from darkroom.raw.image import CFA
 
 ARRAYS = (CFA("RGGB"), CFA("GBRG"), CFA(XTRANS))
@@ -139,14 +140,16 @@ def test_noise_is_no_defect(cfa: CFA, light: float) -> None:
 def test_noise_is_measured(cfa: CFA) -> None:
     """Of a scene of many levels; to a fifth, since only thresholds hang on it."""
     levels = np.repeat(np.repeat(np.linspace(0.001, 0.2, 100).reshape(10, 10), 60, 0), 60, 1)
-    noise = measure_noise(exposed(levels, 9), cfa)
+    noise = bound_noise(exposed(levels, 9), cfa)
     light = np.array([0.002, 0.05, 0.2], np.float32)
     np.testing.assert_allclose(noise.deviation(light), np.sqrt(READ**2 + SHOT * light), rtol=0.2)
 
 
 def test_clipped_black_hides_no_noise() -> None:
     mosaic = exposed(np.zeros((300, 300)), 10)
-    kept, clipped = (measure_noise(m, ARRAYS[0]).read for m in (mosaic, np.maximum(mosaic, 0)))
+    kept, clipped = (
+        bound_noise(m, ARRAYS[0]).read_variance for m in (mosaic, np.maximum(mosaic, 0))
+    )
     assert math.sqrt(clipped / kept) == pytest.approx(1, abs=0.2)
 
 

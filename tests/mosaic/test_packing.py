@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from conftest import XTRANS as FUJI
 from conftest import synthetic_raw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darkroom.errors import SensorError
-from darkroom.mosaic.packing import BAYER, XTRANS, align, linearise, pack, unpack
+from darkroom.mosaic.demosaic import unpack_mosaic
+from darkroom.mosaic.packing import BAYER, XTRANS, align, linearise, pack
 from darkroom.raw.image import CFA, RawImage, Sensor
 
 PHASES = [CFA(pattern) for pattern in ("RGGB", "GRBG", "GBRG", "BGGR")]
@@ -118,13 +120,14 @@ def test_unpack_undoes_pack(height: int, width: int, cfa: CFA, seed: int):
     mosaic = np.random.default_rng(seed).standard_normal((height + 5, width + 5), dtype=np.float32)
     aligned = align(mosaic, cfa)
     packed = pack(aligned.mosaic, aligned.cfa)
-    back = unpack(packed, cfa.sensor)
+    back = unpack_mosaic(torch.from_numpy(packed)[None])[0, 0].numpy()
     height, width = aligned.mosaic.shape
     np.testing.assert_array_equal(back[:height, :width], aligned.mosaic)
     # What was added continues the array with values that the photo has.
     assert np.isin(back, aligned.mosaic).all()
     expected = colours(aligned.cfa, *back.shape)
-    filled = unpack(pack(colours(aligned.cfa, height, width), aligned.cfa), cfa.sensor)
+    again = torch.from_numpy(pack(colours(aligned.cfa, height, width), aligned.cfa))
+    filled = unpack_mosaic(again[None])[0, 0].numpy()
     np.testing.assert_array_equal(filled, expected)
 
 

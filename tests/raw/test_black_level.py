@@ -18,7 +18,13 @@ from darkroom.mosaic.packing import linearise
 from darkroom.output.dng import write_dng
 from darkroom.raw.black_level import explain_black
 from darkroom.raw.image import RawImage
-from darkroom.raw.masked_pixels import GUARD, Strip, measure_levels, measure_noise, measure_rows
+from darkroom.raw.masked_pixels import (
+    GUARD,
+    Strip,
+    measure_levels,
+    measure_read_noise,
+    measure_rows,
+)
 from darkroom.raw.reader import read_raw
 
 needs_shared = pytest.mark.skipif(not DATA.is_dir(), reason="real RAW files are not here")
@@ -374,7 +380,7 @@ def test_row_noise_of_real_sensors_falls_on_columns_that_were_not_used(
     used = [slice(0, 100)] if left > 100 else [slice(0, left - GUARD), slice(right + GUARD, -24)]
     unused = slice(100, left - GUARD) if left > 100 else slice(-24, None)
     strips = [Strip((top, part.start), frame[top : top + height, part]) for part in used]
-    noise = measure_noise(strips, 2)
+    noise = measure_read_noise(strips, 2)
     assert noise is not None
     levels = [measure_levels(strip, (top, left), 2, noise) for strip in strips]
     rows = measure_rows(strips, levels, (top, left), 2, noise)

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from torch import Generator
 
-from darkroom.gain.learned import NAMES, Amplifier, features
+from darkroom.gain.learned import NAMES, GainNetwork, features
 from darkroom.gain.metering import read_light
 from darkroom.gain.percentile import key_of
 from darkroom.training.gain_rule import (
@@ -77,7 +77,7 @@ def test_fitting_learns_what_there_is_to_learn() -> None:
     seen = random.normal(size=(300, 5))
     keys = -1.5 + 0.6 * seen[:, 0] - 0.4 * np.abs(seen[:, 3])
     tensors = fit(Samples(seen, keys))
-    amplifier = Amplifier(tensors)
+    amplifier = GainNetwork(tensors)
     errors = [amplifier(one) - key for one, key in zip(seen, keys, strict=True)]
     assert np.mean(np.abs(errors)) < 0.2
     assert tuple(tensors) == NAMES
@@ -90,7 +90,7 @@ def test_training_writes_an_amplifier(tmp_path: Path, monkeypatch: pytest.Monkey
     target = tmp_path / "amplifier.safetensors"
     monkeypatch.setattr(sys, "argv", ["amplifier", str(tmp_path), str(target), "--rounds", "2"])
     main()
-    amplifier = Amplifier(load_file(target))
+    amplifier = GainNetwork(load_file(target))
     reading = read_light(darkened(photograph(0.25, 9), Generator().manual_seed(6))[0])
     # These photos all have the same key: an eighth to a half of white.
     assert -4 < amplifier(features(reading, key_of(reading))) < 0

@@ -13,7 +13,7 @@ from darkroom.errors import CheckpointError, UsageError
 from darkroom.models.architectures import named
 from darkroom.models.architectures.base import Conditions
 from darkroom.models.architectures.safelight import Safelight
-from darkroom.mosaic.demosaic import demosaic
+from darkroom.mosaic.demosaic import demosaic, pack_mosaic
 from darkroom.mosaic.packing import BAYER, XTRANS, pack
 from darkroom.raw.image import CFA
 from darkroom.training import trainer
@@ -37,7 +37,6 @@ from darkroom.training.trainer import (
     Run,
     draw_batch,
     fit,
-    packed_mosaic,
     photographed,
     rate_at,
     sampled,
@@ -180,7 +179,7 @@ def test_mosaics_are_sampled_and_packed_as_photos_are(cfa: CFA) -> None:
     for row, column in np.ndindex(6, 6):
         color = cfa.channels[row % cfa.period, column % cfa.period]
         assert mosaic[0, row, column] == picture[0, color, row, column]
-    packed = packed_mosaic(mosaic, cfa)[0].numpy()
+    packed = pack_mosaic(mosaic[:, None], cfa)[0].numpy()
     assert np.array_equal(packed, pack(mosaic[0].numpy(), cfa))
 
 

@@ -15,11 +15,10 @@ from PIL import Image
 from darkroom.batch.decoders import Decoders
 from darkroom.batch.record import Outcome
 from darkroom.color.render import render_codes
-from darkroom.color.white_balance import white_balanced
+from darkroom.color.white_balance import balance_white, with_white_balance
 from darkroom.errors import DarkroomError
 from darkroom.mosaic.packing import linearise
 from darkroom.output.orientation import square, upright
-from darkroom.pipeline import balanced
 from darkroom.raw.image import RawImage
 
 SIDE = 640
@@ -65,8 +64,8 @@ def as_taken(raw: RawImage, gain: float) -> NDArray[np.uint8]:
     gave none. Raises RawError where the photo's colour matrix cannot be inverted.
     """
     light = torch.from_numpy(_binned(raw))
-    color = balanced(raw.color, light * gain)
-    codes = render_codes(white_balanced(light, color), color, 8).numpy()
+    color = with_white_balance(raw.color, light * gain)
+    codes = render_codes(balance_white(light, color), color, 8).numpy()
     return np.ascontiguousarray(upright(square(codes, raw.pixel_aspect), raw.orientation))
 
 

@@ -71,8 +71,8 @@ class Architecture:
     tensors, with these weights. `dialects`: names and shapes of each published checkpoint form, to
     name the nearest one when a file is not recognised. `amplifier`: the part of a checkpoint that
     finds the gain, if there is one: a module from (N, C, h, w), not amplified, to (N,) gains.
-    `tune`: makes the module that runs for one photo out of the loaded one, where the network is
-    told of the photo's noise; the loaded one alone cannot run then.
+    `condition`: makes the module that runs for one photo out of the loaded one, where the network
+    is told of the photo's noise; the loaded one alone cannot run then.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Architecture:
     dialects: tuple[Shapes, ...] = ()
     amplifier: Callable[[State], nn.Module | None] = _no_amplifier
     any_size: bool = False
-    tune: Callable[[nn.Module, Conditions], nn.Module] | None = None
+    condition: Callable[[nn.Module, Conditions], nn.Module] | None = None
 
     @property
     def channels(self) -> int:

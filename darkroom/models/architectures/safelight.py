@@ -10,7 +10,7 @@ shadows as in highlights and errors count about as the eye sees them, and square
 
 It is told how noisy the photo is (`Conditions`): a small network turns that into one factor and one
 offset for features all over the large one. They are the same for the whole photo, so they fold into
-its convolutions (`tune`) and cost a photo nothing.
+its convolutions (`condition`) and cost a photo nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -215,7 +215,7 @@ class Safelight(nn.Module):
 
 
 @torch.no_grad()
-def tune(network: nn.Module, conditions: Conditions) -> nn.Module:
+def condition(network: nn.Module, conditions: Conditions) -> nn.Module:
     """Return safelight's body with the conditions of one photo folded into its convolutions."""
     assert isinstance(network, Safelight)
     place = network.body.offset.device
@@ -280,7 +280,7 @@ def _architecture(name: str, sensor: Sensor, channels: int) -> Architecture:
         convert=_as_published,
         build=_build,
         dialects=(_dialect(channels),),
-        tune=tune,
+        condition=condition,
     )
 
 

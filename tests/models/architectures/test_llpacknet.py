@@ -226,11 +226,11 @@ def test_a_checkpoint_of_2020_brings_its_own_gain(
     raw = synthetic_raw(32, 48, exposure=0.01, read_noise=0)
     packed = torch.from_numpy(pack((raw.mosaic - 512.0).astype(np.float32) / 15871, BAYER))
     wanted = amplifier_gain(packed, state | histogram_amplifier())
-    gain = find_gain(raw, whole, Options())
+    gain = find_gain(raw, whole, Options().resolve(whole))
     assert gain.value == pytest.approx(wanted, rel=1e-4)
     assert gain.rule is GainRule.LLPACKNET
     with pytest.raises(UsageError, match="amplifier"):
-        find_gain(raw, plain, Options(rule=GainRule.LLPACKNET))
+        find_gain(raw, plain, Options(rule=GainRule.LLPACKNET).resolve(plain))
 
 
 def test_amplifier_never_gives_zero_or_less() -> None:

@@ -10,7 +10,7 @@ from darkroom.models.architectures.safelight import (
     SAFELIGHT_XTRANS,
     Body,
     Safelight,
-    tune,
+    condition,
 )
 from darkroom.models.loading import load_model
 from darkroom.models.model import Model
@@ -66,7 +66,7 @@ def test_tuned_is_the_same_network(channels: int) -> None:
     together = network(packed, conditions(*noises))
     assert not torch.allclose(together[0], network(packed, conditions(*noises[::-1]))[0], atol=1e-3)
     for index, noise in enumerate(noises):
-        body = tune(network, Conditions.of(noise, COLOR.white_balance))
+        body = condition(network, Conditions.of(noise, COLOR.white_balance))
         assert isinstance(body, Body)
         assert torch.allclose(body(packed[index : index + 1])[0], together[index], atol=1e-5)
 
@@ -80,7 +80,7 @@ def test_noise_unlike_any_sensors_keeps_the_light(bundled: Model) -> None:
     noise = Noise(1e-4, 0.0195, "given")
     black_error = float(np.mean(KEPT_BLACK_ERROR)) * noise.read
     packed = 0.2 + black_error + 0.02 * torch.randn(1, 4, 64, 64)
-    picture = bundled.tuned(noise, Color(np.ones(3), np.eye(3)))(packed)[..., 16:-16, 16:-16]
+    picture = bundled.conditioned(noise, Color(np.ones(3), np.eye(3)))(packed)[..., 16:-16, 16:-16]
     assert picture.mean((0, 2, 3)).tolist() == pytest.approx([0.2] * 3, rel=0.03)
 
 
@@ -95,7 +95,7 @@ def test_values_beyond_white_do_not_matter() -> None:
 
 def test_halo_covers_the_reach() -> None:
     """An impulse further than the halo changes nothing; float64, so that any reach would show."""
-    network = tune(random_network(widths=(48, 64, 96, 128)), conditions(NOISE)).double()
+    network = condition(random_network(widths=(48, 64, 96, 128)), conditions(NOISE)).double()
     size = 2 * SAFELIGHT.halo + 2 * SAFELIGHT.multiple
     packed = torch.rand(1, 4, size, SAFELIGHT.multiple, dtype=torch.float64)
     plain = network(packed)
@@ -115,13 +115,13 @@ def bundled() -> Model:
 
 def test_it_runs_only_when_tuned(bundled: Model) -> None:
     assert bundled.takes_noise
-    told = bundled.tuned(NOISE, COLOR)
+    told = bundled.conditioned(NOISE, COLOR)
     assert not told.takes_noise
     packed = torch.rand(1, 4, 32, 32)
     assert told(packed).shape == (1, 3, 64, 64)
     assert torch.equal(told.on_cpu()(packed), told(packed))
     with pytest.raises(UsageError, match="takes noise"):
-        told.tuned(NOISE, COLOR)
+        told.conditioned(NOISE, COLOR)
 
 
 @pytest.mark.parametrize("sensor", Sensor)
@@ -141,7 +141,7 @@ def test_it_is_small_enough(name: str, size: float, gmacs: float, sensor: Sensor
 def test_no_level_of_the_bundled_weights_is_dead(name: str, sensor: Sensor) -> None:
     """Once, rectifiers between the scales starved the coarse levels: they changed no picture."""
     name += "-xtrans" * (sensor is Sensor.XTRANS)
-    network = load_model(name, "cpu", "fp32").tuned(NOISE, COLOR).network
+    network = load_model(name, "cpu", "fp32").conditioned(NOISE, COLOR).network
     torch.manual_seed(1)
     packed = 0.1 + 0.1 * torch.rand(1, 4 if sensor is Sensor.BAYER else 9, 64, 64)
     whole = network(packed)
@@ -159,7 +159,7 @@ def test_more_noise_is_smoothed_more(bundled: Model) -> None:
     noise = Noise(2e-3, 5e-3, "given")
     gray = Color(np.ones(3), np.eye(3))
     half, own, twice = (
-        float(bundled.tuned(noise.louder(share), gray)(packed)[..., 16:-16, 16:-16].std())
+        float(bundled.conditioned(noise.louder(share), gray)(packed)[..., 16:-16, 16:-16].std())
         for share in (0.5, 1.0, 2.0)
     )
     assert half > own > twice
