@@ -39,7 +39,7 @@ _LAYERS = 6
 _GROWTH = 32
 
 
-class DenseBlock(nn.Module):
+class LLPackDenseBlock(nn.Module):
     """A residual dense block: each layer sees the outputs of all before it."""
 
     def __init__(self, width: int) -> None:
@@ -68,9 +68,9 @@ class LLPackNet(nn.Module):
         self.sigmoid = sigmoid
         self.enter = nn.Conv2d(4 * sites, 4 * 64, 3, padding=1, groups=4)
         self.mix = nn.Conv2d(4 * 64, 64, 1, bias=False)
-        self.blocks = nn.ModuleList(DenseBlock(64) for _ in _BLOCKS)
+        self.blocks = nn.ModuleList(LLPackDenseBlock(64) for _ in _BLOCKS)
         self.fuse = nn.Conv2d(len(_BLOCKS) * 64, 64, 1, bias=False)
-        self.fine = DenseBlock(16)
+        self.fine = LLPackDenseBlock(16)
         self.last = nn.Conv2d(16, 3 * sites, 3, padding=1)
 
     def forward(self, packed: Tensor) -> Tensor:

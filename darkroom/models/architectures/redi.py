@@ -25,7 +25,7 @@ SLOPE = 0.2
 """Of every leaky rectifier. Source: REDI, section 3."""
 
 
-class DenseBlock(nn.Module):
+class RediDenseBlock(nn.Module):
     """A residual dense block: each layer sees the outputs of all before it.
 
     Only the middle layers rectify their input, before the convolution.
@@ -85,7 +85,7 @@ class Coarse(nn.Module):
         super().__init__()
         self.runs = Runs()
         self.enter = nn.Conv2d(128, 64, 3, padding=1)
-        self.blocks = nn.ModuleList(DenseBlock(layers) for layers in depths)
+        self.blocks = nn.ModuleList(RediDenseBlock(layers) for layers in depths)
         self.join = nn.Conv2d(64 * len(depths), 64, 1, bias=False)
 
     def forward(self, packed: Tensor) -> Tensor:

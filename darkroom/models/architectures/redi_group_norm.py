@@ -46,7 +46,7 @@ _RECTIFIED_AFTER = ("resblock8x.conv1", "conv32_8_cat.1")
 _BLOCK_WIDTH = 64
 
 
-class Step(Enum):
+class LayerStep(Enum):
     """What a layer does, one after another; PASS is an activation of slope 1."""
 
     CONVOLVE = "convolve"
@@ -55,11 +55,11 @@ class Step(Enum):
     NORMALISE = "normalise"
 
 
-Steps = tuple[Step, ...]
+Steps = tuple[LayerStep, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class PublishedLayer:
     """One layer as published, without norms: the shape of its weight, and its steps."""
 
     name: str
@@ -76,7 +76,7 @@ class Layer:
         """List its steps without a norm, then with one in each place."""
         yield self.steps
         for place in range(len(self.steps) + 1):
-            yield (*self.steps[:place], Step.NORMALISE, *self.steps[place:])
+            yield (*self.steps[:place], LayerStep.NORMALISE, *self.steps[place:])
 
     def shapes(self, steps: Steps) -> dict[str, tuple[int, ...]]:
         """Return names and shapes of its tensors when its steps are these."""
@@ -84,12 +84,12 @@ class Layer:
         width = self.weight[1] * self.split
         for number, step in enumerate(steps):
             key = f"{self.name}.{number}"
-            if step is Step.CONVOLVE:
+            if step is LayerStep.CONVOLVE:
                 width = self.weight[0]
                 shapes[f"{key}.weight"] = self.weight
-            elif step is Step.NORMALISE:
+            elif step is LayerStep.NORMALISE:
                 shapes[f"{key}.weight"] = (width,)
-            if step is Step.NORMALISE or (step is Step.CONVOLVE and self.bias):
+            if step is LayerStep.NORMALISE or (step is LayerStep.CONVOLVE and self.bias):
                 shapes[f"{key}.bias"] = (width,)
         return shapes
 
@@ -99,19 +99,19 @@ class Layer:
         width, pad = part * self.split, side // 2
         made: list[nn.Module] = []
         for step in steps:
-            if step is Step.CONVOLVE:
+            if step is LayerStep.CONVOLVE:
                 made.append(
                     nn.Conv2d(width, out, side, padding=pad, groups=self.split, bias=self.bias)
                 )
                 width = out
-            elif step is Step.NORMALISE:
+            elif step is LayerStep.NORMALISE:
                 made.append(nn.GroupNorm(groups, width))
             else:
-                made.append(nn.LeakyReLU(SLOPE if step is Step.RECTIFY else 1.0))
+                made.append(nn.LeakyReLU(SLOPE if step is LayerStep.RECTIFY else 1.0))
         return nn.Sequential(*made)
 
 
-def _layers(known: Shapes) -> tuple[Layer, ...]:
+def _layers(known: Shapes) -> tuple[PublishedLayer, ...]:
     """Read the layers off the names and shapes of a published form without weight norm."""
     layers = []
     for key, shape in known.items():
@@ -119,13 +119,13 @@ def _layers(known: Shapes) -> tuple[Layer, ...]:
         name, _, place = name.rpartition(".")
         if kind != "weight":
             continue
-        steps: Steps = (Step.CONVOLVE,)
+        steps: Steps = (LayerStep.CONVOLVE,)
         if name in _RECTIFIED_AFTER:
-            steps = (Step.CONVOLVE, Step.RECTIFY)
+            steps = (LayerStep.CONVOLVE, LayerStep.RECTIFY)
         elif place == "1":
             last = _next_layer(name) not in known
-            steps = (Step.PASS if last else Step.RECTIFY, Step.CONVOLVE)
-        layers.append(Layer(name, shape, f"{name}.{place}.bias" in known, steps))
+            steps = (LayerStep.PASS if last else LayerStep.RECTIFY, LayerStep.CONVOLVE)
+        layers.append(PublishedLayer(name, shape, f"{name}.{place}.bias" in known, steps))
     return tuple(layers)
 
 
@@ -138,11 +138,11 @@ def _next_layer(name: str) -> str:
 _FORMS = tuple(_layers(known) for known in KNOWN)
 
 
-def _placed(shapes: Shapes) -> Mapping[Layer, Steps] | None:
+def _placed(shapes: Shapes) -> Mapping[PublishedLayer, Steps] | None:
     """Return the layers that have these tensors, and their steps; None where none do."""
     plain = fold.plain_shapes(shapes)
     for layers in _FORMS:
-        found: dict[Layer, Steps] = {}
+        found: dict[PublishedLayer, Steps] = {}
         left = dict(plain)
         for layer in layers:
             own = {key: left.pop(key) for key in plain if key.startswith(f"{layer.name}.")}
@@ -172,7 +172,7 @@ def _convert(state: State) -> State:
     return {name: tensor for name, tensor in plain.items() if not name.startswith(unused)}
 
 
-class Dense(nn.Module):
+class DenseLayer(nn.Module):
     """One layer of a dense block, under its published name."""
 
     def __init__(self, layer: nn.Sequential) -> None:
@@ -185,12 +185,12 @@ class Dense(nn.Module):
         return grown
 
 
-class Block(nn.Module):
+class NormedDenseBlock(nn.Module):
     """A residual dense block: each layer sees the outputs of all before it."""
 
     def __init__(self, dense: list[nn.Sequential], fuse: nn.Sequential) -> None:
         super().__init__()
-        self.dense_layers = nn.ModuleList(Dense(layer) for layer in dense)
+        self.dense_layers = nn.ModuleList(DenseLayer(layer) for layer in dense)
         self.conv_1x1 = fuse
 
     def forward(self, x: Tensor) -> Tensor:
@@ -211,7 +211,9 @@ class GroupNormedRedi(nn.Module):
         for number in range(1, 4):
             dense = [layer for name, layer in layers.items() if name.startswith(f"RDB{number}.d")]
             if dense:
-                self.add_module(f"RDB{number}", Block(dense, layers[f"RDB{number}.conv_1x1"]))
+                self.add_module(
+                    f"RDB{number}", NormedDenseBlock(dense, layers[f"RDB{number}.conv_1x1"])
+                )
         self.rdball = layers["rdball"]
         self.conv_rdb8x = layers["conv_rdb8x"]
         names = ("conv1", "conv2")
@@ -229,7 +231,7 @@ class GroupNormedRedi(nn.Module):
         x = first = self.conv32x(functional.pixel_unshuffle(packed, 16))
         outputs = []
         for block in self.children():
-            if isinstance(block, Block):
+            if isinstance(block, NormedDenseBlock):
                 x = block(x)
                 outputs.append(x)
         coarse = functional.pixel_shuffle(first + self.rdball(torch.cat(outputs, dim=1)), 4)
@@ -263,7 +265,7 @@ def _form(after: bool) -> dict[str, tuple[int, ...]]:
     for layer in _FORMS[0]:
         steps = layer.steps
         if ".dense_layers." in layer.name:
-            steps = (*steps, Step.NORMALISE) if after else (Step.NORMALISE, *steps)
+            steps = (*steps, LayerStep.NORMALISE) if after else (LayerStep.NORMALISE, *steps)
         shapes |= layer.shapes(steps)
     return shapes
 

@@ -85,7 +85,7 @@ class Steering(NamedTuple):
     offset: Tensor
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two 3x3 convolutions around a shortcut."""
 
     def __init__(self, width: int) -> None:
@@ -115,15 +115,15 @@ class Body(nn.Module):
         sites = channels * UNSHUFFLE**2
         self.register_buffer("offset", torch.full((1, 1, 1, 1), LEAST_OFFSET))
         self.enter = nn.Conv2d(2 * sites, widths[0], 3, padding=1)
-        self.encoder = nn.ModuleList(Block(width) for width in widths[1:-1])
+        self.encoder = nn.ModuleList(ResidualBlock(width) for width in widths[1:-1])
         self.down = nn.ModuleList(
             nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths)
         )
-        self.middle = Block(widths[-1])
+        self.middle = ResidualBlock(widths[-1])
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in pairwise(widths)
         )
-        self.decoder = nn.ModuleList(Block(width) for width in widths[:-1])
+        self.decoder = nn.ModuleList(ResidualBlock(width) for width in widths[:-1])
         self.gate = nn.Conv2d(widths[0], sites, 1)
         self.leave = nn.Conv2d(widths[0] + sites, 3 * self.upscale**2, 3, padding=1)
 
@@ -131,7 +131,7 @@ class Body(nn.Module):
     def steered(self) -> list[nn.Conv2d]:
         """The layers whose results take a film, in the order of `Steering.films`."""
         blocks = [*self.encoder, self.middle, *self.decoder]
-        return [self.enter, *(block.first for block in blocks if isinstance(block, Block))]
+        return [self.enter, *(block.first for block in blocks if isinstance(block, ResidualBlock))]
 
     def forward(self, packed: Tensor, steering: Steering | None = None) -> Tensor:
         """(N, C, h, w) amplified, white-balanced -> (N, 3, H, W) linear camera RGB, white 1.

@@ -35,7 +35,7 @@ from darkroom.models.architectures.sid_names import (
     BOOKKEEPING,
     NORM_LAST,
     PLAIN,
-    Naming,
+    SidNaming,
     published_name,
 )
 from darkroom.raw.image import Sensor
@@ -132,12 +132,12 @@ class SID(nn.Module):
 class Dialect:
     """One checkpoint form: the published name of each of our tensors, and the published shapes."""
 
-    naming: Naming
+    naming: SidNaming
     names: Mapping[str, str]
     shapes: Shapes
 
 
-def _our_shapes(channels: int, naming: Naming) -> dict[str, tuple[int, ...]]:
+def _our_shapes(channels: int, naming: SidNaming) -> dict[str, tuple[int, ...]]:
     """Return the shapes under our names, each affine as the four tensors of its batch norm."""
     shapes: dict[str, tuple[int, ...]] = {}
     for i, (into, width) in enumerate(zip(_inputs(channels), WIDTHS, strict=True)):
@@ -157,7 +157,7 @@ def _our_shapes(channels: int, naming: Naming) -> dict[str, tuple[int, ...]]:
     return shapes | {"last.weight": (out, WIDTHS[-1], side, side), "last.bias": (out,)}
 
 
-def _dialect(channels: int, naming: Naming) -> Dialect:
+def _dialect(channels: int, naming: SidNaming) -> Dialect:
     """Derive a checkpoint's names and shapes from how its publisher named the layers."""
     ours = _our_shapes(channels, naming)
     names = {name: published_name(naming, name) for name in ours}
@@ -231,7 +231,7 @@ def _build(state: State) -> nn.Module:
 
 
 def _architecture(
-    name: str, sensor: Sensor, halo: int, namings: tuple[Naming, ...]
+    name: str, sensor: Sensor, halo: int, namings: tuple[SidNaming, ...]
 ) -> Architecture:
     """Bind SID's functions to the dialects of one of its variants."""
     channels = 4 if sensor is Sensor.BAYER else 9

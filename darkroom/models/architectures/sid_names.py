@@ -14,7 +14,7 @@ _FIRST_UP = 6
 
 
 @dataclass(frozen=True)
-class Naming:
+class SidNaming:
     """How one publisher named the layers; `{}` is the level's number, 1 to 9.
 
     `norms`: the batch norms after the first and after the second convolution, None where there is
@@ -33,7 +33,7 @@ class Naming:
     last_side: int = 1
 
 
-TENSORFLOW = Naming(
+TENSORFLOW = SidNaming(
     "g_conv{}_1", "g_conv{}_2", "Variable", "g_conv10", tensorflow=True, up_bias=False
 )
 """The authors' own checkpoints. Source: SID's published code, train_Sony.py and train_Fuji.py."""
@@ -50,21 +50,24 @@ _PORTS = (
     (_SEQUENCE + "0", _SEQUENCE + "2", "up{}", "conv10"),
 )
 
-PLAIN = (TENSORFLOW, *(Naming(*names, up_bias=bias) for names in _PORTS for bias in (True, False)))
+PLAIN = (
+    TENSORFLOW,
+    *(SidNaming(*names, up_bias=bias) for names in _PORTS for bias in (True, False)),
+)
 """The published network and its reproductions, for Bayer and X-Trans alike."""
 
 
-def _named(norm_last: bool) -> Iterator[Naming]:
+def _named(norm_last: bool) -> Iterator[SidNaming]:
     """List the dialects whose norms have names of their own, which do not tell their place.
 
     After each pair, bn1 belongs to the second convolution; after each convolution, to the first.
     """
     for side in (3, 1):
         for norms in ((None, "bn{}"), ("bn{}", "bn{}_1")):
-            yield Naming(*_PAIRS, "up{}", "conv10", norms, norm_last, last_side=side)
+            yield SidNaming(*_PAIRS, "up{}", "conv10", norms, norm_last, last_side=side)
 
 
-def _numbered() -> Iterator[Naming]:
+def _numbered() -> Iterator[SidNaming]:
     """List the dialects whose norms are numbered: before or after the activation's own number."""
     places: tuple[tuple[int, int, int | None, int, bool], ...] = (
         (0, 2, None, 3, False),
@@ -76,13 +79,13 @@ def _numbered() -> Iterator[Naming]:
         for first, second, early, late, norm_last in places:
             norms = (None if early is None else f"{_SEQUENCE}{early}", f"{_SEQUENCE}{late}")
             convolutions = (f"{_SEQUENCE}{first}", f"{_SEQUENCE}{second}")
-            yield Naming(*convolutions, "up{}", "conv10", norms, norm_last, last_side=side)
+            yield SidNaming(*convolutions, "up{}", "conv10", norms, norm_last, last_side=side)
 
 
 BATCH_NORMED = (
     *_named(norm_last=False),
     *_numbered(),
-    *(Naming(*names, last_side=3) for names in _PORTS[1:]),
+    *(SidNaming(*names, last_side=3) for names in _PORTS[1:]),
 )
 """The batch-norm reproduction: single, double and, as its baseline, none, with a 3x3 at the end.
 
@@ -93,7 +96,7 @@ NORM_LAST = tuple(_named(norm_last=True))
 """The same names for convolution, activation, norm: the tensors cannot tell them apart."""
 
 
-def published_name(naming: Naming, ours: str) -> str:
+def published_name(naming: SidNaming, ours: str) -> str:
     """Return the published name of one of our tensors, like `levels.0.first.weight`."""
     layer, _, kind = ours.rpartition(".")
     group, _, rest = layer.partition(".")
