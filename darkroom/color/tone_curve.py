@@ -13,7 +13,7 @@ FADING = 0.8
 TOP = 0.6
 """How much of their colour lights lose at the photo's brightest, as eyes and film expect."""
 BISECTIONS = 60
-STEEPEST = 1e6
+MAX_BEND = 1e6
 
 
 class Shoulder(NamedTuple):
@@ -34,7 +34,7 @@ class Shoulder(NamedTuple):
         """Return the curve for a photo; `peak` above 1."""
         room, reach = 1 - KNEE, peak - KNEE
         # Slope 1 at the knee: room * bend / log(1 + bend * reach) = 1, which grows with bend.
-        low, high = 0.0, STEEPEST
+        low, high = 0.0, MAX_BEND
         for _ in range(BISECTIONS):
             bend = (low + high) / 2
             if room * bend < math.log1p(bend * reach):

@@ -26,7 +26,7 @@ QUIET = 2.0**-9
 # many cd/m2 on, and not at all above so many. Source: SID's references, taken at 0.03 to 5 lux
 # (Chen et al., CVPR 2018, section 3), lie 1.1 stops below what this rule learns from photographs;
 # offices have 500 lux; a scene that reflects a fifth of them shows 0.06 cd/m2 per lux.
-DIMMEST = 1.1
+MAX_DIMMING = 1.1
 NIGHT = 0.3
 OFFICE = 30.0
 # Where the file does not say how it was exposed, the darker the photo, the darker its scene.
@@ -93,5 +93,5 @@ def dimming(stops: float, key: Key, exposure: Exposure) -> float:
     if seconds and iso and aperture:
         luminance = key.mean * SATURATION * aperture**2 / (seconds * iso)
         dark = np.log2(OFFICE / luminance) / np.log2(OFFICE / NIGHT)
-        return DIMMEST * float(np.clip(dark, 0, 1))
-    return min(DIM_STOPS * max(stops - DIM_FROM, 0), DIMMEST)
+        return MAX_DIMMING * float(np.clip(dark, 0, 1))
+    return min(DIM_STOPS * max(stops - DIM_FROM, 0), MAX_DIMMING)

@@ -17,8 +17,8 @@ BLOCK = {Sensor.BAYER: 8, Sensor.XTRANS: 6}
 MAX_BLOCKS = 64
 BORDER = 1 / 32
 EMPTY_SIGMAS = 4.5
-FLATTEST = 10
-BRIGHTEST = 99.9
+FLATTEST_PERCENTILE = 10
+BRIGHTEST_PERCENTILE = 99.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Reading:
     @property
     def empty(self) -> bool:
         """Whether not even the brightest blocks stand out of the noise."""
-        brightest = float(np.percentile(self.light, BRIGHTEST))
+        brightest = float(np.percentile(self.light, BRIGHTEST_PERCENTILE))
         return brightest <= EMPTY_SIGMAS * self.block_noise
 
 
@@ -62,7 +62,7 @@ def read_light(raw: RawImage) -> Reading:
     rgb = np.empty((3, sites.shape[1]), dtype=np.float32)
     for channel, multiplier in enumerate(multipliers):
         rgb[channel] = np.float32(multiplier) * _trimmed_mean(sites[channels == channel])
-    noise = float(np.percentile(sites[channels == 1].std(axis=0), FLATTEST))
+    noise = float(np.percentile(sites[channels == 1].std(axis=0), FLATTEST_PERCENTILE))
     block_noise = noise * float(np.max(multipliers / np.sqrt(np.bincount(channels))))
     return Reading(rgb, noise, block_noise)
 

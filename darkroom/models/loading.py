@@ -7,10 +7,10 @@ import torch
 
 from darkroom.errors import CheckpointError
 from darkroom.gain import GainRule
-from darkroom.models.architectures import ARCHITECTURES, identify, named
+from darkroom.models.architectures import ARCHITECTURES, find_architectures, identify
 from darkroom.models.architectures.base import Architecture, Shapes, shapes_of
 from darkroom.models.device import find_device, find_dtype
-from darkroom.models.model import Model, placed
+from darkroom.models.model import Model, place_network
 from darkroom.weights import checkpoint, registry, store, tensorflow
 from darkroom.weights.gain_network import load_gain_network
 
@@ -41,7 +41,7 @@ def _load(name_or_path: str | Path, place: torch.device, dtype: torch.dtype) -> 
     architecture = source.identify(shapes_of(state))
     network = architecture.load(state)
     if architecture.condition is None:
-        network = placed(network, place, dtype)
+        network = place_network(network, place, dtype)
     amplifier = architecture.amplifier(state)
     facts = source.entry or _published(source.path)
     if facts is not None:
@@ -87,16 +87,16 @@ def find_source(name_or_path: str | Path) -> Source:
     is not there.
     """
     network, equals, file = str(name_or_path).partition("=")
-    if equals and named(network):
+    if equals and find_architectures(network):
         path = Path(file).expanduser()
         if not _is_there(path):
             raise CheckpointError(f"{path} is not there; give NETWORK=FILE, as in {network}=FILE")
-        return Source(path, networks=named(network))
+        return Source(path, networks=find_architectures(network))
     entry = _entry(name_or_path)
     if entry is None:
         return Source(Path(name_or_path))
     # Where tensors fit two networks, the entry says which one it is.
-    first = named(entry.architecture)
+    first = find_architectures(entry.architecture)
     return Source(store.verify(entry), entry, (*first, *ARCHITECTURES))
 
 

@@ -76,7 +76,7 @@ class Model:
         network = condition(self.network, Conditions.of(noise, color.white_balance))
         return replace(
             self,
-            network=placed(network, self.device, self.dtype),
+            network=place_network(network, self.device, self.dtype),
             architecture=replace(self.architecture, condition=None),
         )
 
@@ -90,7 +90,7 @@ class Model:
         """Return the same network on the processor, in float32; this one stays as it is."""
         state = {name: t.to("cpu", torch.float32) for name, t in self.network.state_dict().items()}
         cpu = torch.device("cpu")
-        network = placed(self.architecture.build(state).eval(), cpu, torch.float32)
+        network = place_network(self.architecture.build(state).eval(), cpu, torch.float32)
         counterpart = self.counterpart and self.counterpart.on_cpu()
         return replace(
             self, network=network, device=cpu, dtype=torch.float32, counterpart=counterpart
@@ -116,7 +116,7 @@ class Model:
         return (f"{warning}: {_advice(found)}",)
 
 
-def placed(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def place_network(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """Move a network; with channels last its convolutions run near the machine's rate."""
     network.to(device, dtype)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

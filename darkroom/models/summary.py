@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.errors import UsageError, WeightsError
-from darkroom.models.architectures import named
+from darkroom.models.architectures import find_architectures
 from darkroom.models.architectures.base import Architecture, Conditions, Shapes, shapes_of
 from darkroom.models.loading import find_source
 from darkroom.models.tracing import Step, trace
@@ -126,12 +126,14 @@ def find_outline(name: str) -> Outline:
     if name in known:
         entry = known[name]
         if store.state(entry) is store.State.ABSENT:
-            fits = [one for one in named(entry.architecture) if one.sensor is entry.sensor]
+            fits = [
+                one for one in find_architectures(entry.architecture) if one.sensor is entry.sensor
+            ]
             if not fits:
                 raise WeightsError(f"{name}: no network is called {entry.architecture}")
             return Outline(name, fits[0], fits[0].dialects[0], installed=False)
-    elif named(name):
-        architecture = named(name)[0]
+    elif find_architectures(name):
+        architecture = find_architectures(name)[0]
         return Outline(name, architecture, architecture.dialects[0], installed=False)
     source = find_source(name)
     shapes = shapes_of(checkpoint.read_checkpoint(source.path))

@@ -16,13 +16,13 @@ from darkroom.raw.image import CFA, Sensor
 Mosaic = NDArray[np.float32]
 
 # The least noise: half a step of 14 bits, in which photos without noise are still rounded.
-LEAST_NOISE = 0.5 / 2**14
+MIN_NOISE = 0.5 / 2**14
 
 BLOCK = {Sensor.BAYER: 8, Sensor.XTRANS: 6}
 MAX_BLOCKS = 64
 LEVELS = 8
-FLATTEST = 20
-# What the FLATTEST percentile of the blocks' standard deviations falls short of the true one.
+FLATTEST_PERCENTILE = 20
+# What that percentile of the blocks' standard deviations falls short of the true one.
 FLATTEST_SHORT = {Sensor.BAYER: 0.725, Sensor.XTRANS: 0.66}
 
 
@@ -50,12 +50,14 @@ def bound_noise(mosaic: Mosaic, cfa: CFA) -> NoiseBound:
     bins = [chosen for chosen in np.array_split(order, LEVELS) if len(chosen)]
     light = np.maximum([np.median(level[chosen]) for chosen in bins], 0)
     short = FLATTEST_SHORT[cfa.sensor]
-    noise = np.array([np.percentile(deviation[chosen], FLATTEST) / short for chosen in bins])
-    variance = np.maximum(noise, LEAST_NOISE) ** 2
+    noise = np.array(
+        [np.percentile(deviation[chosen], FLATTEST_PERCENTILE) / short for chosen in bins]
+    )
+    variance = np.maximum(noise, MIN_NOISE) ** 2
     # Relative errors are alike at all levels, so each equation is divided by its variance.
     design = np.stack([np.ones_like(light), light], axis=1) / variance[:, None]
     read, shot = np.linalg.lstsq(design, np.ones_like(light), rcond=None)[0]
-    least = LEAST_NOISE**2
+    least = MIN_NOISE**2
     if shot <= 0:
         return NoiseBound(float(variance.mean()), 0.0)
     if read < least:

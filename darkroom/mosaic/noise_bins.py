@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from darkroom.mosaic.noise_blocks import SURFACE, Blocks, Values
 
 BINS_PER_OCTAVE = 3
-FEWEST, FLATTEST = 24, 0.25
+MIN_BLOCKS, FLATTEST_SHARE = 24, 0.25
 """Of a bin's values those of this share of the blocks count that are flattest, but so many."""
 TRIM = 0.95
 """Values above this quantile of what noise alone gives are left out of means."""
@@ -19,7 +19,7 @@ TEXTURED = 0.25
 """A bin with more than this share of them left out holds texture."""
 MODEL_ERROR = 0.05
 """Relative error of a bin's variance beside chance: vignetting, column noise, odd pixels."""
-LEAST_HEIGHT = -1.0
+MIN_HEIGHT = -1.0
 """Light further below such a floor than this, in stds, is not inferred from what remains."""
 
 
@@ -43,8 +43,8 @@ def gather(blocks: Blocks) -> Bins:
     found = []
     for start, end in zip(np.append(0, ends), ends, strict=False):
         chosen = order[start:end]
-        wanted = max(FEWEST, int(FLATTEST * len(chosen)))
-        if len(chosen) < FEWEST:
+        wanted = max(MIN_BLOCKS, int(FLATTEST_SHARE * len(chosen)))
+        if len(chosen) < MIN_BLOCKS:
             continue
         chosen = chosen[np.argpartition(flatness[chosen], wanted - 1)[:wanted]]
         found.append(
@@ -105,7 +105,7 @@ def _bin(
         sites = freedom + SURFACE + 1
         typical, kept = _trimmed_mean(variance, 2 / (2 / freedom + left.tails / sites))
         left = _left((float(mean[kept].mean()) - floor) / math.sqrt(typical))
-        if left.height < LEAST_HEIGHT:
+        if left.height < MIN_HEIGHT:
             return None
         typical /= left.variance
         light = floor + left.height * math.sqrt(typical)
@@ -156,7 +156,7 @@ UNCLIPPED = _Left(math.inf, 1.0, 0.0)
 @cache
 def _clipped() -> tuple[Values, Values, Values, Values]:
     """Table of heights, and of mean / std, variance and excess kurtosis of what is left of each."""
-    heights = np.linspace(2 * LEAST_HEIGHT, 6, 400)
+    heights = np.linspace(2 * MIN_HEIGHT, 6, 400)
     normal = NormalDist()
     zeroth = np.array([normal.cdf(h) for h in heights])
     # Moments about 0, each from the two before it by parts.

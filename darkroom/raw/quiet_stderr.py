@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 STREAMS = {"linux": "stderr", "darwin": "__stderrp"}
-"""The C variable that holds the stream; on other systems nothing is silenced."""
+"""The C variable that holds the stream; on other systems nothing is silence_stderr."""
 
 
 class _Silencer:
@@ -52,7 +52,7 @@ _silencer = _Silencer()
 
 
 @contextmanager
-def silenced() -> Iterator[None]:
+def silence_stderr() -> Iterator[None]:
     """Let C libraries print nothing to stderr meanwhile; safe from several threads."""
     _silencer.enter()
     try:

@@ -18,7 +18,7 @@ from darkroom.raw.color_matrix import read_color
 from darkroom.raw.dng_levels import DngBlack, read_black, read_noise_profile
 from darkroom.raw.image import CFA, Exposure, RawImage
 from darkroom.raw.optical_black import without_optical_black
-from darkroom.raw.quiet_stderr import silenced
+from darkroom.raw.quiet_stderr import silence_stderr
 from darkroom.raw.scene_black import with_darkest_black
 from darkroom.raw.tiff_tags import read_camera, read_directories, read_exposure, read_kodak_matrix
 from darkroom.raw.unsupported import describe, truncated, undecodable
@@ -82,7 +82,10 @@ def develop(data: bytes, gain: float) -> NDArray[np.uint16]:
     AHD demosaicing for Bayer, LibRaw's own for X-Trans; the camera's white balance; brightened by
     `gain` in linear light, no denoising. Raises RawError.
     """
-    with closing(_open(data, _read_facts(data, "a photo to compare with"))) as file, silenced():
+    with (
+        closing(_open(data, _read_facts(data, "a photo to compare with"))) as file,
+        silence_stderr(),
+    ):
         pixels = file.postprocess(
             demosaic_algorithm=rawpy.DemosaicAlgorithm.AHD,
             use_camera_wb=True,
@@ -141,7 +144,7 @@ def _open(data: bytes, facts: FileFacts) -> rawpy.RawPy:
     """Decode with LibRaw; raises RawError in place of all that rawpy raises."""
     file = rawpy.RawPy()
     try:
-        with silenced():
+        with silence_stderr():
             file.open_buffer(io.BytesIO(data))
             file.unpack()
     except rawpy.LibRawFileUnsupportedError as error:

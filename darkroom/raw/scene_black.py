@@ -15,7 +15,7 @@ from darkroom.raw.image import CFA, BlackOrigin, RawImage, Sensor
 
 SIDE = 60
 """Rows and columns of a part in photosites: ten periods of X-Trans, thirty of Bayer."""
-FEWEST, DARKEST = 8, 0.01
+MIN_PARTS, DARKEST_SHARE = 8, 0.01
 """So many parts, or this share of them, are a channel's darkest."""
 OUTLYING = 5.0
 """Values that differ by more stds than this are hot or dead sites, or lamps."""
@@ -75,7 +75,7 @@ def measure_darkest(raw: RawImage) -> Darkest | None:
     """
     period = raw.cfa.period
     rows, columns = (size // SIDE for size in raw.mosaic.shape)
-    count = max(FEWEST, int(DARKEST * rows * columns))
+    count = max(MIN_PARTS, int(DARKEST_SHARE * rows * columns))
     if rows * columns < count:
         return None
     lines = raw.mosaic[: rows * SIDE, : columns * SIDE]

@@ -18,7 +18,7 @@ from places import DATA
 from darkroom.errors import UsageError
 from darkroom.gain import MAX_GAIN, MIN_GAIN, REDI_BRIGHTNESS, Gain, GainRule, given_gain
 from darkroom.gain import choose_gain as choose
-from darkroom.gain.learned import DIMMEST, dimming, features
+from darkroom.gain.learned import MAX_DIMMING, dimming, features
 from darkroom.gain.metering import read_light
 from darkroom.gain.percentile import key_of
 from darkroom.raw.image import CFA, Color, Exposure, RawImage
@@ -298,14 +298,14 @@ def test_dark_scenes_stay_darker_where_the_file_tells() -> None:
     day = dataclasses.replace(raw, exposure=Exposure(1 / 8000, 100, 8.0))
     gains = [choose_gain(one, GainRule.LEARNED).value for one in (day, raw, night)]
     assert gains[0] >= gains[1] >= gains[2]
-    assert math.log2(gains[0] / gains[2]) == pytest.approx(DIMMEST, abs=0.01)
+    assert math.log2(gains[0] / gains[2]) == pytest.approx(MAX_DIMMING, abs=0.01)
 
 
 def test_without_exposure_the_darker_photo_is_the_darker_scene() -> None:
     reading = read_light(photo(scene() / 50))
     key = key_of(reading)
     stops = [dimming(wanted, key, Exposure(seconds=0.1)) for wanted in (0, 4, 6, 8, 20)]
-    assert stops == [0, 0, 0.5, 1, DIMMEST]
+    assert stops == [0, 0, 0.5, 1, MAX_DIMMING]
 
 
 def lamp() -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from darkroom.errors import CheckpointError, SensorError, UsageError, WeightsError
 from darkroom.models import device, loading
-from darkroom.models.architectures import ARCHITECTURES, named, redi
+from darkroom.models.architectures import ARCHITECTURES, find_architectures, redi
 from darkroom.models.device import find_device, find_dtype, native_bfloat16
 from darkroom.models.loading import load_model
 from darkroom.raw.image import Sensor
@@ -106,7 +106,7 @@ def test_unknown_names_and_missing_files(tmp_path: Path, monkeypatch):
 
 def test_network_equals_file_says_which_network_it_is(tmp_path: Path):
     """Batch norms that are named bn1 may stand before or after the activation."""
-    (last,) = named("sid-norm-last")
+    (last,) = find_architectures("sid-norm-last")
     shapes = last.dialects[0]
     state = {name: torch.full(shape, 0.01) for name, shape in shapes.items()}
     save_file(state, tmp_path / "some=file.safetensors")

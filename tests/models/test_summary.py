@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from darkroom.errors import CheckpointError, UsageError, WeightsError
 from darkroom.models import summary
-from darkroom.models.architectures import ARCHITECTURES, named
+from darkroom.models.architectures import ARCHITECTURES, find_architectures
 from darkroom.models.architectures.base import Architecture, Conditions
 from darkroom.models.architectures.safelight import SAFELIGHT, Safelight
 from darkroom.models.summary import TYPICAL, Anatomy, activations, dissect, find_outline, stages
@@ -30,7 +30,7 @@ def outlined(architecture: Architecture, dialect: int = 0) -> nn.Module:
 
 
 def dissected(name: str, size: tuple[int, int], sensor: Sensor = Sensor.BAYER) -> Anatomy:
-    (architecture,) = (one for one in named(name) if one.sensor is sensor)
+    (architecture,) = (one for one in find_architectures(name) if one.sensor is sensor)
     return dissect(outlined(architecture), architecture, size)
 
 

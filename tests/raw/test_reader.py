@@ -26,7 +26,7 @@ from darkroom.errors import RawError
 from darkroom.output.dng import write_dng
 from darkroom.raw.color_matrix import read_color
 from darkroom.raw.image import CFA, SRGB_TO_XYZ, Exposure, RawImage, WhiteBalance
-from darkroom.raw.quiet_stderr import silenced
+from darkroom.raw.quiet_stderr import silence_stderr
 from darkroom.raw.reader import read_raw
 from darkroom.raw.tiff_tags import read_camera, read_directories
 
@@ -466,7 +466,7 @@ def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
 def test_libraw_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     data = dng(synthetic_raw())
     refused(patched(data, 273, len(data) - 300)[: len(data)])
-    with silenced():
+    with silence_stderr():
         os.write(2, b"ours\n")
     assert capfd.readouterr().err == "ours\n"
 

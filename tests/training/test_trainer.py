@@ -10,7 +10,7 @@ from torch import Generator, nn
 
 from darkroom.color.transfer import srgb_encode
 from darkroom.errors import CheckpointError, UsageError
-from darkroom.models.architectures import named
+from darkroom.models.architectures import find_architectures
 from darkroom.models.architectures.base import Conditions
 from darkroom.models.architectures.safelight import Safelight
 from darkroom.mosaic.demosaic import demosaic, pack_mosaic
@@ -296,7 +296,7 @@ def test_a_wider_network_begins_as_the_narrow_one(channels: int) -> None:
     assert torch.allclose(wide(packed, told), narrow(packed, told), atol=1e-5)
     with pytest.raises(UsageError, match="wider"):
         begin_with(narrow, wide.state_dict())
-    (other,) = named("perceptilabs")
+    (other,) = find_architectures("perceptilabs")
     zeros = {name: torch.zeros(shape) for name, shape in other.dialects[0].items()}
     with pytest.raises(UsageError, match="not safelight's"):
         begin_with(narrow, zeros)

@@ -21,7 +21,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
 )
 
 
-def named(name: str) -> tuple[Architecture, ...]:
+def find_architectures(name: str) -> tuple[Architecture, ...]:
     """Return the networks of that name, one for each kind of sensor; empty where there is none."""
     return tuple(architecture for architecture in ARCHITECTURES if architecture.name == name)
 

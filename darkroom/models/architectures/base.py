@@ -18,7 +18,7 @@ State = Mapping[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
 
 # The least noise that networks are told of: what training knows, and logarithms bear.
-LEAST_SHOT, LEAST_READ = 1e-6, 2e-5
+MIN_SHOT, MIN_READ = 1e-6, 2e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Conditions:
     def of(cls, noise: Noise, white_balance: NDArray[np.float64]) -> "Conditions":
         """Return the conditions of one photo; `white_balance`: (3,), in any scale."""
         return cls(
-            shot=torch.tensor([max(noise.shot, LEAST_SHOT)]),
-            read=torch.tensor([max(noise.read, LEAST_READ)]),
+            shot=torch.tensor([max(noise.shot, MIN_SHOT)]),
+            read=torch.tensor([max(noise.read, MIN_READ)]),
             clipped=torch.tensor([noise.clipped]),
             white_balance=torch.from_numpy(white_balance / white_balance.min()).float()[None],
         )

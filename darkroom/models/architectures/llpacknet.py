@@ -26,7 +26,7 @@ from darkroom.weights.registry import Output
 PACK = 8
 """Sites per side that Pack turns into channels. Source: section 3.1."""
 
-LEAST_GAIN = 1e-4
+MIN_AMPLIFICATION = 1e-4
 """What the amplifier gives instead of a gain that is not positive. Source: train.py."""
 
 HISTOGRAM_BINS = 63
@@ -123,7 +123,7 @@ class HistogramAmplifier(nn.Module):
 
 def _thresholded(gain: Tensor) -> Tensor:
     """Replace what is not positive by the least gain."""
-    return functional.threshold(gain.flatten(), 0, LEAST_GAIN)
+    return functional.threshold(gain.flatten(), 0, MIN_AMPLIFICATION)
 
 
 _AMPLIFIERS: tuple[tuple[Callable[[int], nn.Module], dict[tuple[int, ...], str]], ...] = (

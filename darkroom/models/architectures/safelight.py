@@ -52,11 +52,11 @@ READ_CENTER, READ_SPREAD = -7.0, 3.0
 BALANCE_CENTER = 0.9
 # Read noise in electrons, beyond which no sensor of the training lies: such photos are told more
 # of the other noise than they have, which smooths them a little too much.
-LEAST_ELECTRONS, MOST_ELECTRONS = 0.6, 12.0
+MIN_ELECTRONS, MAX_ELECTRONS = 0.6, 12.0
 FACTS = 5
 
 # Keeps the bent input's slope finite where there is no read noise.
-LEAST_OFFSET = 1e-5
+MIN_OFFSET = 1e-5
 
 
 class Film(NamedTuple):
@@ -113,7 +113,7 @@ class Body(nn.Module):
         super().__init__()
         self.upscale = UNSHUFFLE * (2 if channels == 4 else 3)
         sites = channels * UNSHUFFLE**2
-        self.register_buffer("offset", torch.full((1, 1, 1, 1), LEAST_OFFSET))
+        self.register_buffer("offset", torch.full((1, 1, 1, 1), MIN_OFFSET))
         self.enter = nn.Conv2d(2 * sites, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(ResidualBlock(width) for width in widths[1:-1])
         self.down = nn.ModuleList(
@@ -193,8 +193,8 @@ class Safelight(nn.Module):
     def steering(self, conditions: Conditions) -> Steering:
         """Return what the conditions of N photos make of the body's run."""
         read, balance = conditions.read, conditions.white_balance
-        shot = torch.maximum(conditions.shot, read / MOST_ELECTRONS)
-        read = torch.maximum(read, shot * LEAST_ELECTRONS)
+        shot = torch.maximum(conditions.shot, read / MAX_ELECTRONS)
+        read = torch.maximum(read, shot * MIN_ELECTRONS)
         facts = [
             (shot.log2() - SHOT_CENTER) / SHOT_SPREAD,
             (read.log2() - READ_CENTER) / READ_SPREAD,
@@ -211,7 +211,7 @@ class Safelight(nn.Module):
             Film(1 + scale, shift) for scale, shift in zip(pairs[::2], pairs[1::2], strict=True)
         ]
         offset = balance.mean(1) * read.square() / shot
-        return Steering(films, 1 + head, offset.clamp(min=LEAST_OFFSET)[:, None, None, None])
+        return Steering(films, 1 + head, offset.clamp(min=MIN_OFFSET)[:, None, None, None])
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrizations
 
 from darkroom.errors import CheckpointError, TooLargeError, UsageError
 from darkroom.models import tiling
-from darkroom.models.architectures import identify, named, redi_group_norm
+from darkroom.models.architectures import find_architectures, identify, redi_group_norm
 from darkroom.models.architectures.base import shapes_of
 from darkroom.models.loading import load_model
 from darkroom.models.model import Model
@@ -194,7 +194,7 @@ def test_norms_that_do_not_fit_are_another_network() -> None:
     shapes = shapes_of(Foreign("after", EVERY, 4).state_dict())
     assert identify(shapes).name == "redi-group-norm-4"
     for name in ("redi-group-norm", "redi-group-norm-8"):
-        (architecture,) = named(name)
+        (architecture,) = find_architectures(name)
         assert not architecture.recognise(shapes)
     without = {name: shape for name, shape in shapes.items() if not name.startswith("rdball.1.b")}
     with pytest.raises(CheckpointError, match="nearest is redi"):
