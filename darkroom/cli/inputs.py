@@ -1,19 +1,20 @@
 """From words on the command line to values: photos, gains, tiles."""
 
 import sys
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
-    from darkroom.color.highlights import Highlights
     from darkroom.gain import Gain, GainRule
     from darkroom.models.model import Model
     from darkroom.models.tiling import TileOption
-    from darkroom.mosaic.hot_pixels import HotPixels
     from darkroom.pipeline import Options
     from darkroom.raw.image import RawImage
+
+Choice = TypeVar("Choice", bound=Enum)
 
 STANDARD = Path("-")
 """What stands for standard input or output."""
@@ -70,6 +71,8 @@ def enhance_options(
     light: str | None = None,
 ) -> "Options":
     """Gather what the user decided about the picture."""
+    from darkroom.color.highlights import Highlights
+    from darkroom.mosaic.hot_pixels import HotPixels
     from darkroom.pipeline import Options
 
     chosen, brightness = gain_rule(rule)
@@ -80,30 +83,18 @@ def enhance_options(
         ev=ev,
         tile=tile_size(tile),
         bits=bits,
-        hot_pixels=hot_pixels(hot),
+        hot_pixels=choice("--hot-pixels", HotPixels, hot),
         denoise=denoise,
-        highlights=highlights(light),
+        highlights=choice("--highlights", Highlights, light),
     )
 
 
-def hot_pixels(text: str | None) -> "HotPixels | None":
-    """Read `--hot-pixels`; None where the model decides. Raises UsageError for anything else."""
-    from darkroom.mosaic.hot_pixels import HotPixels
-
-    names = [choice.value for choice in HotPixels]
+def choice(option: str, kind: type[Choice], text: str | None) -> Choice | None:
+    """Read an option that names one of a few; None where it was left out. Raises UsageError."""
+    names = [one.value for one in kind]
     if text is not None and text not in names:
-        raise UsageError(f"--hot-pixels {text}: give one of {', '.join(names)}")
-    return None if text is None else HotPixels(text)
-
-
-def highlights(text: str | None) -> "Highlights | None":
-    """Read `--highlights`; None where the model decides. Raises UsageError for anything else."""
-    from darkroom.color.highlights import Highlights
-
-    names = [choice.value for choice in Highlights]
-    if text is not None and text not in names:
-        raise UsageError(f"--highlights {text}: give one of {', '.join(names)}")
-    return None if text is None else Highlights(text)
+        raise UsageError(f"{option} {text}: give one of {', '.join(names)}")
+    return None if text is None else kind(text)
 
 
 def load(name: str, device: str, precision: str) -> "Model":

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from darkroom.batch.run import BatchOptions, settings
-from darkroom.cli.inputs import highlights
+from darkroom.cli.inputs import choice
 from darkroom.color.highlights import ExtendedModel, Highlights, find_shoulder
 from darkroom.color.render import render_codes, render_into
 from darkroom.color.tone_curve import Shoulder
@@ -205,10 +205,10 @@ def test_rolled_off_light_keeps_hue_and_saturation() -> None:
 
 
 def test_words_of_the_command_line() -> None:
-    assert highlights(None) is None
-    assert highlights("clip") is Highlights.CLIP
+    assert choice("--highlights", Highlights, None) is None
+    assert choice("--highlights", Highlights, "clip") is Highlights.CLIP
     with pytest.raises(UsageError, match="--highlights glow: give one of clip, roll"):
-        highlights("glow")
+        choice("--highlights", Highlights, "glow")
 
 
 def test_a_batch_tells_the_choices_apart(model: Model) -> None:
