@@ -66,6 +66,31 @@ def test_imports_go_one_way(module: str) -> None:
         assert ORDER.index(other.partition(".")[0]) <= place, f"{module} imports {other}"
 
 
+def definitions(kind: type[ast.AST]) -> list[tuple[str, ast.AST]]:
+    """(module, node) of every definition of a kind, nested ones too."""
+    return [
+        (str(path.relative_to(PACKAGE)), node)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, kind)
+    ]
+
+
+def test_a_public_class_has_its_name_for_itself() -> None:
+    places: dict[str, list[str]] = {}
+    for module, node in definitions(ast.ClassDef):
+        if not node.name.startswith("_"):
+            places.setdefault(node.name, []).append(module)
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_no_function_takes_more_than_twelve_parameters() -> None:
+    """But the commands, whose parameters are their options."""
+    for module, node in definitions(ast.FunctionDef):
+        arguments = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+        assert len(arguments) <= 12 or module.startswith("cli/"), f"{module}: {node.name}"
+
+
 def test_lower_layers_do_not_need_torch() -> None:
     """Weights are listed and fetched, and photos inspected, without the cost of torch."""
     code = (

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 STREAMS = {"linux": "stderr", "darwin": "__stderrp"}
-"""The C variable that holds the stream; on other systems nothing is silence_stderr."""
+"""The C variable that holds the stream; on other systems nothing is silenced."""
 
 
 class _Silencer:

@@ -26,7 +26,7 @@ SIDE = 640
 QUALITY = 80
 """Of the JPEGs in a report."""
 OPENING = threading.Lock()
-"""Warnings are silence_stderr for all threads at once."""
+"""Warnings are silenced for all threads at once."""
 
 
 @dataclass(frozen=True, slots=True)
