@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
@@ -101,16 +102,14 @@ def write_bundle(
 ) -> Path:
     """Write `prefix`.index and its shards, tensors dealt to them in turn; returns the index.
 
-    `fast` takes darkroom's own checksum for the tensors: for megabytes, where that is not at test.
+    `fast` takes the library's checksum for the tensors: for megabytes, where that is not at test.
     """
-    from darkroom.weights.crc32c import crc32c
-
     contents = [bytearray() for _ in range(shards)]
     items = [(b"", header(shards))]
     for i, name in enumerate(sorted(tensors, key=str.encode)):
         data = tensors[name].astype(tensors[name].dtype.newbyteorder("<")).tobytes()
         number = NUMBERS[tensors[name].dtype.name]
-        check = mask(crc32c(data) if fast else slow_crc32c(data))
+        check = mask(google_crc32c.value(data) if fast else slow_crc32c(data))
         content = contents[i % shards]
         where = (i % shards, len(content), len(data))
         items.append((name.encode(), entry(number, tensors[name].shape, *where, check)))

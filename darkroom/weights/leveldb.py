@@ -8,16 +8,24 @@ Source: LevelDB doc/table_format.md.
 import struct
 from collections.abc import Iterator
 
-from darkroom.weights.crc32c import crc32c, masked
+from google_crc32c import value as crc32c
 
 # Source: doc/table_format.md, "Footer".
 _FOOTER_BYTES = 48
 _MAGIC = 0xDB4775248B80FB57
 _TRAILER_BYTES = 5
+# Source: doc/log_format.md's masked checksums, util/crc32c.h.
+_MASK_DELTA = 0xA282EAD8
 
 
 class DamagedError(ValueError):
     """Bytes that are not what the format says; the caller adds the file's name."""
+
+
+def masked_crc32c(data: bytes) -> int:
+    """Return the CRC-32C of `data`, masked as LevelDB and TensorFlow store it."""
+    checksum: int = crc32c(data)
+    return (((checksum >> 15) | (checksum << 17)) + _MASK_DELTA) & 0xFFFFFFFF
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
@@ -71,7 +79,7 @@ def _block(table: bytes, offset: int, size: int) -> bytes:
     if end + _TRAILER_BYTES > len(table) - _FOOTER_BYTES:
         raise DamagedError("a block lies outside the table")
     kind, stored = struct.unpack("<BI", table[end : end + _TRAILER_BYTES])
-    if masked(crc32c(table[offset : end + 1])) != stored:
+    if masked_crc32c(table[offset : end + 1]) != stored:
         raise DamagedError("a block's checksum is wrong")
     if kind != 0:
         raise DamagedError("a block is compressed, which TensorFlow's own checkpoints never are")

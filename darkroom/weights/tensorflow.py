@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.errors import CheckpointError
-from darkroom.weights.crc32c import crc32c, masked
-from darkroom.weights.leveldb import DamagedError, table_items, varint
+from darkroom.weights.leveldb import DamagedError, masked_crc32c, table_items, varint
 
 # An index holds some hundred bytes a tensor; SID's holds 4 KB in all.
 _MAX_INDEX_BYTES = 1 << 26
@@ -249,13 +248,13 @@ def _check_bounds(entries: dict[str, _Entry], shard_bytes: int) -> None:
 
 
 def _read_tensor(file: BinaryIO, name: str, entry: _Entry) -> NDArray[Any]:
-    data = bytearray(entry.size)
     file.seek(entry.offset)
-    if file.readinto(data) != entry.size:  # type: ignore[attr-defined]
+    data = file.read(entry.size)
+    if len(data) != entry.size:
         raise DamagedError(f"{name} ends early")
-    if masked(crc32c(data)) != entry.checksum:
+    if masked_crc32c(data) != entry.checksum:
         raise DamagedError(f"{name}: wrong checksum")
     array = np.frombuffer(data, dtype=_DTYPES[entry.dtype]).reshape(entry.shape)
     if entry.dtype == _BFLOAT16:  # bfloat16 is float32 without its lower half
         return (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return array
+    return array.copy()  # `data` is read-only
