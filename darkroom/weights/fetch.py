@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from darkroom.errors import UsageError, WeightsError
-from darkroom.weights import lock, registry, store
+from darkroom.weights import registry, store
 from darkroom.weights.download import CHUNK, MAX_BYTES, Download, MissingError, Patience
 from darkroom.weights.registry import FileEntry, WeightsEntry
 from darkroom.weights.store import InstalledFile, State, Trust
@@ -150,7 +150,7 @@ def _installing(entry: WeightsEntry, watcher: Watcher) -> Iterator[Path]:
     def waiting() -> None:
         watcher.note(f"{entry.name}: another darkroom is at it; waiting")
 
-    with lock.held(store.lock_path(entry), LOCK_SECONDS, waiting):
+    with store.lock_entry(entry, LOCK_SECONDS, waiting):
         try:
             staging.mkdir(exist_ok=True)
             yield staging

@@ -9,7 +9,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -20,7 +21,7 @@ import platformdirs
 from darkroom.errors import WeightsError
 from darkroom.gain import GainRule
 from darkroom.raw.image import Sensor
-from darkroom.weights import lock, registry
+from darkroom.weights import registry
 from darkroom.weights.registry import FileEntry, Licence, Output, WeightsEntry
 
 RECORD = "installed.json"
@@ -215,7 +216,7 @@ def remove(entry: WeightsEntry) -> bool:
     for place in places:
         refuse_links(place)
     if places:
-        with lock.held(lock_path(entry), REMOVE_SECONDS, waiting=lambda: None):
+        with lock_entry(entry, REMOVE_SECONDS, waiting=lambda: None):
             try:
                 for place in places:
                     shutil.rmtree(place)
@@ -224,9 +225,36 @@ def remove(entry: WeightsEntry) -> bool:
     return bool(places)
 
 
-def lock_path(entry: WeightsEntry) -> Path:
-    """Return the file whose lock keeps other processes from installing the same entry."""
-    return root() / f".{registry.check_name(entry.name)}.lock"
+@contextmanager
+def lock_entry(entry: WeightsEntry, timeout: float, waiting: Callable[[], None]) -> Iterator[None]:
+    """Keep other processes and threads from changing an entry; `waiting` is called if one is at it.
+
+    `timeout` in seconds. Raises WeightsError when it passes, or where the lock cannot be made. The
+    system frees the lock of a process that dies.
+    """
+    from filelock import FileLock, Timeout  # 36 ms that listing models need not take
+
+    path = root() / f".{registry.check_name(entry.name)}.lock"
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            waiting()
+            lock.acquire(timeout)
+    except Timeout as error:
+        raise WeightsError(
+            f"another darkroom holds {path} for {timeout:g} s: try again later"
+        ) from error
+    except OSError as error:
+        raise WeightsError(
+            f"cannot write {path.parent}: {error.strerror}; set DARKROOM_WEIGHTS to another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def partial_folder(entry: WeightsEntry) -> Path:

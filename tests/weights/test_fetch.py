@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from places import ROOT, SHARED
 
 from darkroom.errors import UsageError, WeightsError
-from darkroom.weights import download, lock, registry, store
+from darkroom.weights import download, registry, store
 from darkroom.weights.download import Patience
 from darkroom.weights.fetch import SILENT, Silent, Source, fetch, install_own
 from darkroom.weights.registry import FileEntry, Output
@@ -315,7 +315,7 @@ def test_the_second_waits_and_says_so(server: misbehaving.Server, place: Path) -
     entry = entry_at(f"{server.url}/good/weights")
     watcher = Notebook()
     worker = threading.Thread(target=fetch, args=(entry, Source(), HASTY, watcher))
-    with lock.held(place / ".tiny.lock", 1, lambda: None):
+    with store.lock_entry(entry, 1, lambda: None):
         worker.start()
         worker.join(0.3)
         assert worker.is_alive()
@@ -326,13 +326,15 @@ def test_the_second_waits_and_says_so(server: misbehaving.Server, place: Path) -
 
 
 def test_a_lock_held_for_ever_ends_in_one_line(place: Path) -> None:
-    path = place / ".tiny.lock"
+    entry = entry_at("https://unused.example")
+    told: list[str] = []
     with (
-        lock.held(path, 1, lambda: None),
-        pytest.raises(WeightsError, match="another darkroom holds"),
-        lock.held(path, 0.1, lambda: None),
+        store.lock_entry(entry, 1, lambda: None),
+        pytest.raises(WeightsError, match=r"another darkroom holds .*\.tiny\.lock for 0\.1 s"),
+        store.lock_entry(entry, 0.1, lambda: told.append("once")),
     ):
         pytest.fail("held twice")
+    assert told == ["once"]
 
 
 @pytest.mark.parametrize("link", ["tiny", ".tiny.partial", ".tiny.lock", "tiny/weights"])
@@ -450,7 +452,7 @@ def test_removal_waits_for_a_fetch(
     fetch(entry, patience=HASTY)
     monkeypatch.setattr(store, "REMOVE_SECONDS", 0.1)
     with (
-        lock.held(place / ".tiny.lock", 1, lambda: None),
+        store.lock_entry(entry, 1, lambda: None),
         pytest.raises(WeightsError, match="another darkroom holds"),
     ):
         store.remove(entry)
