@@ -5,12 +5,12 @@ from typing import Any
 
 from darkroom.gain import GainRule
 from darkroom.raw.image import Sensor
-from darkroom.weights.download import Patience
+from darkroom.weights.download import RetryPolicy
 from darkroom.weights.registry import FileEntry, Licence, Output, WeightsEntry
 
 PAYLOAD = bytes(range(256)) * 200  # 51,200 bytes: several reads, sent in a moment
 SHA256 = hashlib.sha256(PAYLOAD).hexdigest()
-HASTY = Patience(attempts=3, backoff=0.01, longest_wait=0.05, connect=5.0, stall=5.0)
+HASTY = RetryPolicy(attempts=3, backoff=0.01, max_wait=0.05, connect=5.0, stall=5.0)
 
 
 def an_entry(*files: FileEntry, name: str = "tiny") -> WeightsEntry:

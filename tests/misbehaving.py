@@ -181,6 +181,9 @@ class Handler(BaseHTTPRequestHandler):
     def serve_to_file(self, query: object) -> None:
         self.send(302, b"", Location="file:///etc/passwd")
 
+    def serve_to_nowhere(self, query: object) -> None:
+        self.send(302, b"", Location="http://[")
+
     def serve_long(self, query: object) -> None:
         """States 100 bytes more than it has."""
         self.begin(len(self.server.payload) + 100)
@@ -205,6 +208,12 @@ class Handler(BaseHTTPRequestHandler):
         body = self.server.payload
         self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
 
+    def serve_chunked_drops(self, query: object) -> None:
+        """Hangs up in the middle of a chunk."""
+        self.begin(None, **{"Transfer-Encoding": "chunked"})
+        self.wfile.write(b"%x\r\n%s" % (len(self.server.payload), self.server.payload[:5000]))
+        self.hang_up()
+
     def serve_unstated(self, query: object) -> None:
         """Sends all, says not how much, and ends by hanging up: indistinguishable from a drop."""
         self.begin(None, Connection="close")
@@ -222,6 +231,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def serve_confirm_elsewhere(self, query: object) -> None:
         page = CONFIRM_PAGE.format(action="http://localhost.invalid/x").encode()
+        self.send(200, page, Content_Type="text/html")
+
+    def serve_confirm_nowhere(self, query: object) -> None:
+        page = CONFIRM_PAGE.format(action="http://[").encode()
         self.send(200, page, Content_Type="text/html")
 
     def serve_missing(self, query: object) -> None:

@@ -15,7 +15,7 @@ from darkroom.weights.registry import FileEntry, WeightsEntry
 from darkroom.weights.store import State
 
 if TYPE_CHECKING:
-    from darkroom.weights.fetch import Source
+    from darkroom.weights.fetch import FetchSource
 
 
 def chosen(names: Iterable[str]) -> list[WeightsEntry]:
@@ -86,10 +86,10 @@ def fetch_entries(
     entries: list[WeightsEntry], place: str | None, flags: tuple[bool, bool], report: Report
 ) -> None:
     """Fetch each entry, after its licence was agreed to; `flags`: dry run, licence accepted."""
-    from darkroom.weights.fetch import AUTHORS, PATIENCE, Source, fetch
+    from darkroom.weights.fetch import AUTHORS, RETRY_POLICY, FetchSource, fetch
 
     dry_run, accept = flags
-    source = AUTHORS if place is None else Source.parse(place)
+    source = AUTHORS if place is None else FetchSource.parse(place)
     wanted = []
     for entry in entries:
         with report.each(entry):
@@ -105,7 +105,7 @@ def fetch_entries(
     for entry in wanted:
         with report.each(entry):
             with watching() as watcher:
-                fetched = fetch(entry, source, PATIENCE, watcher)
+                fetched = fetch(entry, source, RETRY_POLICY, watcher)
             state = "installed" if fetched else f"{store.state(entry).value} already"
             where = store.folder(entry)
             report.say(entry, f"{entry.name}: {state} in {where}; SHA-256 {hash_words(entry)}")
@@ -132,12 +132,12 @@ def on_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _plan(entry: WeightsEntry, source: "Source") -> str:
+def _plan(entry: WeightsEntry, source: "FetchSource") -> str:
     if store.state(entry) in (State.BUNDLED, State.INSTALLED):
         return f"{entry.name}: {store.state(entry).value} already"
     lines = [f"{entry.name}: licence {entry.licence.name}, into {store.folder(entry)}"]
     for file in entry.files:
-        places = " or ".join(source.places(entry, file)) or "no published address is known"
+        places = " or ".join(source.list_places(entry, file)) or "no published address is known"
         known = "known" if file.sha256 else "not known, would be trusted on first use"
         lines.append(f"  {file.name} ({size_words(file.size)}, SHA-256 {known}) from {places}")
     return "\n".join(lines)

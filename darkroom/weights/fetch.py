@@ -1,26 +1,27 @@
 """Fetching weights: from their authors, a mirror or a folder, checked, then installed at once.
 
 Files are gathered in a hidden folder and appear under their entry's name only when all of them are
-there and right: one rename. pooch checks each file's SHA-256 and moves it into place; `download`
-does the talking. Only one process at a time fetches an entry.
+there and right: one rename. Only one process at a time fetches an entry.
 """
 
-import logging
+import errno
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from darkroom.errors import UsageError, WeightsError
 from darkroom.weights import registry, store
-from darkroom.weights.download import CHUNK, MAX_BYTES, Download, MissingError, Patience
+from darkroom.weights.download import Download, MissingError, RetryPolicy, check_size, disk_full
 from darkroom.weights.registry import FileEntry, WeightsEntry
 from darkroom.weights.store import InstalledFile, State, Trust
 
 LOCK_SECONDS = 1800.0
+FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
 
 class Watcher(Protocol):
@@ -47,7 +48,7 @@ SILENT = Silent()
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FetchSource:
     """Where to fetch from: a mirror's URL or a folder; None is each file's own published place.
 
     Mirror and folder are laid out as the store (`NAME/FILE`), or hold one entry's files directly.
@@ -56,7 +57,7 @@ class Source:
     mirror: str | Path | None = None
 
     @classmethod
-    def parse(cls, text: str) -> "Source":
+    def parse(cls, text: str) -> "FetchSource":
         """Read what the user gave: http(s) URL or existing folder; UsageError for others."""
         if urlsplit(text).scheme in ("http", "https"):
             return cls(text.rstrip("/"))
@@ -64,7 +65,7 @@ class Source:
             return cls(Path(text))
         raise UsageError(f"--from {text}: neither a folder nor an http(s) address")
 
-    def places(self, entry: WeightsEntry, file: FileEntry) -> tuple[str, ...]:
+    def list_places(self, entry: WeightsEntry, file: FileEntry) -> tuple[str, ...]:
         """Return the URLs, or paths in a folder, to try in turn for one file."""
         if self.mirror is None:
             return file.urls
@@ -74,14 +75,14 @@ class Source:
         return (str(nested if nested.exists() else self.mirror / file.name),)
 
 
-AUTHORS = Source()
-PATIENCE = Patience()
+AUTHORS = FetchSource()
+RETRY_POLICY = RetryPolicy()
 
 
 def fetch(
     entry: WeightsEntry,
-    source: Source = AUTHORS,
-    patience: Patience = PATIENCE,
+    source: FetchSource = AUTHORS,
+    policy: RetryPolicy = RETRY_POLICY,
     watcher: Watcher = SILENT,
 ) -> tuple[InstalledFile, ...]:
     """Fetch and install an entry; returns its files, none if it was there, whole and right, before.
@@ -92,17 +93,16 @@ def fetch(
     if entry.bundled:
         store.verify(entry)
         return ()
-    if _right(entry):
+    if _is_whole(entry):
         return ()
-    _warn_unencrypted(entry, source, watcher)
+    plain = isinstance(source.mirror, str) and urlsplit(source.mirror).scheme == "http"
+    if plain and any(file.sha256 is None for file in entry.files):
+        watcher.note(f"{entry.name}: unencrypted, and no hash is known: nobody vouches for it")
     with _installing(entry, watcher) as staging:
-        if _right(entry):
+        if _is_whole(entry):
             return ()
-        expected = store.expected_hashes(entry)
-        files = tuple(
-            _gather(_Job(entry, file, expected.get(file.name), staging), source, patience, watcher)
-            for file in entry.files
-        )
+        jobs = [_Job(entry, file, staging, source, policy, watcher) for file in entry.files]
+        files = tuple(_gather(job) for job in jobs)
         _install(entry, staging, files, own=None)
     return files
 
@@ -132,14 +132,6 @@ def install_own(
     return files
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    entry: WeightsEntry
-    file: FileEntry
-    expected: str | None
-    staging: Path
-
-
 @contextmanager
 def _installing(entry: WeightsEntry, watcher: Watcher) -> Iterator[Path]:
     """Hold the entry's lock and give its staging folder; disk trouble becomes one line."""
@@ -155,6 +147,9 @@ def _installing(entry: WeightsEntry, watcher: Watcher) -> Iterator[Path]:
             staging.mkdir(exist_ok=True)
             yield staging
         except OSError as error:
+            if error.errno in FULL:
+                shutil.rmtree(staging)
+                raise disk_full(staging.parent, f"{error.strerror}") from error
             raise WeightsError(
                 f"cannot write {error.filename or staging}: {error.strerror}; "
                 "set DARKROOM_WEIGHTS to another folder"
@@ -164,7 +159,7 @@ def _installing(entry: WeightsEntry, watcher: Watcher) -> Iterator[Path]:
                 staging.rmdir()
 
 
-def _right(entry: WeightsEntry) -> bool:
+def _is_whole(entry: WeightsEntry) -> bool:
     """Whether an entry is installed and whole; asked again once its lock is ours."""
     if store.state(entry) is not State.INSTALLED:
         return False
@@ -175,62 +170,64 @@ def _right(entry: WeightsEntry) -> bool:
     return True
 
 
-def _warn_unencrypted(entry: WeightsEntry, source: Source, watcher: Watcher) -> None:
-    plain = isinstance(source.mirror, str) and urlsplit(source.mirror).scheme == "http"
-    if plain and any(file.sha256 is None for file in entry.files):
-        watcher.note(f"{entry.name}: unencrypted, and no hash is known: nobody vouches for it")
+@dataclass(frozen=True, slots=True)
+class _Job:
+    entry: WeightsEntry
+    file: FileEntry
+    staging: Path
+    source: FetchSource
+    policy: RetryPolicy
+    watcher: Watcher
 
 
-def _gather(job: _Job, source: Source, patience: Patience, watcher: Watcher) -> InstalledFile:
+def _gather(job: _Job) -> InstalledFile:
     """Bring one file into the staging folder, from the first place that has it right."""
     failures = []
-    for place in source.places(job.entry, job.file):
-        part = job.staging / f"{job.file.name}.part"
-
-        def progress(done: int, total: int | None) -> None:
-            watcher.progress(job.file, done, total)
-
-        downloader: Download | _Copy
-        if isinstance(source.mirror, Path):
-            downloader = _Copy(job.file)
-        else:
-            hashed = job.expected is not None
-            downloader = Download(part, job.file.size, hashed, patience, progress, watcher.note)
+    for place in job.source.list_places(job.entry, job.file):
         try:
-            path = _retrieve(job, place, downloader, part)
+            return _gather_from(place, job)
         except WeightsError as error:
             failures.append(str(error))
-            if source.mirror is None or isinstance(error, MissingError):
-                continue
-            break
-        trust = Trust.FIRST_USE if job.file.sha256 is None else Trust.REGISTRY
-        size = path.stat().st_size
-        return InstalledFile(job.file.name, size, store.sha256(path), place, trust)
+            if job.source.mirror is not None and not isinstance(error, MissingError):
+                break
     failures = failures or ["no published address is known"]
-    hint = "--from DIR|URL takes another" if source.mirror is None else "try another --from"
+    hint = "--from DIR|URL takes another" if job.source.mirror is None else "try another --from"
     raise WeightsError(f"{job.entry.name}: {'; '.join(failures)}; {hint}")
 
 
-def _retrieve(job: _Job, place: str, downloader: Any, part: Path) -> Path:
-    """Let pooch fetch and check one file; a wrong hash after a resume is given one fresh start."""
-    import pooch
+def _gather_from(place: str, job: _Job) -> InstalledFile:
+    """Bring one file from one place; a wrong hash after a resume is given one fresh start."""
+    expected = store.expected_hashes(job.entry).get(job.file.name)
+    path = job.staging / job.file.name
+    part = path.with_name(f"{path.name}.part")
+    found = store.sha256(path) if expected is not None and path.is_file() else None
+    while found is None or found != expected:
+        resumed = part.exists()
+        if isinstance(job.source.mirror, Path):
+            _copy(Path(place), part, job.file.size)
+        else:
+            progress = partial(job.watcher.progress, job.file)
+            Download(
+                place,
+                part,
+                job.file.size,
+                expected is not None,
+                job.policy,
+                progress,
+                job.watcher.note,
+            ).run()
+        found = store.sha256(part)
+        if expected is None or found == expected:
+            part.replace(path)
+            break
+        part.unlink()
+        if not resumed:
+            raise _differs(place, job)
+    trust = Trust.FIRST_USE if job.file.sha256 is None else Trust.REGISTRY
+    return InstalledFile(path.name, path.stat().st_size, found, place, trust)
 
-    pooch.get_logger().setLevel(logging.WARNING)
-    target = job.staging / job.file.name
-    if job.expected is None:
-        target.unlink(missing_ok=True)
-    resumed = part.exists()
-    known = None if job.expected is None else f"sha256:{job.expected}"
-    try:
-        pooch.retrieve(place, known, target.name, job.staging, downloader=downloader)
-    except ValueError as error:
-        if resumed:
-            return _retrieve(job, place, downloader, part)
-        raise _differs(job, place) from error
-    return target
 
-
-def _differs(job: _Job, place: str) -> WeightsError:
+def _differs(place: str, job: _Job) -> WeightsError:
     if job.file.sha256 is not None:
         return WeightsError(
             f"{place}: SHA-256 is not the published {job.file.sha256[:12]}…: refused"
@@ -241,24 +238,13 @@ def _differs(job: _Job, place: str) -> WeightsError:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Copy:
-    """A downloader in pooch's sense for files on this machine."""
-
-    file: FileEntry
-
-    def __call__(self, path: str, output_file: Any, pooch: object = None) -> None:
-        source = Path(path)
-        if not source.is_file():
-            raise WeightsError(f"{path}: no such file")
-        size = source.stat().st_size
-        if self.file.size is not None and size != self.file.size:
-            raise WeightsError(f"{path}: {size:,} bytes, {self.file.size:,} expected: refused")
-        if size > MAX_BYTES:
-            raise WeightsError(f"{path}: {size:,} bytes, more than {MAX_BYTES:,}: refused")
-        Path(output_file).unlink(missing_ok=True)  # a temporary file is readable by us alone
-        with source.open("rb") as inward, Path(output_file).open("xb") as outward:
-            shutil.copyfileobj(inward, outward, CHUNK)
+def _copy(source: Path, part: Path, size: int | None) -> None:
+    if not source.is_file():
+        raise WeightsError(f"{source}: no such file")
+    check_size(str(source), source.stat().st_size, size)
+    part.unlink(missing_ok=True)
+    with source.open("rb") as inward, part.open("xb") as outward:
+        shutil.copyfileobj(inward, outward)
 
 
 def _install(

@@ -47,7 +47,7 @@ def shelf(
         "closed": _with_licence(an_entry(good, name="closed"), closed),
     }
     monkeypatch.setattr(registry, "ENTRIES", MappingProxyType(entries))
-    monkeypatch.setattr(fetch, "PATIENCE", HASTY)
+    monkeypatch.setattr(fetch, "RETRY_POLICY", HASTY)
     return entries
 
 

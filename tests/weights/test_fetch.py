@@ -23,8 +23,8 @@ from places import ROOT, SHARED
 
 from darkroom.errors import UsageError, WeightsError
 from darkroom.weights import download, registry, store
-from darkroom.weights.download import Patience
-from darkroom.weights.fetch import SILENT, Silent, Source, fetch, install_own
+from darkroom.weights.download import RetryPolicy
+from darkroom.weights.fetch import SILENT, FetchSource, Silent, fetch, install_own
 from darkroom.weights.registry import FileEntry, Output
 from darkroom.weights.store import State, Trust
 
@@ -70,7 +70,7 @@ def nothing_installed(place: Path) -> bool:
 def test_a_good_server_needs_one_request(server: misbehaving.Server, place: Path) -> None:
     watcher = Notebook()
     entry = entry_at(f"{server.url}/good/weights", size=len(PAYLOAD), sha256=SHA256)
-    (file,) = fetch(entry, patience=HASTY, watcher=watcher)
+    (file,) = fetch(entry, policy=HASTY, watcher=watcher)
     assert (place / "tiny" / "weights").read_bytes() == PAYLOAD
     assert (file.trust, file.sha256, file.size) == (Trust.REGISTRY, SHA256, len(PAYLOAD))
     assert store.state(entry) is State.INSTALLED
@@ -78,13 +78,13 @@ def test_a_good_server_needs_one_request(server: misbehaving.Server, place: Path
     assert watcher.seen[-1] == (len(PAYLOAD), len(PAYLOAD))
     assert watcher.notes == []
     assert sorted(path.name for path in (place / "tiny").iterdir()) == [store.RECORD, "weights"]
-    assert fetch(entry, patience=HASTY) == ()
+    assert fetch(entry, policy=HASTY) == ()
     assert len(server.requests) == 1
 
 
 def test_an_unknown_hash_is_recorded_and_held_to(server: misbehaving.Server, place: Path) -> None:
     entry = entry_at(f"{server.url}/good/weights")
-    (file,) = fetch(entry, patience=HASTY)
+    (file,) = fetch(entry, policy=HASTY)
     assert (file.trust, file.sha256) == (Trust.FIRST_USE, SHA256)
     assert store.record(entry)["weights"] == file
 
@@ -95,10 +95,10 @@ def test_an_unknown_hash_is_recorded_and_held_to(server: misbehaving.Server, pla
 
     server.payload = PAYLOAD[::-1]
     with pytest.raises(WeightsError, match=r"recorded at first use.*--remove"):
-        fetch(entry, patience=HASTY)
+        fetch(entry, policy=HASTY)
     assert (place / "tiny" / "weights").read_bytes() == b"tampered"
     assert store.remove(entry)
-    (file,) = fetch(entry, patience=HASTY)
+    (file,) = fetch(entry, policy=HASTY)
     assert file.sha256 == hashlib.sha256(server.payload).hexdigest()
 
 
@@ -106,13 +106,13 @@ def test_an_unknown_hash_is_recorded_and_held_to(server: misbehaving.Server, pla
 @pytest.mark.parametrize("known", [True, False])
 def test_what_a_server_may_do(server: misbehaving.Server, how: str, known: bool) -> None:
     entry = entry_at(f"{server.url}/{how}/weights?id=abc", sha256=SHA256 if known else None)
-    fetch(entry, patience=HASTY)
+    fetch(entry, policy=HASTY)
     assert store.verify(entry).read_bytes() == PAYLOAD
 
 
 def test_a_cut_download_goes_on_where_it_stopped(server: misbehaving.Server) -> None:
     watcher = Notebook()
-    fetch(entry_at(f"{server.url}/drops/weights"), patience=HASTY, watcher=watcher)
+    fetch(entry_at(f"{server.url}/drops/weights"), policy=HASTY, watcher=watcher)
     half = len(PAYLOAD) // 2
     ranges = [wanted for _, wanted in server.requests]
     assert ranges == [None, f"bytes={half}-", f"bytes={half + half // 2}-"]
@@ -129,7 +129,7 @@ def test_wherever_it_is_cut_the_file_is_whole(cuts: list[int]) -> None:
         url = f"{server.url}/cuts/weights?" + "&".join(f"at={cut}" for cut in cuts)
         entry = entry_at(url)
         try:
-            fetch(entry, patience=HASTY)
+            fetch(entry, policy=HASTY)
             assert store.verify(entry).read_bytes() == PAYLOAD
             sent = [int(wanted[6:-1]) for _, wanted in server.requests if wanted]
             assert sent == sorted(sent), "no byte that was received is asked for again"
@@ -140,8 +140,8 @@ def test_wherever_it_is_cut_the_file_is_whole(cuts: list[int]) -> None:
 def test_a_later_run_goes_on_too(server: misbehaving.Server) -> None:
     entry = entry_at(f"{server.url}/drops/weights", sha256=SHA256)
     with pytest.raises(WeightsError, match=r"\(1 attempts\)|dropped|connection"):
-        fetch(entry, patience=Patience(attempts=1))
-    fetch(entry, patience=HASTY)
+        fetch(entry, policy=RetryPolicy(attempts=1))
+    fetch(entry, policy=HASTY)
     assert server.requests[1][1] == f"bytes={len(PAYLOAD) // 2}-"
     assert store.verify(entry).read_bytes() == PAYLOAD
 
@@ -149,7 +149,7 @@ def test_a_later_run_goes_on_too(server: misbehaving.Server) -> None:
 @pytest.mark.parametrize("how", ["changes", "wrong-range"])
 def test_bytes_of_two_versions_are_never_joined(server: misbehaving.Server, how: str) -> None:
     entry = entry_at(f"{server.url}/{how}/weights")
-    fetch(entry, patience=HASTY)
+    fetch(entry, policy=HASTY)
     assert store.verify(entry).read_bytes() == PAYLOAD
 
 
@@ -160,7 +160,7 @@ def test_a_spoilt_partial_file_costs_one_fresh_start(server: misbehaving.Server)
     (staging / "weights.part").write_bytes(b"\xff" * 999)
     notes = {"url": entry.files[0].urls[0], "validator": '"v1"'}
     (staging / "weights.part.json").write_text(json.dumps(notes))
-    fetch(entry, patience=HASTY)
+    fetch(entry, policy=HASTY)
     assert [wanted for _, wanted in server.requests] == ["bytes=999-", None]
     assert store.verify(entry).read_bytes() == PAYLOAD
 
@@ -174,7 +174,7 @@ def test_odd_notes_beside_a_partial_file_are_ignored(
     staging.mkdir(parents=True)
     (staging / "weights.part").write_bytes(b"\xff" * 999)
     (staging / "weights.part.json").write_text(notes)
-    fetch(entry, patience=HASTY)
+    fetch(entry, policy=HASTY)
     assert store.verify(entry).read_bytes() == PAYLOAD
     assert server.requests[0][1] is None
 
@@ -194,6 +194,9 @@ REFUSED = [
     ("confirm-elsewhere", {}, "web page .*Virus scan warning", 1),
     ("loop", {}, "redirected more than 5 times", 6),
     ("to-file", {}, "not an address", 1),
+    ("to-nowhere", {}, "not an address", 1),
+    ("confirm-nowhere", {}, "not an address", 1),
+    ("chunked-drops", {}, r"connection failed: .* \(3 attempts\)", 3),
     ("long", {}, r"\(3 attempts\)", 3),
     ("short", {"size": len(PAYLOAD)}, "offers 51,100 bytes, 51,200 expected", 1),
     ("short", {"sha256": SHA256}, "SHA-256 is not the published", 1),
@@ -216,9 +219,9 @@ def test_what_is_refused_in_one_line(
     requests: int,
 ) -> None:
     monkeypatch.setattr(download, "MAX_BYTES", 1_000_000)
-    patience = IMPATIENT if how in {"silent", "stalls", "trickles"} else HASTY
+    policy = IMPATIENT if how in {"silent", "stalls", "trickles"} else HASTY
     with pytest.raises(WeightsError, match=says) as caught:
-        fetch(entry_at(f"{server.url}/{how}/weights", **facts), patience=patience)
+        fetch(entry_at(f"{server.url}/{how}/weights", **facts), policy=policy)
     message = str(caught.value)
     assert message.isprintable(), "one line, and nothing that drives a terminal"
     assert "--from" in message
@@ -230,7 +233,7 @@ def test_a_dead_server_is_one_line(place: Path) -> None:
     with misbehaving.running(PAYLOAD) as server:
         url = server.url
     with pytest.raises(WeightsError, match="connection failed: Connection refused"):
-        fetch(entry_at(f"{url}/good/weights"), patience=Patience(attempts=2, backoff=0.01))
+        fetch(entry_at(f"{url}/good/weights"), policy=RetryPolicy(attempts=2, backoff=0.01))
     assert nothing_installed(place)
 
 
@@ -245,13 +248,13 @@ def test_encryption_is_never_given_up(monkeypatch: pytest.MonkeyPatch, place: Pa
     answer = Response("http://a.example/w", Response("https://a.example/w"))
     monkeypatch.setattr("requests.Session.get", lambda *_, **__: answer)
     with pytest.raises(WeightsError, match="unencrypted"):
-        fetch(entry_at("https://a.example/w"), patience=HASTY)
+        fetch(entry_at("https://a.example/w"), policy=HASTY)
 
 
 def test_the_second_url_is_tried(server: misbehaving.Server) -> None:
     urls = (f"{server.url}/missing/weights", f"{server.url}/good/weights")
     entry = an_entry(FileEntry("weights", urls))
-    (file,) = fetch(entry, patience=HASTY)
+    (file,) = fetch(entry, policy=HASTY)
     assert file.origin == urls[1]
 
 
@@ -259,11 +262,11 @@ def test_all_files_or_none(server: misbehaving.Server, place: Path) -> None:
     index = FileEntry("model.ckpt.index", (f"{server.url}/good/index",))
     bad = FileEntry("model.ckpt.data", (f"{server.url}/missing/data",))
     with pytest.raises(WeightsError, match="HTTP 404"):
-        fetch(an_entry(index, bad), patience=HASTY)
+        fetch(an_entry(index, bad), policy=HASTY)
     assert not (place / "tiny").exists()
     good = FileEntry("model.ckpt.data", (f"{server.url}/good/data",))
     entry = an_entry(index, good)
-    fetch(entry, patience=HASTY)
+    fetch(entry, policy=HASTY)
     assert store.locate(entry).name == "model.ckpt.index"
     assert set(store.record(entry)) == {"model.ckpt.index", "model.ckpt.data"}
 
@@ -273,7 +276,7 @@ def test_two_at_once_fetch_once(server: misbehaving.Server, place: Path) -> None
     script = (
         "import sys; sys.path.insert(0, 'tests'); import entries as t\n"
         "from darkroom.weights.fetch import fetch\n"
-        f"print(len(fetch(t.entry_at('{server.url}/good/weights'), patience=t.HASTY)))"
+        f"print(len(fetch(t.entry_at('{server.url}/good/weights'), policy=t.HASTY)))"
     )
     folder = ROOT
     command = [sys.executable, "-c", script]
@@ -293,7 +296,7 @@ def test_a_killed_fetch_is_taken_up(
     script = (
         "import sys; sys.path.insert(0, 'tests'); import entries as t\n"
         "from darkroom.weights.fetch import fetch\n"
-        f"fetch(t.entry_at('{server.url}/stalls/weights'), patience=t.HASTY)"
+        f"fetch(t.entry_at('{server.url}/stalls/weights'), policy=t.HASTY)"
     )
     command = [sys.executable, "-c", script]
     folder = ROOT
@@ -306,7 +309,7 @@ def test_a_killed_fetch_is_taken_up(
     assert process.wait(10) != 0
     assert not (place / "tiny").exists()
     entry = entry_at(f"{server.url}/good/weights", sha256=SHA256)
-    fetch(entry, patience=HASTY)
+    fetch(entry, policy=HASTY)
     assert store.verify(entry).read_bytes() == PAYLOAD
     assert sorted(path.name for path in (place / "tiny").iterdir()) == [store.RECORD, "weights"]
 
@@ -314,7 +317,7 @@ def test_a_killed_fetch_is_taken_up(
 def test_the_second_waits_and_says_so(server: misbehaving.Server, place: Path) -> None:
     entry = entry_at(f"{server.url}/good/weights")
     watcher = Notebook()
-    worker = threading.Thread(target=fetch, args=(entry, Source(), HASTY, watcher))
+    worker = threading.Thread(target=fetch, args=(entry, FetchSource(), HASTY, watcher))
     with store.lock_entry(entry, 1, lambda: None):
         worker.start()
         worker.join(0.3)
@@ -352,11 +355,11 @@ def test_links_in_the_store_are_refused(
     if link == "tiny/weights":
         with pytest.raises(WeightsError, match="symbolic link"):
             store.verify(entry)
-        fetch(entry, patience=HASTY)
+        fetch(entry, policy=HASTY)
         assert not (place / link).is_symlink()
     else:
         with pytest.raises(WeightsError, match=r"symbolic link|cannot write"):
-            fetch(entry, patience=HASTY)
+            fetch(entry, policy=HASTY)
     if victim.is_dir():
         assert list(victim.iterdir()) == []
     else:
@@ -371,7 +374,7 @@ def test_a_link_as_partial_file_is_not_followed(server: misbehaving.Server, tmp_
     staging.mkdir(parents=True)
     (staging / "weights.part").symlink_to(victim)
     with pytest.raises(WeightsError, match="cannot write"):
-        fetch(entry, patience=HASTY)
+        fetch(entry, policy=HASTY)
     assert victim.read_bytes() == b"precious"
 
 
@@ -384,7 +387,7 @@ def test_a_full_disk_leaves_nothing(server: misbehaving.Server, place: Path) -> 
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
         with pytest.raises(WeightsError, match=r"disk full: .* free some, or set DARKROOM_WEIGHTS"):
-            fetch(entry, patience=HASTY)
+            fetch(entry, policy=HASTY)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in place.iterdir()] == [".tiny.lock"]
@@ -396,7 +399,7 @@ def test_a_disk_known_to_be_too_small_is_not_tried(
     usage = type("Usage", (), {"free": 1000})()
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(WeightsError, match="51,200 bytes more needed, 1,000 free"):
-        fetch(entry_at(f"{server.url}/good/weights"), patience=HASTY)
+        fetch(entry_at(f"{server.url}/good/weights"), policy=HASTY)
     assert nothing_installed(place)
 
 
@@ -409,7 +412,7 @@ def test_a_copy_onto_a_full_disk_leaves_nothing(
     (tmp_path / "weights").write_bytes(PAYLOAD)
     monkeypatch.setattr("darkroom.weights.fetch.shutil.copyfileobj", full)
     with pytest.raises(WeightsError, match="No space left on device"):
-        fetch(entry_at("https://unused.example"), Source(tmp_path))
+        fetch(entry_at("https://unused.example"), FetchSource(tmp_path))
     assert [path.name for path in place.iterdir()] == [".tiny.lock"]
 
 
@@ -421,7 +424,7 @@ def test_a_store_that_cannot_be_written_names_the_variable(place: Path) -> None:
 
 def test_an_unencrypted_mirror_of_unknown_bytes_is_told(server: misbehaving.Server) -> None:
     watcher = Notebook()
-    fetch(entry_at("https://unused.example"), Source(f"{server.url}/good"), HASTY, watcher)
+    fetch(entry_at("https://unused.example"), FetchSource(f"{server.url}/good"), HASTY, watcher)
     assert watcher.notes == ["tiny: unencrypted, and no hash is known: nobody vouches for it"]
 
 
@@ -432,16 +435,16 @@ def test_installed_files_are_readable_by_all_that_may(
 ) -> None:
     (tmp_path / "weights").write_bytes(PAYLOAD)
     entry = entry_at(f"{server.url}/good/weights")
-    fetch(entry, Source(tmp_path) if local else Source(), HASTY)
+    fetch(entry, FetchSource(tmp_path) if local else FetchSource(), HASTY)
     assert store.locate(entry).stat().st_mode == (tmp_path / "weights").stat().st_mode
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions are POSIX")
 def test_what_is_installed_needs_no_writing(server: misbehaving.Server, place: Path) -> None:
     entry = entry_at(f"{server.url}/good/weights")
-    fetch(entry, patience=HASTY)
+    fetch(entry, policy=HASTY)
     (place / ".tiny.lock").unlink()
-    assert fetch(entry, patience=HASTY) == ()
+    assert fetch(entry, policy=HASTY) == ()
     assert not (place / ".tiny.lock").exists(), "a shared, read-only store must do"
 
 
@@ -449,7 +452,7 @@ def test_removal_waits_for_a_fetch(
     server: misbehaving.Server, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = entry_at(f"{server.url}/good/weights")
-    fetch(entry, patience=HASTY)
+    fetch(entry, policy=HASTY)
     monkeypatch.setattr(store, "REMOVE_SECONDS", 0.1)
     with (
         store.lock_entry(entry, 1, lambda: None),
@@ -465,7 +468,7 @@ def test_from_a_folder(tmp_path: Path, nested: bool) -> None:
     (folder / "tiny").mkdir(parents=True)
     (folder / "tiny" / "weights" if nested else folder / "weights").write_bytes(PAYLOAD)
     entry = entry_at("https://unused.example", size=len(PAYLOAD), sha256=SHA256)
-    (file,) = fetch(entry, Source.parse(str(folder)))
+    (file,) = fetch(entry, FetchSource.parse(str(folder)))
     assert file.trust is Trust.REGISTRY
     assert store.verify(entry).read_bytes() == PAYLOAD
 
@@ -478,7 +481,7 @@ def test_from_a_folder_with_something_else(
         (tmp_path / "weights").write_bytes(content)
     entry = entry_at("https://unused.example", size=len(PAYLOAD), sha256=SHA256)
     with pytest.raises(WeightsError, match=r"no such file|bytes|SHA-256"):
-        fetch(entry, Source(tmp_path))
+        fetch(entry, FetchSource(tmp_path))
     assert nothing_installed(place)
 
 
@@ -486,33 +489,33 @@ def test_from_a_folder_with_something_else(
 def test_from_a_folder_with_a_pipe_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "weights")
     with pytest.raises(WeightsError, match="no such file"):
-        fetch(entry_at("https://unused.example"), Source(tmp_path))
+        fetch(entry_at("https://unused.example"), FetchSource(tmp_path))
 
 
 @pytest.mark.parametrize("path", ["good", "mirror"])
 def test_from_a_mirror(server: misbehaving.Server, path: str) -> None:
     entry = entry_at("https://unused.example", sha256=SHA256)
     if path == "good":
-        (file,) = fetch(entry, Source.parse(f"{server.url}/good/"), HASTY)
+        (file,) = fetch(entry, FetchSource.parse(f"{server.url}/good/"), HASTY)
         assert file.origin == f"{server.url}/good/tiny/weights"
     else:
         with pytest.raises(
             WeightsError, match=r"/mirror/tiny/weights: HTTP 404; .*/mirror/weights"
         ):
-            fetch(entry, Source.parse(f"{server.url}/mirror"), HASTY)
+            fetch(entry, FetchSource.parse(f"{server.url}/mirror"), HASTY)
 
 
 def test_a_mirror_that_fails_is_not_asked_for_another_layout(server: misbehaving.Server) -> None:
     entry = entry_at("https://unused.example", size=len(PAYLOAD))
     with pytest.raises(WeightsError, match=r"offers 51,100 bytes.*; try another --from"):
-        fetch(entry, Source(f"{server.url}/short"), HASTY)
+        fetch(entry, FetchSource(f"{server.url}/short"), HASTY)
     assert len(server.requests) == 1
 
 
 def test_a_source_is_a_folder_or_an_address(tmp_path: Path) -> None:
     for text in ("ftp://example.org", "file:///etc", str(tmp_path / "absent")):
         with pytest.raises(UsageError, match="neither a folder nor"):
-            Source.parse(text)
+            FetchSource.parse(text)
 
 
 def test_own_weights_are_installed_and_found(place: Path) -> None:
@@ -547,6 +550,6 @@ def void(_: object) -> None:
 @pytest.mark.skipif(not REDI.is_dir(), reason="the published checkpoint is not on this machine")
 def test_redi_as_published_has_the_hash_on_record() -> None:
     entry = registry.find("redi")
-    (file,) = fetch(entry, Source(REDI), watcher=SILENT)
+    (file,) = fetch(entry, FetchSource(REDI), watcher=SILENT)
     assert file.trust is Trust.REGISTRY
     assert store.verify(entry).stat().st_size == entry.size
