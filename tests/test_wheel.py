@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
-from darkroom.weights.registry import DEFAULT
+from darkroom.weights.registry import ENTRIES
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_weights_and_cards_are_inside(installed: Path) -> None:
     bundled = installed / "darkroom" / "weights" / "bundled"
-    for file in DEFAULT.files:
+    for file in ENTRIES["safelight"].files:
         assert (bundled / file.name).read_bytes() == (ROOT / "weights" / file.name).read_bytes()
     assert (bundled / "safelight.md").is_file()
     assert (installed / "darkroom" / "py.typed").is_file()

@@ -298,7 +298,6 @@ _ALL = (
 )
 
 ENTRIES = MappingProxyType({entry.name: entry for entry in _ALL})
-DEFAULT = ENTRIES["safelight"]
 
 
 def unknown(name: str, known: Iterable[str]) -> WeightsError:
@@ -307,13 +306,3 @@ def unknown(name: str, known: Iterable[str]) -> WeightsError:
     closest = difflib.get_close_matches(name.lower(), names, n=1)
     hint = f"did you mean {closest[0]}? " if closest else ""
     return WeightsError(f"unknown weights {name!r}: {hint}known are {', '.join(names)}")
-
-
-def find(name: str) -> WeightsEntry:
-    """Return the registry's entry of that name.
-
-    Raises WeightsError naming the known ones and the closest match.
-    """
-    if name not in ENTRIES:
-        raise unknown(name, ENTRIES)
-    return ENTRIES[name]

@@ -66,7 +66,7 @@ def test_every_rule_gives_what_enhance_takes(dng_path: Dng, checkpoint: Path) ->
 
 def test_names_bring_their_rule(dng_path: Dng) -> None:
     photo = dng_path(exposure=0.02)
-    assert record(photo)["rule"] == registry.DEFAULT.gain_rule.value
+    assert record(photo)["rule"] == registry.ENTRIES["safelight"].gain_rule.value
     assert record(photo)["model"] == "safelight"
     assert record(photo, "--model", "sid-sony")["rule"] == "redi"  # nothing of it is installed
 

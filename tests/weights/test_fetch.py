@@ -540,7 +540,7 @@ def test_own_weights_that_fail_leave_nothing(place: Path) -> None:
         install_own(an_entry(FileEntry("mine.safetensors", ()), name="mine"), fail, "mine.pth")
     assert not (place / "mine").exists()
     with pytest.raises(WeightsError, match="published"):
-        install_own(registry.find("redi"), fail, "x")
+        install_own(registry.ENTRIES["redi"], fail, "x")
 
 
 def void(_: object) -> None:
@@ -549,7 +549,7 @@ def void(_: object) -> None:
 
 @pytest.mark.skipif(not REDI.is_dir(), reason="the published checkpoint is not on this machine")
 def test_redi_as_published_has_the_hash_on_record() -> None:
-    entry = registry.find("redi")
+    entry = registry.ENTRIES["redi"]
     (file,) = fetch(entry, FetchSource(REDI), watcher=SILENT)
     assert file.trust is Trust.REGISTRY
     assert store.verify(entry).stat().st_size == entry.size

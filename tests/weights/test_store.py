@@ -27,7 +27,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def entry() -> WeightsEntry:
     """REDI's entry with a small file of unknown hash."""
     file = FileEntry("weights", ("https://example.org/weights",))
-    return replace(registry.find("redi"), files=(file,))
+    return replace(registry.ENTRIES["redi"], files=(file,))
 
 
 def put(entry: WeightsEntry, content: bytes = PAYLOAD) -> Path:
@@ -52,6 +52,21 @@ def test_the_root_is_the_variable_or_the_data_folder(
         )
         assert store.root().parts[-2:] == ("darkroom", "weights")
         assert not store.root().is_relative_to(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("redy", "redi"), ("SID-Sony", "sid-sony"), ("lpacknet", "llpacknet")]
+)
+def test_find_names_the_closest(typed: str, meant: str) -> None:
+    assert store.find(meant).name == meant
+    with pytest.raises(WeightsError, match=f"did you mean {meant}.*known are llpacknet, redi"):
+        store.find(typed)
+
+
+def test_find_does_not_guess_wildly() -> None:
+    with pytest.raises(WeightsError) as caught:
+        store.find("zzz")
+    assert "did you mean" not in str(caught.value)
 
 
 def test_absent(entry: WeightsEntry) -> None:
@@ -159,13 +174,13 @@ def test_a_damaged_record_is_one_line(entry: WeightsEntry, text: str) -> None:
 def test_a_damaged_import_does_not_hide_published_weights(entry: WeightsEntry, place: Path) -> None:
     (place / "mine").mkdir(parents=True)
     (place / "mine" / store.RECORD).write_text('{"schema": 1, "imported": {"sensor": "eye"}}')
-    assert store.find("redi") is registry.find("redi")
+    assert store.find("redi") is registry.ENTRIES["redi"]
     with pytest.raises(WeightsError, match="mine"):
         store.find("mine")
 
 
 def test_the_bundled_one_is_never_touched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    bundled = registry.DEFAULT
+    bundled = registry.ENTRIES["safelight"]
     monkeypatch.setattr(store, "bundled_folder", lambda: tmp_path)
     with pytest.raises(WeightsError, match="not installed: reinstall darkroom"):
         store.verify(bundled)

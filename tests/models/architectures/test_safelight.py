@@ -17,7 +17,7 @@ from darkroom.models.model import Model
 from darkroom.mosaic.noise import Noise
 from darkroom.raw.image import Color, Sensor
 from darkroom.training.noise_model import KEPT_BLACK_ERROR
-from darkroom.weights.registry import find
+from darkroom.weights.registry import ENTRIES
 
 SMALL = (8, 12, 16, 20)
 NOISE = Noise(2e-3, 1e-2, "given", clipped=True)
@@ -133,7 +133,7 @@ def test_it_is_small_enough(name: str, size: float, gmacs: float, sensor: Sensor
     model = load_model(name + "-xtrans" * (sensor is Sensor.XTRANS), "cpu", "fp32")
     assert 2 * sum(t.numel() for t in model.network.state_dict().values()) <= size
     assert model.architecture.sensor is sensor
-    assert (find(model.name).gmacs or 1e9) <= gmacs
+    assert (ENTRIES[model.name].gmacs or 1e9) <= gmacs
 
 
 @pytest.mark.parametrize("sensor", Sensor)
