@@ -237,6 +237,13 @@ class Handler(BaseHTTPRequestHandler):
         page = CONFIRM_PAGE.format(action="http://[").encode()
         self.send(200, page, Content_Type="text/html")
 
+    def serve_maze(self, query: object) -> None:
+        """A page that is one tag without an end, in small pieces."""
+        self.begin(2**20, **{"Content-Type": "text/html"})
+        for piece in range(2**9):
+            self.wfile.write(b"a " * 2**10 if piece else b"<a" + b" a" * (2**10 - 1))
+            self.server.closing.wait(0.001)
+
     def serve_missing(self, query: object) -> None:
         self.send(404, b"nothing here")
 

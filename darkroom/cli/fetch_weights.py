@@ -66,18 +66,18 @@ def fetch_weights(
         if wrong:
             raise UsageError(message)
     from darkroom.cli import weights_actions as actions
-    from darkroom.cli.weights_report import reporting
+    from darkroom.cli.weights_report import open_report
 
-    with reporting(as_json) as report:
+    entries = actions.find_entries(names or ())
+    with open_report(as_json) as report:
         if checkpoint is not None and own_name is not None:
             actions.import_checkpoint(checkpoint, own_name, dry_run, report)
         elif verify:
-            actions.verify_entries(actions.chosen(names) if names else actions.present(), report)
+            actions.verify_entries(entries or actions.list_present(), report)
         elif remove:
-            chosen = actions.chosen(names) if names else actions.present()
-            actions.remove_entries(chosen, dry_run, report)
+            actions.remove_entries(entries or actions.list_present(), dry_run, report)
         elif named:
-            chosen = actions.chosen(names) if names else actions.published()
-            actions.fetch_entries(chosen, source, (dry_run, accept), report)
+            entries = entries or actions.list_published()
+            actions.fetch_entries(entries, source, (dry_run, accept), report)
         else:
             actions.list_entries(report)

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from darkroom.cli import output
-from darkroom.cli.weights_report import Report, hash_words, size_of, size_words, watching
+from darkroom.cli.weights_report import (
+    WeightsReport,
+    describe_trust,
+    find_size,
+    format_size,
+    show_progress,
+)
 from darkroom.errors import WeightsError
 from darkroom.weights import registry, store
 from darkroom.weights.registry import FileEntry, WeightsEntry
@@ -18,36 +24,36 @@ if TYPE_CHECKING:
     from darkroom.weights.fetch import FetchSource
 
 
-def chosen(names: Iterable[str]) -> list[WeightsEntry]:
+def find_entries(names: Iterable[str]) -> list[WeightsEntry]:
     """Return the entries of these names, each once; WeightsError for a name nobody knows."""
     return [store.find(name) for name in dict.fromkeys(names)]
 
 
-def published() -> list[WeightsEntry]:
+def list_published() -> list[WeightsEntry]:
     """Return the entries that can be downloaded."""
     return [entry for entry in registry.ENTRIES.values() if not entry.bundled]
 
 
-def _known() -> list[WeightsEntry]:
+def _list_known() -> list[WeightsEntry]:
     return [*registry.ENTRIES.values(), *store.imported().values()]
 
 
-def present() -> list[WeightsEntry]:
+def list_present() -> list[WeightsEntry]:
     """Return the entries that are on this machine, whole or damaged."""
-    return [entry for entry in _known() if store.state(entry) is not State.ABSENT]
+    return [entry for entry in _list_known() if store.state(entry) is not State.ABSENT]
 
 
-def list_entries(report: Report) -> None:
+def list_entries(report: WeightsReport) -> None:
     """Print every entry and what this machine has of it."""
     rows = [("NAME", "STATE", "SIZE", "HASH", "LICENCE", "WHAT")]
-    entries = _known()
+    entries = _list_known()
     for entry in entries:
         rows.append(
             (
                 entry.name,
                 store.state(entry).value,
-                size_words(size_of(entry)),
-                hash_words(entry),
+                format_size(find_size(entry)),
+                describe_trust(entry),
                 entry.licence.name,
                 entry.description,
             )
@@ -62,16 +68,16 @@ def list_entries(report: Report) -> None:
         output.say(f"Weights are kept in {store.root()} (DARKROOM_WEIGHTS changes it).")
 
 
-def verify_entries(entries: list[WeightsEntry], report: Report) -> None:
+def verify_entries(entries: list[WeightsEntry], report: WeightsReport) -> None:
     """Check the SHA-256 of each entry."""
     for entry in entries:
         with report.each(entry):
             path = store.verify(entry)
-            words = hash_words(entry)
+            words = describe_trust(entry)
             report.say(entry, f"{entry.name}: whole in {path.parent}; SHA-256 {words}")
 
 
-def remove_entries(entries: list[WeightsEntry], dry_run: bool, report: Report) -> None:
+def remove_entries(entries: list[WeightsEntry], dry_run: bool, report: WeightsReport) -> None:
     """Delete each entry, or say what would be deleted."""
     for entry in entries:
         if dry_run:
@@ -83,7 +89,7 @@ def remove_entries(entries: list[WeightsEntry], dry_run: bool, report: Report) -
 
 
 def fetch_entries(
-    entries: list[WeightsEntry], place: str | None, flags: tuple[bool, bool], report: Report
+    entries: list[WeightsEntry], place: str | None, flags: tuple[bool, bool], report: WeightsReport
 ) -> None:
     """Fetch each entry, after its licence was agreed to; `flags`: dry run, licence accepted."""
     from darkroom.weights.fetch import AUTHORS, RETRY_POLICY, FetchSource, fetch
@@ -96,26 +102,21 @@ def fetch_entries(
             if entry.name not in registry.ENTRIES:
                 raise WeightsError(f"{entry.name} is your own import: nowhere to fetch it from")
             if dry_run:
-                report.say(entry, _plan(entry, source))
-            elif _needs_asking(entry):
-                _ask(entry, accept)
-                wanted.append(entry)
+                report.say(entry, _describe_plan(entry, source))
             else:
+                if not entry.licence.open and store.state(entry) is State.ABSENT:
+                    _ask_for_consent(entry, accept)
                 wanted.append(entry)
     for entry in wanted:
         with report.each(entry):
-            with watching() as watcher:
+            with show_progress() as watcher:
                 fetched = fetch(entry, source, RETRY_POLICY, watcher)
             state = "installed" if fetched else f"{store.state(entry).value} already"
             where = store.folder(entry)
-            report.say(entry, f"{entry.name}: {state} in {where}; SHA-256 {hash_words(entry)}")
+            report.say(entry, f"{entry.name}: {state} in {where}; SHA-256 {describe_trust(entry)}")
 
 
-def _needs_asking(entry: WeightsEntry) -> bool:
-    return not entry.licence.open and store.state(entry) is State.ABSENT
-
-
-def _ask(entry: WeightsEntry, accept: bool) -> None:
+def _ask_for_consent(entry: WeightsEntry, accept: bool) -> None:
     """Show a licence that is not open; WeightsError unless the user agrees to it."""
     licence = entry.licence
     output.say(f"{entry.name}: licence {licence.name}: {licence.notice}. {licence.url}")
@@ -132,18 +133,18 @@ def on_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _plan(entry: WeightsEntry, source: "FetchSource") -> str:
+def _describe_plan(entry: WeightsEntry, source: "FetchSource") -> str:
     if store.state(entry) in (State.BUNDLED, State.INSTALLED):
         return f"{entry.name}: {store.state(entry).value} already"
     lines = [f"{entry.name}: licence {entry.licence.name}, into {store.folder(entry)}"]
     for file in entry.files:
         places = " or ".join(source.list_places(entry, file)) or "no published address is known"
         known = "known" if file.sha256 else "not known, would be trusted on first use"
-        lines.append(f"  {file.name} ({size_words(file.size)}, SHA-256 {known}) from {places}")
+        lines.append(f"  {file.name} ({format_size(file.size)}, SHA-256 {known}) from {places}")
     return "\n".join(lines)
 
 
-def import_checkpoint(checkpoint: Path, name: str, dry_run: bool, report: Report) -> None:
+def import_checkpoint(checkpoint: Path, name: str, dry_run: bool, report: WeightsReport) -> None:
     """Identify a checkpoint and install it as safetensors, its tensors and names unchanged."""
     registry.check_name(name)
     from safetensors.torch import save
@@ -173,8 +174,5 @@ def import_checkpoint(checkpoint: Path, name: str, dry_run: bool, report: Report
         return
     content = save({key: tensor.clone().contiguous() for key, tensor in state.items()})
 
-    def write(path: Path) -> None:
-        path.write_bytes(content)
-
-    (file,) = install_own(entry, write, str(source.path.resolve()))
+    (file,) = install_own(entry, content, str(source.path.resolve()))
     report.say(entry, f"{name}: {entry.description}; SHA-256 {file.sha256}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from darkroom.weights.fetch import Watcher
 
 
-class Report:
+class WeightsReport:
     """What was done, as lines or as one JSON document, and what failed."""
 
     def __init__(self, as_json: bool) -> None:
@@ -26,7 +26,7 @@ class Report:
 
     def say(self, entry: WeightsEntry, line: str) -> None:
         """Tell what was done with an entry, and keep it for the JSON document."""
-        self.done.append(facts(entry))
+        self.done.append(describe_entry(entry))
         if not self.as_json:
             typer.echo(line)
 
@@ -40,9 +40,9 @@ class Report:
 
 
 @contextmanager
-def reporting(as_json: bool) -> Iterator[Report]:
+def open_report(as_json: bool) -> Iterator[WeightsReport]:
     """Print JSON at the end; a lone failure is raised as it is, several as their count."""
-    report = Report(as_json)
+    report = WeightsReport(as_json)
     yield report
     if as_json:
         errors = [{"name": name, "error": str(error)} for name, error in report.errors.items()]
@@ -56,7 +56,7 @@ def reporting(as_json: bool) -> Iterator[Report]:
 
 
 @contextmanager
-def watching() -> Iterator["Watcher"]:
+def show_progress() -> Iterator["Watcher"]:
     """Show progress bars on a terminal, and notes always, on standard error."""
     from rich.console import Console
     from rich.progress import (
@@ -97,7 +97,7 @@ def watching() -> Iterator["Watcher"]:
         yield Bars()
 
 
-def size_of(entry: WeightsEntry) -> int | None:
+def find_size(entry: WeightsEntry) -> int | None:
     """Return the bytes of an entry's files: as published, else as recorded, else None."""
     recorded = {} if entry.bundled else store.record(entry)
     if entry.size is None and recorded:
@@ -105,12 +105,12 @@ def size_of(entry: WeightsEntry) -> int | None:
     return entry.size
 
 
-def size_words(size: int | None) -> str:
+def format_size(size: int | None) -> str:
     """Return bytes as MB, which are 10^6."""
     return "unknown" if size is None else f"{size / 1e6:.1f} MB"
 
 
-def hash_words(entry: WeightsEntry) -> str:
+def describe_trust(entry: WeightsEntry) -> str:
     """Say how far the entry's bytes can be trusted: as its least known file."""
     if all(file.sha256 for file in entry.files) and entry.licence != store.OWN_LICENCE:
         return Trust.REGISTRY.value
@@ -118,7 +118,7 @@ def hash_words(entry: WeightsEntry) -> str:
     return Trust.FIRST_USE.value if recorded else "not known yet"
 
 
-def facts(entry: WeightsEntry) -> dict[str, Any]:
+def describe_entry(entry: WeightsEntry) -> dict[str, Any]:
     """Describe an entry for --json."""
     recorded = {} if entry.bundled else store.record(entry)
     return {
@@ -127,8 +127,8 @@ def facts(entry: WeightsEntry) -> dict[str, Any]:
         "path": str(store.folder(entry)),
         "architecture": entry.architecture,
         "sensor": entry.sensor.value,
-        "size": size_of(entry),
-        "trust": hash_words(entry),
+        "size": find_size(entry),
+        "trust": describe_trust(entry),
         "licence": {
             "name": entry.licence.name,
             "open": entry.licence.open,

@@ -92,7 +92,7 @@ class Download:
                 self.note(f"{error}; trying again in {wait:g} s")
                 time.sleep(wait)
 
-    def discard(self) -> None:
+    def _discard(self) -> None:
         """Delete the bytes so far."""
         self.part.unlink(missing_ok=True)
         self._notes_path.unlink(missing_ok=True)
@@ -173,7 +173,7 @@ class Download:
                 done += len(chunk)
                 self.progress(done, total)
         if done > bound:
-            self.discard()
+            self._discard()
             raise WeightsError(f"{self.url}: sends more than {bound:,} bytes: refused")
         if total is not None and done < total:
             raise TransientError(f"{self.url}: dropped with {total - done:,} bytes to come")
@@ -186,7 +186,7 @@ class Download:
         status, headers = response.status_code, response.headers
         span = headers.get("Content-Range", "")
         if status in (206, 416) and not (start and span.startswith(f"bytes {start}-")):
-            self.discard()
+            self._discard()
             raise TransientError(f"{self.url}: cannot resume at {start:,} bytes")
         if status in RETRIED:
             after = headers.get("Retry-After", "")

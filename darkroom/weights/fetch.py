@@ -6,7 +6,7 @@ there and right: one rename. Only one process at a time fetches an entry.
 
 import errno
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -107,12 +107,10 @@ def fetch(
     return files
 
 
-def install_own(
-    entry: WeightsEntry, write: Callable[[Path], None], origin: str
-) -> tuple[InstalledFile, ...]:
-    """Install weights of the user's own: `write` puts them into the one file of `entry`.
+def install_own(entry: WeightsEntry, content: bytes, origin: str) -> tuple[InstalledFile, ...]:
+    """Install weights of the user's own: `content` becomes the one file of `entry`.
 
-    Raises WeightsError where the name is taken, or `write` or the disk fails.
+    Raises WeightsError where the name is taken or the disk fails.
     """
     if entry.name in registry.ENTRIES:
         raise WeightsError(f"{entry.name} names published weights: choose another name")
@@ -122,12 +120,9 @@ def install_own(
                 f"{entry.name} is taken: darkroom fetch-weights {entry.name} --remove frees it"
             )
         path = staging / entry.files[0].name
-        write(path)
-        files = (
-            InstalledFile(
-                path.name, path.stat().st_size, store.sha256(path), origin, Trust.FIRST_USE
-            ),
-        )
+        path.write_bytes(content)
+        found = store.sha256(path)
+        files = (InstalledFile(path.name, len(content), found, origin, Trust.FIRST_USE),)
         _install(entry, staging, files, own=entry)
     return files
 
@@ -148,7 +143,7 @@ def _installing(entry: WeightsEntry, watcher: Watcher) -> Iterator[Path]:
             yield staging
         except OSError as error:
             if error.errno in FULL:
-                shutil.rmtree(staging)
+                shutil.rmtree(staging, ignore_errors=True)
                 raise disk_full(staging.parent, f"{error.strerror}") from error
             raise WeightsError(
                 f"cannot write {error.filename or staging}: {error.strerror}; "
@@ -206,16 +201,8 @@ def _gather_from(place: str, job: _Job) -> InstalledFile:
         if isinstance(job.source.mirror, Path):
             _copy(Path(place), part, job.file.size)
         else:
-            progress = partial(job.watcher.progress, job.file)
-            Download(
-                place,
-                part,
-                job.file.size,
-                expected is not None,
-                job.policy,
-                progress,
-                job.watcher.note,
-            ).run()
+            tell = partial(job.watcher.progress, job.file), job.watcher.note
+            Download(place, part, job.file.size, expected is not None, job.policy, *tell).run()
         found = store.sha256(part)
         if expected is None or found == expected:
             part.replace(path)
@@ -229,9 +216,8 @@ def _gather_from(place: str, job: _Job) -> InstalledFile:
 
 def _differs(place: str, job: _Job) -> WeightsError:
     if job.file.sha256 is not None:
-        return WeightsError(
-            f"{place}: SHA-256 is not the published {job.file.sha256[:12]}…: refused"
-        )
+        known = job.file.sha256[:12]
+        return WeightsError(f"{place}: SHA-256 is not the published {known}…: refused")
     return WeightsError(
         f"{place}: SHA-256 is not the one recorded at first use: refused; "
         f"if its authors replaced it: darkroom fetch-weights {job.entry.name} --remove"
@@ -248,10 +234,7 @@ def _copy(source: Path, part: Path, size: int | None) -> None:
 
 
 def _install(
-    entry: WeightsEntry,
-    staging: Path,
-    files: tuple[InstalledFile, ...],
-    own: WeightsEntry | None,
+    entry: WeightsEntry, staging: Path, files: tuple[InstalledFile, ...], own: WeightsEntry | None
 ) -> None:
     """Give the gathered files their entry's name: renames only, so never half of them."""
     store.write_record(staging, files, own)

@@ -229,6 +229,13 @@ def test_what_is_refused_in_one_line(
     assert len(server.requests) == requests
 
 
+def test_a_page_costs_time_in_proportion_to_its_size(server: misbehaving.Server) -> None:
+    start = time.monotonic()
+    with pytest.raises(WeightsError, match="web page instead of the file"):
+        fetch(entry_at(f"{server.url}/maze/weights"), policy=HASTY)
+    assert time.monotonic() - start < 15, "html.parser took 48 s"
+
+
 def test_a_dead_server_is_one_line(place: Path) -> None:
     with misbehaving.running(PAYLOAD) as server:
         url = server.url
@@ -520,31 +527,30 @@ def test_a_source_is_a_folder_or_an_address(tmp_path: Path) -> None:
 
 def test_own_weights_are_installed_and_found(place: Path) -> None:
     entry = an_entry(FileEntry("mine.safetensors", ()), name="mine")
-    (file,) = install_own(entry, lambda path: void(path.write_bytes(PAYLOAD)), "mine.pth")
+    (file,) = install_own(entry, PAYLOAD, "mine.pth")
     assert file.sha256 == SHA256
     found = store.find("mine")
     assert (found.architecture, found.output) == ("redi", Output.SRGB)
     assert store.verify(found).read_bytes() == PAYLOAD
     with pytest.raises(WeightsError, match="taken"):
-        install_own(entry, lambda path: None, "mine.pth")
+        install_own(entry, PAYLOAD, "mine.pth")
     with pytest.raises(WeightsError, match="did you mean mine"):
         store.find("mime")
 
 
-def test_own_weights_that_fail_leave_nothing(place: Path) -> None:
-    def fail(path: Path) -> None:
-        path.write_bytes(b"half")
-        raise WeightsError("no")
+def test_own_weights_that_fail_leave_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[:9])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(WeightsError, match="no"):
-        install_own(an_entry(FileEntry("mine.safetensors", ()), name="mine"), fail, "mine.pth")
-    assert not (place / "mine").exists()
+    entry = an_entry(FileEntry("mine.safetensors", ()), name="mine")
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(WeightsError, match="disk full"):
+        install_own(entry, PAYLOAD, "mine.pth")
+    assert [path.name for path in place.iterdir()] == [".mine.lock"]
     with pytest.raises(WeightsError, match="published"):
-        install_own(registry.ENTRIES["redi"], fail, "x")
-
-
-def void(_: object) -> None:
-    """Make a writer of a lambda."""
+        install_own(registry.ENTRIES["redi"], PAYLOAD, "x")
 
 
 @pytest.mark.skipif(not REDI.is_dir(), reason="the published checkpoint is not on this machine")
