@@ -1,7 +1,7 @@
 """One file over HTTP: resumed where it broke off, bounded in size and pace, never a web page.
 
-Built on requests: of the 32 answers in tests/misbehaving.py, pooch 1.9's downloader takes 7 that
-are no file (6 are web pages) for the weights and bounds 3 by nothing; it never resumes a body.
+Our own on requests, as pooch 1.9's downloader resumes nothing, and of the 32 answers of a server in
+tests/misbehaving.py takes 7 that are no file (6 web pages) for weights and puts no bound on 3.
 """
 
 import itertools
