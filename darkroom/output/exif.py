@@ -1,18 +1,25 @@
 """What a finished picture says about how it was taken."""
 
+from collections.abc import Mapping
 from fractions import Fraction
 
-from PIL import ExifTags, Image
+from PIL import Image
+from PIL.ExifTags import IFD, Base
 from PIL.TiffImagePlugin import IFDRational
 
 from darkroom.raw.image import RawImage
 
+EXIF_MARK = b"Exif\0\0"
+"""What JPEG puts before EXIF, and other formats do not."""
 SOFTWARE = "darkroom"
 SRGB = 1
 """Source: CIPA DC-008 (Exif 2.32), ColorSpace."""
-MOST = 2**32 - 1
+MAX = 2**32 - 1
 PRECISION = 1e-4
 """Relative error of rationals: cameras round more, and short fractions read well (1/30)."""
+
+Values = Mapping[int, str | bytes | int | IFDRational]
+"""What tags say, by their codes."""
 
 
 def picture_exif(raw: RawImage) -> bytes:
@@ -20,27 +27,27 @@ def picture_exif(raw: RawImage) -> bytes:
 
     A TIFF structure without the mark that JPEG puts before it.
     """
-    exif = Image.Exif()
-    base, detail = ExifTags.Base, exif.get_ifd(ExifTags.IFD.Exif)
-    exif[base.Orientation] = 1
-    exif[base.Software] = SOFTWARE
+    exif, details = Image.Exif(), shot_details(raw)
+    exif.update({Base.Orientation: 1, Base.Software: SOFTWARE})
     if raw.camera:
-        exif[base.Make] = raw.camera.split()[0]
-        exif[base.Model] = raw.camera
+        exif.update({Base.Make: raw.camera.split()[0], Base.Model: raw.camera})
     if raw.time:
-        stamp = raw.time.strftime("%Y:%m:%d %H:%M:%S")
-        exif[base.DateTime] = stamp
-        detail[base.DateTimeOriginal] = stamp
-    if raw.exposure.seconds:
-        detail[base.ExposureTime] = rational(raw.exposure.seconds)
-    if raw.exposure.aperture:
-        detail[base.FNumber] = rational(raw.exposure.aperture)
-    if raw.exposure.iso:
-        detail[base.ISOSpeedRatings] = round(raw.exposure.iso)
-    if raw.lens:
-        detail[base.LensModel] = raw.lens
-    detail[base.ColorSpace] = SRGB
-    return exif.tobytes().removeprefix(b"Exif\x00\x00")
+        exif[Base.DateTime] = details[Base.DateTimeOriginal]
+    exif.get_ifd(IFD.Exif).update({**details, Base.ColorSpace: SRGB})
+    return exif.tobytes().removeprefix(EXIF_MARK)
+
+
+def shot_details(raw: RawImage) -> Values:
+    """Exposure, time and lens, as far as they are known, for EXIF's own directory."""
+    exposure, time = raw.exposure, raw.time
+    known = {
+        Base.ExposureTime: exposure.seconds and rational(exposure.seconds),
+        Base.FNumber: exposure.aperture and rational(exposure.aperture),
+        Base.ISOSpeedRatings: exposure.iso and round(exposure.iso),
+        Base.DateTimeOriginal: time and time.strftime("%Y:%m:%d %H:%M:%S"),
+        Base.LensModel: raw.lens,
+    }
+    return {code: value for code, value in known.items() if value}
 
 
 def rational(value: float) -> IFDRational:
@@ -53,5 +60,5 @@ def rational(value: float) -> IFDRational:
         near = exact.limit_denominator(10**digits)
         if abs(near - exact) <= PRECISION * exact:
             break
-    near = min(max(near, Fraction(1, MOST)), Fraction(MOST))
+    near = min(max(near, Fraction(1, MAX)), Fraction(MAX))
     return IFDRational(near.numerator, near.denominator)

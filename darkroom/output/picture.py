@@ -14,13 +14,12 @@ from PIL import Image, ImageCms
 
 from darkroom.errors import OutputError, UsageError
 from darkroom.output.atomic import atomic_write
+from darkroom.output.exif import EXIF_MARK
 from darkroom.output.png import write_png
 from darkroom.output.tiff import MAX_BYTES, write_tiff
 
 FULL_CHROMA_QUALITY = 90
 """JPEG quality from which colour is stored at full resolution."""
-EXIF_MARK = b"Exif\0\0"
-"""What JPEG puts before EXIF, and other formats do not."""
 MAX_JPEG_SIDE = 65500
 """Source: libjpeg, jmorecfg.h, JPEG_MAX_DIMENSION."""
 PROFILE_DATE = slice(24, 36)

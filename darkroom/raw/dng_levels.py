@@ -8,18 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.ExifTags import Base
 
 from darkroom.raw.image import RawImage
 from darkroom.raw.tiff_tags import Directory
 
-PHOTOMETRIC_CFA = 32803
-"""Source: DNG 1.4, "PhotometricInterpretation"."""
-
-DNG_VERSION, ACTIVE_AREA = 50706, 50829
-BLACK_REPEAT, BLACK, BLACK_DELTA_COLUMNS, BLACK_DELTA_ROWS = 50713, 50714, 50715, 50716
-SAMPLE_FORMAT, IEEE_FLOAT = 339, 3
-PHOTOMETRIC = 262
-NOISE_PROFILE = 51041
 MAX_PATTERN = 64
 """A longer side of the black levels' pattern is damage; LibRaw has the same limit."""
 
@@ -64,25 +57,25 @@ class DngBlack:
 
 def read_black(directories: tuple[Directory, ...]) -> DngBlack | None:
     """Read the black levels of a DNG's mosaic; None where it states none, or LibRaw rescales."""
-    if not any(DNG_VERSION in directory.entries for directory in directories):
+    if not any(Base.DNGVersion in directory.entries for directory in directories):
         return None
     for directory in directories:
-        if directory.number(PHOTOMETRIC) != PHOTOMETRIC_CFA or BLACK not in directory.entries:
+        if not directory.is_mosaic or Base.BlackLevel not in directory.entries:
             continue
-        if directory.number(SAMPLE_FORMAT) == IEEE_FLOAT:  # LibRaw rescales these
+        if directory.is_float:  # LibRaw rescales these
             return None
-        levels = directory.numbers(BLACK)
-        repeat = directory.numbers(BLACK_REPEAT)
+        levels = directory.numbers(Base.BlackLevel)
+        repeat = directory.numbers(Base.BlackLevelRepeatDim)
         rows, columns = (int(n) for n in repeat) if repeat.size == 2 else (1, 1)
         if not (1 <= rows <= MAX_PATTERN and 1 <= columns <= MAX_PATTERN):
             return None
         if levels.size < rows * columns or not np.all(np.isfinite(levels)):
             return None
-        area = directory.numbers(ACTIVE_AREA)
+        area = directory.numbers(Base.ActiveArea)
         return DngBlack(
             levels=levels[: rows * columns].reshape(rows, columns),
-            delta_rows=np.nan_to_num(directory.numbers(BLACK_DELTA_ROWS)),
-            delta_columns=np.nan_to_num(directory.numbers(BLACK_DELTA_COLUMNS)),
+            delta_rows=np.nan_to_num(directory.numbers(Base.BlackLevelDeltaV)),
+            delta_columns=np.nan_to_num(directory.numbers(Base.BlackLevelDeltaH)),
             origin=(int(area[0]), int(area[1])) if area.size == 4 else (0, 0),
         )
     return None
@@ -94,7 +87,7 @@ def read_noise_profile(directories: tuple[Directory, ...]) -> tuple[float, float
     None where it states none, or nonsense. Source: DNG 1.4, "NoiseProfile".
     """
     for directory in directories:
-        values = directory.numbers(NOISE_PROFILE)
+        values = directory.numbers(Base.NoiseProfile)
         if values.size >= 2 and values.size % 2 == 0 and np.all(np.isfinite(values)):
             shot, constant = values.reshape(-1, 2).mean(axis=0)
             return (float(shot), float(constant)) if 0 < shot < 1 and 0 <= constant < 1 else None

@@ -2,18 +2,19 @@
 
 import struct
 
+from PIL.ExifTags import Base
+
 from darkroom.raw.tiff_tags import Directory, ciff_is_whole, is_ciff, read_camera
 
-COMPRESSION, PHOTOMETRIC, SAMPLES, DNG_VERSION, SUBFILE_TYPE = 259, 262, 277, 50706, 254
-STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES = 273, 279, 324, 325
-
-PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR = 32803, 34892
+PHOTOMETRIC_LINEAR = 34892
 """Source: DNG 1.4, "PhotometricInterpretation"."""
+
+STRIPS = (Base.StripOffsets, Base.StripByteCounts)
+TILES = (Base.TileOffsets, Base.TileByteCounts)
 DNG_COMPRESSIONS = {9: "GoPro GPR (VC-5 wavelets)", 52546: "DNG with JPEG XL"}
 DNG_DECODABLE = (1, 7, 34892)
 """None, lossless and lossy JPEG; deflate (8) LibRaw 0.22 decodes for floating point only."""
 DEFLATE = (8, 32946)
-SAMPLE_FORMAT, IEEE_FLOAT = 339, 3
 
 MAGICS = (
     (0, b"\xff\xd8\xff", "a JPEG picture"),
@@ -39,8 +40,8 @@ def undecodable(data: bytes, directories: tuple[Directory, ...]) -> str | None:
         return "is from a Foveon sensor, which has no colour filter array; use Sigma's own program"
     if not directories:
         return None
-    arrays = [d for d in directories if d.number(PHOTOMETRIC) == PHOTOMETRIC_CFA]
-    if not any(DNG_VERSION in d.entries for d in directories):
+    arrays = [d for d in directories if d.is_mosaic]
+    if not any(Base.DNGVersion in d.entries for d in directories):
         unknown = (
             not arrays and data[2:4] in (b"*\0", b"\0*") and not read_camera(data, directories)
         )
@@ -50,8 +51,11 @@ def undecodable(data: bytes, directories: tuple[Directory, ...]) -> str | None:
         if all(methods):
             return f"is a {methods[0]}, which cannot be decoded; convert it to an uncompressed DNG"
         return None
-    pictures = [d for d in directories if not d.number(SUBFILE_TYPE)]
-    kinds = {(d.number(PHOTOMETRIC), (d.number(SAMPLES) or 1) > 1) for d in pictures}
+    pictures = [d for d in directories if not d.number(Base.NewSubfileType)]
+    kinds = {
+        (d.number(Base.PhotometricInterpretation), (d.number(Base.SamplesPerPixel) or 1) > 1)
+        for d in pictures
+    }
     if (PHOTOMETRIC_LINEAR, True) in kinds:
         return f"is a linear DNG, already demosaiced; {CAMERA_FILE}"
     if kinds & {(0, False), (1, False), (PHOTOMETRIC_LINEAR, False)}:
@@ -61,9 +65,8 @@ def undecodable(data: bytes, directories: tuple[Directory, ...]) -> str | None:
 
 def _undecodable_compression(directory: Directory) -> str:
     """Say what kind of DNG this is, where LibRaw cannot decode it; empty where it can."""
-    method = directory.number(COMPRESSION) or 1
-    is_float = directory.number(SAMPLE_FORMAT) == IEEE_FLOAT
-    if method in DNG_DECODABLE or (method in DEFLATE and is_float):
+    method = directory.number(Base.Compression) or 1
+    if method in DNG_DECODABLE or (method in DEFLATE and directory.is_float):
         return ""
     return DNG_COMPRESSIONS.get(method, f"DNG compressed by method {method}")
 
@@ -76,11 +79,7 @@ def truncated(data: bytes, directories: tuple[Directory, ...]) -> bool:
         return _raf_end(data) > len(data)
     if data[4:11] == b"ftypcrx":
         return _boxes_end(data) > len(data)
-    return any(
-        _picture_end(d) > len(d.data)
-        for d in directories
-        if d.number(PHOTOMETRIC) == PHOTOMETRIC_CFA
-    )
+    return any(_picture_end(d) > len(d.data) for d in directories if d.is_mosaic)
 
 
 def describe(data: bytes, directories: tuple[Directory, ...]) -> str:
@@ -98,12 +97,12 @@ def describe(data: bytes, directories: tuple[Directory, ...]) -> str:
 
 def _picture_end(directory: Directory) -> float:
     """Where the last strip or tile ends."""
-    ends = [0.0]
-    for offsets_code, bytes_code in ((STRIP_OFFSETS, STRIP_BYTES), (TILE_OFFSETS, TILE_BYTES)):
-        offsets, sizes = directory.numbers(offsets_code), directory.numbers(bytes_code)
-        if offsets.size and offsets.size == sizes.size:
-            ends.append(float((offsets + sizes).max()))
-    return max(ends)
+    end = 0.0
+    for places in (STRIPS, TILES):
+        offsets, sizes = map(directory.numbers, places)
+        if offsets.size == sizes.size:
+            end = (offsets + sizes).max(initial=end)
+    return end
 
 
 def _raf_end(data: bytes) -> int:
