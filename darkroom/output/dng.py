@@ -28,6 +28,8 @@ MAX_DENOMINATOR = 1_000_000
 D65 = 21
 """Source: DNG 1.4, "CalibrationIlluminant1", the EXIF LightSource code of D65."""
 
+Values = Sequence[float] | NDArray[np.float64] | str | bytes
+
 
 def write_dng(
     target: Path | BinaryIO, raw: RawImage, *, frame: NDArray[np.uint16] | None = None
@@ -43,10 +45,6 @@ def write_dng(
     pixels = raw.mosaic if frame is None else frame
     if pixels.dtype != np.uint16:
         pixels = np.clip(np.rint(pixels), 0, np.iinfo(np.uint16).max)
-    tags = [*_sensor_tags(raw), *_color_tags(raw), *_photo_tags(raw)]
-    if frame is not None:
-        (top, left), (height, width) = raw.margins, raw.mosaic.shape
-        tags.append(_tag(Base.ActiveArea, LONG, [top, left, top + height, left + width]))
     try:
         with (
             target.open("wb") if isinstance(target, Path) else nullcontext(target) as stream,
@@ -61,7 +59,7 @@ def write_dng(
                 subfiletype=0,  # the main picture
                 software=SOFTWARE,
                 metadata=None,
-                extratags=[*tags, exif],
+                extratags=[*_tags(raw, framed=frame is not None), exif],
             )
     except OSError as error:
         if not isinstance(target, Path):
@@ -71,56 +69,42 @@ def write_dng(
         raise OutputError(message) from error
 
 
-def _tag(code: int, kind: DATATYPE, values: Sequence[float] | str | bytes) -> Tag:
+def _tags(raw: RawImage, framed: bool) -> list[Tag]:
+    """Camera, filter array, levels and colours, without what is unknown."""
+    make, _, model = raw.camera.partition(" ")
+    (top, left), (height, width) = raw.margins, raw.mosaic.shape
+    levels, balance = np.asarray(raw.black, np.float64), raw.color.white_balance
+    tags: list[tuple[int, DATATYPE, Values]] = [
+        (Base.Make, ASCII, make),
+        (Base.Model, ASCII, model or make),
+        (Base.Orientation, SHORT, [raw.orientation]),
+        (Base.CFARepeatPatternDim, SHORT, [raw.cfa.period] * 2),
+        (CFA_PATTERN, BYTE, bytes(raw.cfa.channels.ravel().tolist())),
+        (Base.DNGVersion, BYTE, bytes([1, 4, 0, 0])),
+        (Base.DNGBackwardVersion, BYTE, bytes([1, 1, 0, 0])),
+        (Base.UniqueCameraModel, ASCII, raw.camera or "unknown"),
+        (Base.CFAPlaneColor, BYTE, bytes([0, 1, 2])),
+        (Base.CFALayout, SHORT, [1]),  # rectangular
+        (Base.BlackLevelRepeatDim, SHORT, levels.shape),
+        (Base.BlackLevel, RATIONAL, levels.ravel()),
+        (Base.WhiteLevel, LONG, [round(float(np.min(raw.white)))]),
+        (Base.DefaultScale, RATIONAL, [raw.pixel_aspect, 1.0]),  # horizontal, vertical
+        (Base.ColorMatrix1, SRATIONAL, raw.color.xyz_to_camera.ravel()),
+        (Base.AsShotNeutral, RATIONAL, [] if balance is None else 1.0 / np.asarray(balance)),
+        (Base.CalibrationIlluminant1, SHORT, [D65]),
+        (Base.ActiveArea, LONG, [top, left, top + height, left + width] if framed else []),
+        (Base.NoiseProfile, DOUBLE, raw.noise_profile or []),
+    ]
+    return [_tag(*tag) for tag in tags if len(tag[2])]
+
+
+def _tag(code: int, kind: DATATYPE, values: Values) -> Tag:
     """Values as tifffile takes them: text in ASCII, rationals as pairs of whole numbers."""
     if isinstance(values, str):
         values = values.encode("ascii", "replace")
     if kind not in (RATIONAL, SRATIONAL):
         return code, kind, len(values), values, True
-    limits = [min(MAX_DENOMINATOR, max(1, int(2**31 / max(1, abs(n))))) for n in values]
-    parts = [Fraction(n).limit_denominator(m) for n, m in zip(values, limits, strict=True)]
+    limits = (min(MAX_DENOMINATOR, int(2**31 / max(1, abs(n))) or 1) for n in values)
+    parts = map(Fraction.limit_denominator, map(Fraction, values), limits)
     pairs = [whole for part in parts for whole in part.as_integer_ratio()]
-    return code, kind, len(parts), pairs, True
-
-
-def _sensor_tags(raw: RawImage) -> list[Tag]:
-    """Colour filter array, levels and noise."""
-    levels = np.asarray(raw.black, dtype=np.float64)
-    whole = bool(np.all(levels == np.rint(levels)))
-    black = [round(n) for n in levels.flat] if whole else levels.ravel().tolist()
-    tags = [
-        _tag(Base.CFARepeatPatternDim, SHORT, [raw.cfa.period] * 2),
-        _tag(CFA_PATTERN, BYTE, bytes(raw.cfa.channels.ravel().tolist())),
-        _tag(Base.DNGVersion, BYTE, bytes([1, 4, 0, 0])),
-        _tag(Base.DNGBackwardVersion, BYTE, bytes([1, 1, 0, 0])),
-        _tag(Base.CFAPlaneColor, BYTE, bytes([0, 1, 2])),
-        _tag(Base.CFALayout, SHORT, [1]),  # rectangular
-        _tag(Base.BlackLevelRepeatDim, SHORT, levels.shape),
-        _tag(Base.BlackLevel, LONG if whole else RATIONAL, black),
-        _tag(Base.WhiteLevel, LONG, [round(float(np.min(raw.white)))]),
-        _tag(Base.DefaultScale, RATIONAL, [raw.pixel_aspect, 1.0]),  # horizontal, vertical
-    ]
-    if raw.noise_profile is not None:
-        tags.append(_tag(Base.NoiseProfile, DOUBLE, raw.noise_profile))
-    return tags
-
-
-def _color_tags(raw: RawImage) -> list[Tag]:
-    """Colour matrix for D65 and, where the white balance is known, the neutral of the shot."""
-    tags = [
-        _tag(Base.ColorMatrix1, SRATIONAL, raw.color.xyz_to_camera.ravel().tolist()),
-        _tag(Base.CalibrationIlluminant1, SHORT, [D65]),
-    ]
-    if raw.color.white_balance is not None:
-        neutral = 1.0 / np.asarray(raw.color.white_balance)
-        tags.append(_tag(Base.AsShotNeutral, RATIONAL, neutral.tolist()))
-    return tags
-
-
-def _photo_tags(raw: RawImage) -> list[Tag]:
-    """Orientation and camera."""
-    make, _, model = raw.camera.partition(" ")
-    names = {Base.Make: make, Base.Model: model or make} if make else {}
-    names[Base.UniqueCameraModel] = raw.camera or "unknown"
-    texts = [_tag(code, ASCII, name) for code, name in names.items()]
-    return [*texts, _tag(Base.Orientation, SHORT, [raw.orientation])]
+    return code, kind, len(values), pairs, True

@@ -56,7 +56,7 @@ def rational(value: float) -> IFDRational:
     The shortest fraction within PRECISION; what is nearly none becomes the least there is.
     """
     exact = Fraction(value)
-    for digits in range(10):
+    for digits in range(1, 10):
         near = exact.limit_denominator(10**digits)
         if abs(near - exact) <= PRECISION * exact:
             break

@@ -69,13 +69,13 @@ def read_black(directories: tuple[Directory, ...]) -> DngBlack | None:
         rows, columns = (int(n) for n in repeat) if repeat.size == 2 else (1, 1)
         if not (1 <= rows <= MAX_PATTERN and 1 <= columns <= MAX_PATTERN):
             return None
-        if levels.size < rows * columns or not np.all(np.isfinite(levels)):
+        if levels.size < rows * columns:
             return None
         area = directory.numbers(Base.ActiveArea)
         return DngBlack(
             levels=levels[: rows * columns].reshape(rows, columns),
-            delta_rows=np.nan_to_num(directory.numbers(Base.BlackLevelDeltaV)),
-            delta_columns=np.nan_to_num(directory.numbers(Base.BlackLevelDeltaH)),
+            delta_rows=directory.numbers(Base.BlackLevelDeltaV),
+            delta_columns=directory.numbers(Base.BlackLevelDeltaH),
             origin=(int(area[0]), int(area[1])) if area.size == 4 else (0, 0),
         )
     return None
@@ -88,7 +88,7 @@ def read_noise_profile(directories: tuple[Directory, ...]) -> tuple[float, float
     """
     for directory in directories:
         values = directory.numbers(Base.NoiseProfile)
-        if values.size >= 2 and values.size % 2 == 0 and np.all(np.isfinite(values)):
+        if values.size >= 2 and values.size % 2 == 0:
             shot, constant = values.reshape(-1, 2).mean(axis=0)
             return (float(shot), float(constant)) if 0 < shot < 1 and 0 <= constant < 1 else None
     return None

@@ -6,7 +6,6 @@ bytes it refused 246 whole, 169 of them with TypeError, IndexError or ValueError
 Source: TIFF 6.0, section 2; Canon CRW: the CIFF specification 1.0, "heap" and "offset table".
 """
 
-import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +25,8 @@ MAX_DIRECTORIES = 64
 """More are a loop or damage: camera files have under twenty."""
 MAX_ENTRIES = 1024
 """Tags in one directory; camera files have under two hundred."""
+MAX_TEXT = 1024
+"""Bytes read of a text."""
 MAX_HEADER = 1 << 18
 """Where a file does not begin with its tags, they begin within its first 256 KiB."""
 
@@ -70,7 +71,7 @@ class Directory:
         return self.number(Base.SampleFormat) == IEEE_FLOAT
 
     def numbers(self, code: int, limit: int | None = None) -> NDArray[np.float64]:
-        """Give the tag's (first) values, rationals divided; empty where missing or damaged."""
+        """Give the tag's (first) values, rationals divided; empty unless all there and finite."""
         entry = self.entries.get(code)
         if entry is None or entry.kind not in KINDS:
             return np.empty(0)
@@ -80,24 +81,20 @@ class Directory:
         block = self.data[entry.offset : entry.offset + size]
         if len(block) < size:
             return np.empty(0)
-        values = np.frombuffer(block, kind).astype(np.float64)
-        if parts == 1:
-            return values
-        above, below = values[0::2], values[1::2]
-        return np.divide(above, below, out=np.full_like(above, np.nan), where=below != 0)
+        with np.errstate(all="ignore"):
+            values = np.frombuffer(block, kind).astype(np.float64)
+            values = values[0::2] / values[1::2] if parts == 2 else values
+        return values if np.isfinite(values).all() else np.empty(0)
 
     def number(self, code: int) -> int | None:
         """Give the tag's first value as a whole number; None where it is missing or damaged."""
         values = self.numbers(code, limit=1)
-        return int(values[0]) if values.size and np.isfinite(values[0]) else None
+        return int(values[0]) if values.size else None
 
     def text(self, code: int) -> str:
         """Give the tag's text up to its first zero byte, trimmed; empty where it is missing."""
-        entry = self.entries.get(code)
-        if entry is None:
-            return ""
-        block = bytes(self.data[entry.offset : entry.offset + min(entry.count, 1024)])
-        return _text(block)
+        entry = self.entries.get(code, Entry(0, 0, 0))
+        return _text(bytes(self.data[entry.offset : entry.offset + min(entry.count, MAX_TEXT)]))
 
 
 def read_directories(data: bytes) -> tuple[Directory, ...]:
@@ -142,11 +139,9 @@ def read_exposure(directories: tuple[Directory, ...]) -> Exposure | None:
     """Read the exposure as EXIF says it, zeros being "not said"; None where no tag speaks of it."""
     if not any(Base.ExposureTime in directory.entries for directory in directories):
         return None
-    seconds, iso, aperture = (
-        next((n for d in directories for n in d.numbers(code, limit=1) if 0 < n < math.inf), None)
-        for code in (Base.ExposureTime, Base.ISOSpeedRatings, Base.FNumber)
-    )
-    return Exposure(*(None if n is None else float(n) for n in (seconds, iso, aperture)))
+    codes = (Base.ExposureTime, Base.ISOSpeedRatings, Base.FNumber)
+    found = ([n for d in directories for n in d.numbers(code, limit=1) if n > 0] for code in codes)
+    return Exposure(*(float(values[0]) if values else None for values in found))
 
 
 def read_kodak_matrix(directories: tuple[Directory, ...]) -> NDArray[np.float64] | None:
@@ -156,7 +151,7 @@ def read_kodak_matrix(directories: tuple[Directory, ...]) -> NDArray[np.float64]
     """
     for directory in directories:
         values = directory.numbers(KODAK_MATRIX)
-        if values.size == 12 and np.all(np.isfinite(values)):
+        if values.size == 12:
             return values.reshape(3, 4)[:, 1:]
     return None
 

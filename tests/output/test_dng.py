@@ -65,6 +65,12 @@ def test_tifffile_reads_every_tag() -> None:
     }
 
 
+def test_the_same_photo_gives_the_same_bytes() -> None:
+    raw = synthetic_raw(lens="Example 50mm F1.4")
+    assert written(raw) == written(raw)
+    assert 306 not in read_directories(written(raw))[0].entries  # DateTime, of now
+
+
 def test_tags_are_sorted_as_tiff_asks() -> None:
     for directory in read_directories(written(synthetic_raw())):
         assert list(directory.entries) == sorted(directory.entries)

@@ -523,18 +523,45 @@ def test_the_make_is_said_once(make: str, model: str, name: str) -> None:
     assert read_raw(data).camera == name
 
 
+def first_directory(data: bytes) -> tuple[int, int]:
+    """Where the first directory stands, and how many tags it has."""
+    start = struct.unpack_from("<I", data, 4)[0]
+    return start, struct.unpack_from("<H", data, start)[0]
+
+
 def test_directory_loops_end() -> None:
     data = bytearray(dng(synthetic_raw()))
-    count = struct.unpack_from("<H", data, 8)[0]
-    struct.pack_into("<I", data, 10 + 12 * count, 8)
+    start, count = first_directory(data)
+    struct.pack_into("<I", data, start + 2 + 12 * count, start)
     assert len(read_directories(bytes(data))) == 2
+
+
+@pytest.mark.parametrize("code", [34665, 37400, 50713, 50714, 50829, 51041])
+@pytest.mark.parametrize(
+    ("kind", "value"), [(5, bytes(8)), (11, b"\0\0\x80\x7f"), (12, b"\xff" * 8)]
+)
+def test_values_that_are_no_numbers_are_damage(code: int, kind: int, value: bytes) -> None:
+    """Zero over zero, infinity, not a number: once a traceback, where a whole number is due."""
+    data = bytearray(dng(replace(synthetic_raw(), noise_profile=(1e-4, 1e-6))))
+    start, count = first_directory(data)
+    entries = [struct.unpack_from("<HHII", data, start + 2 + 12 * n) for n in range(count)]
+    entries = [entry for entry in entries if entry[0] != code]
+    entries.append((code, kind, 64, len(data) + 2 + 12 * (len(entries) + 1) + 4))
+    struct.pack_into("<I", data, 4, len(data))
+    data += struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *e) for e in entries)
+    data += bytes(4) + value * 64
+    directory = read_directories(bytes(data))[0]
+    assert directory.numbers(code).size == 0
+    assert directory.number(code) is None
+    with suppress(RawError):  # LibRaw may refuse it
+        read_raw(bytes(data))
 
 
 @pytest.mark.parametrize("count", [255, 65535])
 def test_absurd_counts_cost_no_time(count: int) -> None:
     """A damaged count of 65535 tags in 64 directories took seconds."""
     data = bytearray(dng(synthetic_raw(600, 800)))
-    struct.pack_into("<H", data, 8, count)
+    struct.pack_into("<H", data, first_directory(data)[0], count)
     start = time.perf_counter()
     read_directories(bytes(data))
     assert time.perf_counter() - start < 1
