@@ -28,7 +28,7 @@ MAX_DENOMINATOR = 1_000_000
 D65 = 21
 """Source: DNG 1.4, "CalibrationIlluminant1", the EXIF LightSource code of D65."""
 
-Values = Sequence[float] | NDArray[np.float64] | str | bytes
+TagValues = Sequence[float] | NDArray[np.float64] | str | bytes
 
 
 def write_dng(
@@ -74,7 +74,7 @@ def _tags(raw: RawImage, framed: bool) -> list[Tag]:
     make, _, model = raw.camera.partition(" ")
     (top, left), (height, width) = raw.margins, raw.mosaic.shape
     levels, balance = np.asarray(raw.black, np.float64), raw.color.white_balance
-    tags: list[tuple[int, DATATYPE, Values]] = [
+    tags: list[tuple[int, DATATYPE, TagValues]] = [
         (Base.Make, ASCII, make),
         (Base.Model, ASCII, model or make),
         (Base.Orientation, SHORT, [raw.orientation]),
@@ -98,8 +98,8 @@ def _tags(raw: RawImage, framed: bool) -> list[Tag]:
     return [_tag(*tag) for tag in tags if len(tag[2])]
 
 
-def _tag(code: int, kind: DATATYPE, values: Values) -> Tag:
-    """Values as tifffile takes them: text in ASCII, rationals as pairs of whole numbers."""
+def _tag(code: int, kind: DATATYPE, values: TagValues) -> Tag:
+    """TagValues as tifffile takes them: text in ASCII, rationals as pairs of whole numbers."""
     if isinstance(values, str):
         values = values.encode("ascii", "replace")
     if kind not in (RATIONAL, SRATIONAL):

@@ -14,11 +14,11 @@ EXIF_MARK = b"Exif\0\0"
 SOFTWARE = "darkroom"
 SRGB = 1
 """Source: CIPA DC-008 (Exif 2.32), ColorSpace."""
-MAX = 2**32 - 1
+MAX_PART = 2**32 - 1
 PRECISION = 1e-4
 """Relative error of rationals: cameras round more, and short fractions read well (1/30)."""
 
-Values = Mapping[int, str | bytes | int | IFDRational]
+Details = Mapping[int, str | bytes | int | IFDRational]
 """What tags say, by their codes."""
 
 
@@ -37,7 +37,7 @@ def picture_exif(raw: RawImage) -> bytes:
     return exif.tobytes().removeprefix(EXIF_MARK)
 
 
-def shot_details(raw: RawImage) -> Values:
+def shot_details(raw: RawImage) -> Details:
     """Exposure, time and lens, as far as they are known, for EXIF's own directory."""
     exposure, time = raw.exposure, raw.time
     known = {
@@ -60,5 +60,5 @@ def rational(value: float) -> IFDRational:
         near = exact.limit_denominator(10**digits)
         if abs(near - exact) <= PRECISION * exact:
             break
-    near = min(max(near, Fraction(1, MAX)), Fraction(MAX))
+    near = min(max(near, Fraction(1, MAX_PART)), Fraction(MAX_PART))
     return IFDRational(near.numerator, near.denominator)

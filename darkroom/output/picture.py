@@ -42,14 +42,14 @@ class PictureFormat(Enum):
         try:
             return NAMES[name.lower().removeprefix(".")]
         except KeyError:
-            raise OutputError(f"{name}: no picture format; use {_known_names()}") from None
+            raise OutputError(f"{name}: no picture format; use {KNOWN_NAMES}") from None
 
     @classmethod
     def from_path(cls, path: Path) -> "PictureFormat":
         """Find the format by a file's ending. Raises OutputError."""
         if path.suffix.lower().removeprefix(".") not in NAMES:
             ending = f"ends in {path.suffix}" if path.suffix else "has no ending"
-            raise OutputError(f"{path}: {ending}, no picture format; end it in {_known_names()}")
+            raise OutputError(f"{path}: {ending}, no picture format; end it in {KNOWN_NAMES}")
         return cls.from_name(path.suffix)
 
 
@@ -60,10 +60,7 @@ NAMES = {
     "jpg": PictureFormat.JPEG,
     "jpeg": PictureFormat.JPEG,
 }
-
-
-def _known_names() -> str:
-    return ", ".join(NAMES)
+KNOWN_NAMES = ", ".join(NAMES)
 
 
 @dataclass(frozen=True, slots=True)

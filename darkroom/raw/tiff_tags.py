@@ -9,6 +9,8 @@ Source: TIFF 6.0, section 2; Canon CRW: the CIFF specification 1.0, "heap" and "
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +37,10 @@ TIFF_MAGICS = (42, 85, 0x4F52, 0x5352)
 EMBEDDED = ((b"CMT1", 4), (b"\x00TTW", 8), (b"Exif\x00\x00", 6))
 """Marks before embedded tags, and how far behind them these begin: CR3, MRW, JPEG (RAF)."""
 
-KINDS = dict(enumerate("BBHIIbBhiifdI", start=1))
-"""NumPy's types by TIFF's, a rational's being that of its two parts."""
-RATIONALS = (5, 10)
+NUMPY_TYPES = ("B", "B", "H", "I", "2I", "b", "B", "h", "i", "2i", "f", "d", "I")
+KINDS = dict(enumerate(map(np.dtype, NUMPY_TYPES), start=1))
+"""NumPy's types by TIFF's; rationals are pairs."""
+Order = Literal["<", ">"]
 
 CIFF_SUBHEAPS = (0x2800, 0x3000)
 CIFF_CAMERA = 0x080A
@@ -57,7 +60,7 @@ class Directory:
     """One TIFF directory; values are read when asked for. `order`: "<" or ">"."""
 
     data: memoryview
-    order: str
+    order: Order
     entries: dict[int, Entry]
 
     @property
@@ -75,15 +78,14 @@ class Directory:
         entry = self.entries.get(code)
         if entry is None or entry.kind not in KINDS:
             return np.empty(0)
-        kind = np.dtype(self.order + KINDS[entry.kind])
-        parts = 2 if entry.kind in RATIONALS else 1
-        size = min(entry.count, limit or entry.count) * parts * kind.itemsize
+        kind = KINDS[entry.kind].newbyteorder(self.order)
+        size = min(entry.count, limit or entry.count) * kind.itemsize
         block = self.data[entry.offset : entry.offset + size]
         if len(block) < size:
             return np.empty(0)
         with np.errstate(all="ignore"):
             values = np.frombuffer(block, kind).astype(np.float64)
-            values = values[0::2] / values[1::2] if parts == 2 else values
+            values = values[:, 0] / values[:, 1] if values.ndim == 2 else values
         return values if np.isfinite(values).all() else np.empty(0)
 
     def number(self, code: int) -> int | None:
@@ -103,7 +105,7 @@ def read_directories(data: bytes) -> tuple[Directory, ...]:
     if start is None:
         return ()
     block = memoryview(data)[start:]
-    order = "<" if bytes(block[:2]) == b"II" else ">"
+    order: Order = "<" if bytes(block[:2]) == b"II" else ">"
     waiting = [struct.unpack_from(order + "I", block, 4)[0]]
     seen: set[int] = set()
     found: list[Directory] = []
@@ -168,12 +170,8 @@ def ciff_is_whole(data: bytes) -> bool:
 
 def _tags_start(data: bytes) -> int | None:
     """Where the TIFF header begins."""
-    starts = [0]
-    for mark, skip in EMBEDDED:
-        at = data.find(mark, 0, MAX_HEADER)
-        if at >= 0:
-            starts.append(at + skip)
-    for start in starts:
+    found = ((data.find(mark, 0, MAX_HEADER), skip) for mark, skip in EMBEDDED)
+    for start in chain([0], (at + skip for at, skip in found if at >= 0)):
         head = data[start : start + 8]
         order = {b"II": "<", b"MM": ">"}.get(head[:2])
         if order and len(head) == 8 and struct.unpack(order + "H", head[2:4])[0] in TIFF_MAGICS:
@@ -181,16 +179,14 @@ def _tags_start(data: bytes) -> int | None:
     return None
 
 
-def _read_directory(block: memoryview, order: str, offset: int) -> tuple[Directory, int]:
+def _read_directory(block: memoryview, order: Order, offset: int) -> tuple[Directory, int]:
     """One directory, and where the next one stands (0: nowhere)."""
     count = struct.unpack_from(order + "H", block, offset)[0]
-    entries = {}
-    at = offset + 2
+    entries, at = {}, offset + 2
     for _ in range(min(count, MAX_ENTRIES, (len(block) - at) // 12)):
-        code, kind, values = struct.unpack_from(order + "HHI", block, at)
-        size = values * np.dtype(KINDS.get(kind, "B")).itemsize * (2 if kind in RATIONALS else 1)
-        place = at + 8 if size <= 4 else struct.unpack_from(order + "I", block, at + 8)[0]
-        entries[code] = Entry(kind, values, place)
+        code, kind, values, place = struct.unpack_from(order + "HHII", block, at)
+        size = values * KINDS.get(kind, KINDS[1]).itemsize
+        entries[code] = Entry(kind, values, at + 8 if size <= 4 else place)
         at += 12
     following = struct.unpack_from(order + "I", block, at)[0] if at + 4 <= len(block) else 0
     return Directory(block, order, entries), following
