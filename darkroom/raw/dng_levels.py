@@ -59,26 +59,22 @@ def read_black(directories: tuple[Directory, ...]) -> DngBlack | None:
     """Read the black levels of a DNG's mosaic; None where it states none, or LibRaw rescales."""
     if not any(Base.DNGVersion in directory.entries for directory in directories):
         return None
-    for directory in directories:
-        if not directory.is_mosaic or Base.BlackLevel not in directory.entries:
-            continue
-        if directory.is_float:  # LibRaw rescales these
-            return None
-        levels = directory.numbers(Base.BlackLevel)
-        repeat = directory.numbers(Base.BlackLevelRepeatDim)
-        rows, columns = (int(n) for n in repeat) if repeat.size == 2 else (1, 1)
-        if not (1 <= rows <= MAX_PATTERN and 1 <= columns <= MAX_PATTERN):
-            return None
-        if levels.size < rows * columns:
-            return None
-        area = directory.numbers(Base.ActiveArea)
-        return DngBlack(
-            levels=levels[: rows * columns].reshape(rows, columns),
-            delta_rows=directory.numbers(Base.BlackLevelDeltaV),
-            delta_columns=directory.numbers(Base.BlackLevelDeltaH),
-            origin=(int(area[0]), int(area[1])) if area.size == 4 else (0, 0),
-        )
-    return None
+    stating = [d for d in directories if d.is_mosaic and Base.BlackLevel in d.entries]
+    if not stating or stating[0].is_float:  # LibRaw rescales these
+        return None
+    levels, repeat, area = map(
+        stating[0].numbers, (Base.BlackLevel, Base.BlackLevelRepeatDim, Base.ActiveArea)
+    )
+    rows, columns = (int(n) for n in repeat) if repeat.size == 2 else (1, 1)
+    in_range = 1 <= rows <= MAX_PATTERN and 1 <= columns <= MAX_PATTERN
+    if not in_range or levels.size < rows * columns:
+        return None
+    return DngBlack(
+        levels=levels[: rows * columns].reshape(rows, columns),
+        delta_rows=stating[0].numbers(Base.BlackLevelDeltaV),
+        delta_columns=stating[0].numbers(Base.BlackLevelDeltaH),
+        origin=(int(area[0]), int(area[1])) if area.size == 4 else (0, 0),
+    )
 
 
 def read_noise_profile(directories: tuple[Directory, ...]) -> tuple[float, float] | None:
