@@ -62,7 +62,7 @@ def models(
         save = _plan(out, overwrite)
         _draw(inputs.load(name, device, precision), features, out, save, as_json)
     elif name is not None:
-        structure.show(name, size, as_json)
+        structure.show_structure(name, size, as_json)
     else:
         _list(as_json)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from darkroom.color.white_balance import white_balanced
 from darkroom.evaluation.image_grid import sheet
 from darkroom.models.model import Model
-from darkroom.models.summary import Layer, activations, dissect, stages
+from darkroom.models.summary import Layer, record_activations, select_layers, summarize_model
 from darkroom.models.tiling import run_tiled
 from darkroom.mosaic.noise import measure_noise
 from darkroom.mosaic.packing import align, linearise, pack
@@ -52,8 +52,8 @@ def feature_sheet(
     size = packed.shape[2] * architecture.scale, packed.shape[1] * architecture.scale
     if model.takes_noise:
         model = model.tuned(measure_noise(raw).amplified(gain), color)
-    layers = tuple(stages(dissect(model.network, architecture, size).layers))
-    with activations(model.network, [layer.name for layer in layers]) as maps:
+    layers = tuple(select_layers(summarize_model(model.network, architecture, size).layers))
+    with record_activations(model.network, [layer.name for layer in layers]) as maps:
         picture = run_tiled(model, packed, "off")
     panels = [(f"1/{architecture.scale}  mosaic, {len(packed)} channels", _panel(packed))]
     for layer in layers:
