@@ -40,7 +40,9 @@ def photo_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def describe_structure(outline: "Outline", summary: "ModelSummary", photo: tuple[int, int]) -> dict[str, Any]:
+def describe_structure(
+    outline: "Outline", summary: "ModelSummary", photo: tuple[int, int]
+) -> dict[str, Any]:
     """Return the structure as plain JSON values."""
     architecture = outline.architecture
     by_part = summary.macs_by(lambda layer: layer.part)

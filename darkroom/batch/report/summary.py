@@ -14,7 +14,7 @@ MAX_ROWS = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class Digest:
+class BatchSummary:
     """Numbers over all photos of a journal, and the photos themselves, each part by name.
 
     `warned`: photos done with warnings. `worked`: seconds in which at least one photo was at hand,
@@ -40,7 +40,7 @@ class Digest:
         return self.done / self.worked * 3600 if self.worked > 0 else None
 
 
-def sum_up(outcomes: Iterable[Outcome]) -> Digest:
+def summarize_outcomes(outcomes: Iterable[Outcome]) -> BatchSummary:
     """Read outcomes once, oldest first, keeping no more of them than the page holds."""
     failures: deque[Outcome] = deque(maxlen=MAX_ROWS)
     done: deque[Outcome] = deque(maxlen=MAX_PAIRS + MAX_ROWS)
@@ -59,7 +59,7 @@ def sum_up(outcomes: Iterable[Outcome]) -> Digest:
         end = datetime.fromisoformat(outcome.time).timestamp()
         _join(spans, end - sum(outcome.seconds.values()), end)
     latest = list(done)
-    return Digest(
+    return BatchSummary(
         counts["done"],
         counts["failed"],
         counts["warned"],
