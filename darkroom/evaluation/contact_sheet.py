@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from darkroom.errors import DarkroomError
-from darkroom.evaluation.image_grid import sheet
+from darkroom.evaluation.image_grid import draw_picture_grid
 from darkroom.gain import given_gain
 from darkroom.models.loading import load_model
 from darkroom.models.model import Model
@@ -29,7 +29,7 @@ SIDE = 360
 Picture = NDArray[np.uint8]
 
 
-def contact_sheet(
+def draw_contact_sheet(
     photo: Path, models: Sequence[Model], ratio: float | None = None, side: int = SIDE
 ) -> Picture:
     """Lay out what each model makes of a RAW photo, and LibRaw last: (H, W, 3) uint8 sRGB.
@@ -48,16 +48,18 @@ def contact_sheet(
             made[model.name] = picture.pixels.astype(np.uint8, copy=False)
     plain = (develop(photo.read_bytes(), gain.value) // 257).astype(np.uint8)
     made[f"LibRaw x{gain.value:.3g}"] = upright(plain, raw.orientation).astype(np.uint8, copy=False)
-    places = telling_places(made[models[0].name], side)
+    places = find_telling_places(made[models[0].name], side)
     panels = [
         (f"{name}, {place}" if number == 0 else name, picture[rows, columns])
         for place, (rows, columns) in places.items()
         for number, (name, picture) in enumerate(made.items())
     ]
-    return sheet(panels, height=max(len(picture) for _, picture in panels), columns=len(made))
+    return draw_picture_grid(
+        panels, height=max(len(picture) for _, picture in panels), columns=len(made)
+    )
 
 
-def telling_places(picture: Picture, side: int) -> dict[str, tuple[slice, slice]]:
+def find_telling_places(picture: Picture, side: int) -> dict[str, tuple[slice, slice]]:
     """Choose the most detailed, the darkest and the brightest square of a picture, each once.
 
     A picture with room for no two of them either way is taken whole.
@@ -100,7 +102,7 @@ def _starts(size: int, side: int) -> list[int]:
     return [round(index * (size - side) / max(count - 1, 1)) for index in range(count)]
 
 
-def make_sheets(
+def write_contact_sheets(
     photos: Sequence[Path], folder: Path, models: Sequence[Model], ratio: float | None = None
 ) -> Iterator[tuple[Path, str]]:
     """Write a sheet for each photo to a folder; yields each, with why there is none, or ""."""
@@ -108,7 +110,7 @@ def make_sheets(
     save = SaveOptions(PictureFormat.PNG, overwrite=True)
     for photo in photos:
         try:
-            whole = contact_sheet(photo, models, ratio)
+            whole = draw_contact_sheet(photo, models, ratio)
             save_picture(whole, folder / f"{photo.stem}.png", save)
         except (DarkroomError, OSError) as error:
             yield photo, str(error)
@@ -116,7 +118,7 @@ def make_sheets(
             yield photo, ""
 
 
-def main() -> None:
+def make_contact_sheets() -> None:
     """Make sheets of photos and of folders of them."""
     parser = argparse.ArgumentParser(prog="python -m darkroom.evaluation.contact_sheet")
     parser.add_argument("photos", type=Path, nargs="+", help="RAW photos, or folders of them")
@@ -131,7 +133,7 @@ def main() -> None:
     ]
     try:
         models = [load_model(name) for name in arguments.model or ["safelight"]]
-        done = make_sheets(photos, arguments.folder, models, arguments.ratio)
+        done = write_contact_sheets(photos, arguments.folder, models, arguments.ratio)
         for photo, failure in done:
             sys.stderr.write(f"{photo}: {failure or 'done'}\n")
     except DarkroomError as error:
@@ -141,4 +143,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     torch.set_grad_enabled(False)
-    main()
+    make_contact_sheets()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from darkroom.color.white_balance import white_balanced
-from darkroom.evaluation.image_grid import sheet
+from darkroom.evaluation.image_grid import draw_picture_grid
 from darkroom.models.model import Model
 from darkroom.models.summary import Layer, record_activations, select_layers, summarize_model
 from darkroom.models.tiling import run_tiled
@@ -31,7 +31,7 @@ DARKEST, BRIGHTEST = 1.0, 99.0
 """Percentiles of a feature map that become black and white: each map has a range of its own."""
 
 
-def feature_sheet(
+def draw_feature_sheet(
     raw: RawImage, model: Model, options: Options = Options()
 ) -> tuple[NDArray[np.uint8], tuple[Layer, ...]]:
     """Draw the feature maps of the middle of a photo: (H, W, 3) uint8, and the layers shown.
@@ -63,7 +63,7 @@ def feature_sheet(
     panels.append(
         ("picture", finished(picture, model.output, color, 8).astype(np.uint8, copy=False))
     )
-    return sheet(panels, height=PANEL, columns=COLUMNS), layers
+    return draw_picture_grid(panels, height=PANEL, columns=COLUMNS), layers
 
 
 def _middle(packed: Tensor, side: int, multiple: int) -> Tensor:

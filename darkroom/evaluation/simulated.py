@@ -19,16 +19,16 @@ from torch import Tensor
 from darkroom.color.highlights import Highlights
 from darkroom.color.transfer import srgb_decode
 from darkroom.errors import UsageError
-from darkroom.evaluation.chart import BLACK, WHITE, WHITE_BALANCE, XYZ_TO_CAMERA
+from darkroom.evaluation.chart import BLACK, SRGB_TO_SENSOR, WHITE, WHITE_BALANCE, XYZ_TO_CAMERA
 from darkroom.evaluation.metrics import psnr, ssim
-from darkroom.evaluation.paired import planes
+from darkroom.evaluation.paired import to_planes
 from darkroom.gain import given_gain
 from darkroom.models.model import Model
 from darkroom.mosaic.noise import Noise
 from darkroom.mosaic.packing import BAYER
 from darkroom.output.dng import write_dng
 from darkroom.pipeline import Options, enhance
-from darkroom.raw.image import CFA, SRGB_TO_XYZ, Color, RawImage
+from darkroom.raw.image import CFA, Color, RawImage
 from darkroom.raw.reader import develop
 
 SHOT = 0.4
@@ -61,15 +61,15 @@ class Scene:
         """(3, H, W) sRGB in [0, 1]: the truth."""
         return torch.from_numpy(self.codes.copy()).permute(2, 0, 1).float() / 255
 
-    def middle(self, most: int, grid: int = 1) -> "Scene":
-        """Cut the middle out: sides of at most `most`, multiples of `grid`; 0 where too small."""
-        height, width = (min(side, most) // grid * grid for side in self.codes.shape[:2])
+    def crop_middle(self, side: int, grid: int = 1) -> "Scene":
+        """Cut the middle out: sides of at most `side`, multiples of `grid`; 0 where too small."""
+        height, width = (min(size, side) // grid * grid for size in self.codes.shape[:2])
         top, left = (self.codes.shape[0] - height) // 2, (self.codes.shape[1] - width) // 2
         return replace(self, codes=self.codes[top : top + height, left : left + width])
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class PictureScore:
     """How close a picture is to the truth in sRGB: PSNR in dB and SSIM, without its border."""
 
     psnr: float
@@ -82,8 +82,8 @@ class SceneScore:
 
     name: str
     ratio: float
-    ours: Score
-    libraw: Score
+    ours: PictureScore
+    libraw: PictureScore
 
 
 def read_scenes(folder: Path) -> list[Scene]:
@@ -98,7 +98,7 @@ def read_scenes(folder: Path) -> list[Scene]:
     return scenes
 
 
-def photograph(scene: Scene, ratio: float, cfa: CFA = BAYER) -> RawImage:
+def photograph_scene(scene: Scene, ratio: float, cfa: CFA = BAYER) -> RawImage:
     """Take a scene in 1 / `ratio` of the light that lets its white just fill the green sites.
 
     uint16 with Poisson and Gaussian noise, rounded and clipped as a 14-bit file is; float32 without
@@ -130,7 +130,7 @@ def true_noise(ratio: float) -> Noise:
     return Noise(SHOT * unit, (READ**2 + 1 / 12) ** 0.5 * unit, reason).amplified(ratio)
 
 
-def label(ratio: float) -> str:
+def name_ratio(ratio: float) -> str:
     """Return what to call a ratio: noise-free, x1, x100."""
     return "noise-free" if ratio == NOISE_FREE else f"x{ratio:g}"
 
@@ -140,11 +140,11 @@ def amplification(ratio: float) -> float:
     return 1.0 if ratio == NOISE_FREE else ratio
 
 
-def compare(picture: Tensor, scene: Scene) -> Score:
+def score_picture(picture: Tensor, scene: Scene) -> PictureScore:
     """Score an sRGB picture, (3, H, W) in [0, 1] on any device, against a scene."""
     inner = (slice(None), slice(BORDER, -BORDER), slice(BORDER, -BORDER))
     truth = scene.picture.to(picture.device)[inner]
-    return Score(psnr(picture[inner], truth), ssim(picture[inner], truth))
+    return PictureScore(psnr(picture[inner], truth), ssim(picture[inner], truth))
 
 
 def score_scenes(
@@ -164,13 +164,13 @@ def score_scenes(
         gain = amplification(ratio)
         wanted = replace(options, gain=given_gain(gain), bits=16, highlights=Highlights.CLIP)
         for scene in scenes:
-            raw = photograph(scene, ratio, cfa)
-            pictures = enhance(raw, model, wanted).pixels, develop(as_dng(raw), gain)
-            ours, libraw = (compare(planes(codes), scene) for codes in pictures)
+            raw = photograph_scene(scene, ratio, cfa)
+            pictures = enhance(raw, model, wanted).pixels, develop(encode_dng(raw), gain)
+            ours, libraw = (score_picture(to_planes(codes), scene) for codes in pictures)
             yield SceneScore(scene.name, ratio, ours, libraw)
 
 
-def as_dng(raw: RawImage) -> bytes:
+def encode_dng(raw: RawImage) -> bytes:
     """Return a photo as the bytes of a DNG."""
     stream = io.BytesIO()
     write_dng(stream, raw)
@@ -180,9 +180,7 @@ def as_dng(raw: RawImage) -> bytes:
 def _light(scene: Scene, cfa: CFA) -> NDArray[np.float64]:
     """(H, W) light on each site; 1 fills it."""
     linear = srgb_decode(scene.picture.double())
-    to_camera = torch.from_numpy(XYZ_TO_CAMERA @ SRGB_TO_XYZ)
-    to_camera = to_camera / to_camera.sum(1, keepdim=True)  # white stays white
-    to_sensor = to_camera / torch.from_numpy(WHITE_BALANCE)[:, None]
+    to_sensor = torch.from_numpy(SRGB_TO_SENSOR)
     rgb = torch.einsum("ij,jhw->ihw", to_sensor, linear).clamp(min=0).numpy()
     height, width = rgb.shape[1:]
     light = np.empty((height, width))

@@ -49,14 +49,14 @@ class Muon(Optimizer):
                     state["momentum"] = torch.zeros_like(weight)
                 momentum = state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
                 ahead = weight.grad.lerp(momentum, MOMENTUM)  # Nesterov's
-                matrix = orthogonalised(ahead.flatten(1))
+                matrix = orthogonalise(ahead.flatten(1))
                 size = STEP_SIZE * max(matrix.shape) ** 0.5
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
                 weight.add_(matrix.view(ahead.shape), alpha=-group["lr"] * size)
         return loss
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
+def orthogonalise(matrix: Tensor) -> Tensor:
     """Return (n, m) with its singular values moved near 1, 0.7 to 1.2, and its vectors kept."""
     a, b, c = QUINTIC
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T

@@ -76,15 +76,15 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {
-        "address": lambda name: quote(name, errors="surrogateescape"),
-        "base64": lambda data: base64.b64encode(data).decode("ascii"),
-        "duration": format_duration,
-        "exposure": _format_exposure,
-        "filename": lambda path: PurePath(path).name,
-        "integrity": _name_integrity,
-        "period": _format_period,
-    }
+    found.filters.update(
+        address=lambda name: quote(name, errors="surrogateescape"),
+        base64=lambda data: base64.b64encode(data).decode("ascii"),
+        duration=format_duration,
+        exposure=_format_exposure,
+        filename=lambda path: PurePath(path).name,
+        integrity=_name_integrity,
+        period=_format_period,
+    )
     return found
 
 

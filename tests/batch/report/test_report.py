@@ -30,7 +30,7 @@ from darkroom.batch.report.summary import summarize_outcomes
 from darkroom.batch.report.thumbnails import SIDE, BeforeAfter, develop_as_taken, read_before_after
 from darkroom.cli import app
 from darkroom.errors import OutputError, UsageError
-from darkroom.evaluation.reference import plainly_developed
+from darkroom.evaluation.reference import develop_plainly
 from darkroom.output.dng import write_dng
 from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
 
@@ -289,7 +289,7 @@ def test_the_page_comes_photo_by_photo() -> None:
 @pytest.mark.parametrize("cfa", ["RGGB", "GBRG"])
 def test_as_taken_is_the_photo_plainly_developed(cfa: str) -> None:
     raw = synthetic_raw(66, 98, cfa, exposure=0.5)
-    expected = plainly_developed(raw, 1.0)[::2, ::2]
+    expected = develop_plainly(raw, 1.0)[::2, ::2]
     found = develop_as_taken(raw, 50.0).astype(int)
     if cfa == "RGGB":
         assert np.abs(found - expected).max() <= 1  # greens are summed in another order
