@@ -1,12 +1,13 @@
 """A test chart drawn by rule, and its photograph by a simulated sensor: a scene of known truth."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from darkroom.mosaic.packing import BAYER
 from darkroom.raw.image import CFA, SRGB_TO_XYZ, Color, RawImage
 
 Panel = NDArray[np.float32]
@@ -90,6 +91,8 @@ XYZ_TO_CAMERA = np.array(
 SRGB_TO_CAMERA = XYZ_TO_CAMERA @ SRGB_TO_XYZ
 SRGB_TO_SENSOR = SRGB_TO_CAMERA / SRGB_TO_CAMERA.sum(1, keepdims=True) / WHITE_BALANCE[:, None]
 """White stays white once it is balanced."""
+COLOR = Color(WHITE_BALANCE, XYZ_TO_CAMERA)
+"""The one camera's colours, in daylight."""
 ELECTRONS_PER_STEP = 1.0
 READ_NOISE = 2.5
 ROW_NOISE = 0.6
@@ -122,25 +125,31 @@ def photograph_chart(
     rounding to whole steps. The same arguments give the same photo.
     """
     random = np.random.default_rng(seed)
-    height, width, _ = chart.shape
-    cfa = CFA("RGGB")
-    to_sensor = SRGB_TO_SENSOR.astype(np.float32)
-    light = np.empty((height, width), np.float32)
-    for row, column in np.ndindex(cfa.channels.shape):
-        site = chart[row :: cfa.period, column :: cfa.period]
-        light[row :: cfa.period, column :: cfa.period] = site @ to_sensor[cfa.channels[row, column]]
-    electrons = np.maximum(light, 0) * (exposure * (WHITE - BLACK) * ELECTRONS_PER_STEP)
+    light = sample_light(chart, BAYER)
+    electrons = light * (exposure * (WHITE - BLACK) * ELECTRONS_PER_STEP)
     steps = random.poisson(electrons) / ELECTRONS_PER_STEP + BLACK
     steps += random.normal(0, READ_NOISE, steps.shape)
-    steps += random.normal(0, ROW_NOISE, (height, 1))
-    return RawImage(
-        mosaic=np.clip(np.rint(steps), 0, WHITE).astype(np.uint16),
-        cfa=cfa,
-        black=np.full((2, 2), BLACK, np.float32),
-        white=np.full((2, 2), WHITE, np.float32),
-        color=Color(WHITE_BALANCE.copy(), XYZ_TO_CAMERA.copy()),
-        camera="darkroom chart",
-    )
+    steps += random.normal(0, ROW_NOISE, (len(steps), 1))
+    mosaic = np.clip(np.rint(steps), 0, WHITE).astype(np.uint16)
+    return describe_photo(mosaic, BAYER, "darkroom chart")
+
+
+def sample_light(picture: NDArray[np.floating[Any]], cfa: CFA) -> NDArray[np.floating[Any]]:
+    """Return the light on each photosite, (H, W), of linear sRGB (H, W, 3); 1 fills it."""
+    light = np.empty(picture.shape[:2], picture.dtype)
+    to_sensor = SRGB_TO_SENSOR.astype(picture.dtype)
+    for row, column in np.ndindex(cfa.channels.shape):
+        sites = slice(row, None, cfa.period), slice(column, None, cfa.period)
+        light[sites] = picture[sites] @ to_sensor[cfa.channels[row, column]]
+    return np.maximum(light, 0)
+
+
+def describe_photo(
+    mosaic: NDArray[np.uint16] | NDArray[np.float32], cfa: CFA, camera: str
+) -> RawImage:
+    """Return the photo of a simulated sensor, (H, W) in its steps, with its levels and colours."""
+    black, white = (np.full((cfa.period, cfa.period), at, np.float32) for at in (BLACK, WHITE))
+    return RawImage(mosaic, cfa, black, white, COLOR, camera=camera)
 
 
 def _foliage(height: int, width: int, random: np.random.Generator) -> Panel:

@@ -19,7 +19,7 @@ from torch import Tensor
 from darkroom.color.highlights import Highlights
 from darkroom.color.transfer import srgb_decode
 from darkroom.errors import UsageError
-from darkroom.evaluation.chart import BLACK, SRGB_TO_SENSOR, WHITE, WHITE_BALANCE, XYZ_TO_CAMERA
+from darkroom.evaluation.chart import BLACK, WHITE, describe_photo, sample_light
 from darkroom.evaluation.metrics import psnr, ssim
 from darkroom.evaluation.paired import to_planes
 from darkroom.gain import given_gain
@@ -28,7 +28,7 @@ from darkroom.mosaic.noise import Noise
 from darkroom.mosaic.packing import BAYER
 from darkroom.output.dng import write_dng
 from darkroom.pipeline import Options, enhance
-from darkroom.raw.image import CFA, Color, RawImage
+from darkroom.raw.image import CFA, RawImage
 from darkroom.raw.reader import develop
 
 SHOT = 0.4
@@ -41,8 +41,6 @@ Source of both: full-frame photos at high ISO, the shared pairs of the SID data 
 
 NOISE_FREE = 0.0
 """The ratio that stands for no noise and no whole steps: demosaicing alone."""
-COLOR = Color(WHITE_BALANCE, XYZ_TO_CAMERA)
-"""The one camera's colours, in daylight."""
 RATIOS = (NOISE_FREE, 1.0, 10.0, 100.0, 300.0)
 BORDER = 8
 """Pixels along each edge that are not scored: there no method has all neighbours."""
@@ -104,21 +102,15 @@ def photograph_scene(scene: Scene, ratio: float, cfa: CFA = BAYER) -> RawImage:
     uint16 with Poisson and Gaussian noise, rounded and clipped as a 14-bit file is; float32 without
     any of it for NOISE_FREE. Noise depends on the scene's name and the ratio alone.
     """
-    light = _light(scene, cfa) * (WHITE - BLACK)
+    linear = srgb_decode(scene.picture.double()).permute(1, 2, 0).numpy()
+    light = sample_light(linear, cfa) * (WHITE - BLACK)
     mosaic: NDArray[np.uint16] | NDArray[np.float32] = (light + BLACK).astype(np.float32)
     if ratio != NOISE_FREE:
         random = np.random.default_rng([zlib.crc32(scene.name.encode()), round(1000 * ratio)])
         steps = random.poisson(light / ratio / SHOT) * SHOT
         steps += random.normal(BLACK, READ, steps.shape)
         mosaic = np.clip(np.rint(steps), 0, WHITE).astype(np.uint16)
-    return RawImage(
-        mosaic=mosaic,
-        cfa=cfa,
-        black=np.full((cfa.period, cfa.period), BLACK, np.float32),
-        white=np.full((cfa.period, cfa.period), WHITE, np.float32),
-        color=COLOR,
-        camera="darkroom simulated",
-    )
+    return describe_photo(mosaic, cfa, "darkroom simulated")
 
 
 def true_noise(ratio: float) -> Noise:
@@ -175,16 +167,3 @@ def encode_dng(raw: RawImage) -> bytes:
     stream = io.BytesIO()
     write_dng(stream, raw)
     return stream.getvalue()
-
-
-def _light(scene: Scene, cfa: CFA) -> NDArray[np.float64]:
-    """(H, W) light on each site; 1 fills it."""
-    linear = srgb_decode(scene.picture.double())
-    to_sensor = torch.from_numpy(SRGB_TO_SENSOR)
-    rgb = torch.einsum("ij,jhw->ihw", to_sensor, linear).clamp(min=0).numpy()
-    height, width = rgb.shape[1:]
-    light = np.empty((height, width))
-    for row, column in np.ndindex(cfa.channels.shape):
-        rows, columns = slice(row, None, cfa.period), slice(column, None, cfa.period)
-        light[rows, columns] = rgb[cfa.channels[row, column], rows, columns]
-    return light

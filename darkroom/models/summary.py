@@ -210,16 +210,13 @@ def record_activations(network: nn.Module, names: Sequence[str]) -> Iterator[dic
     Each is (C, h, w) float32 on the processor, as the next layer saw it.
     """
     found: dict[str, Tensor] = {}
+    maps: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any, result: Tensor) -> None:
-            found[name] = result
-
-        return hook
+    def keep(name: str, module: nn.Module, inputs: Any, result: Tensor) -> None:
+        found[name] = result
 
     modules = dict(network.named_modules())
-    hooks = [modules[name].register_forward_hook(keep(name)) for name in names]
-    maps: dict[str, Tensor] = {}
+    hooks = [modules[name].register_forward_hook(partial(keep, name)) for name in names]
     try:
         yield maps
     finally:

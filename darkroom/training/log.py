@@ -36,48 +36,40 @@ class TrainingReport:
     scoring_seconds: float = 0.0
 
 
+@dataclass
 class TrainingLog:
-    """Watches a run of `train_network` and writes its reports to a folder.
+    """Watches a run of `train_network` and writes its reports to `folder`; `tell` is handed each.
 
     What an earlier run reported of steps that are taken again is left out, so that each step is
-    there once however often training was stopped.
+    there once however often training was stopped. Raises UsageError where curves are wanted and
+    matplotlib is not there to draw them.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        validation: Validation | None = None,
-        score_every: int = SCORE_EVERY,
-        tell: Callable[[TrainingReport], None] = lambda report: None,
-        with_curves: bool = True,
-    ) -> None:
-        """Watch for `folder`; `tell` is handed each report.
+    folder: Path
+    validation: Validation | None = None
+    score_every: int = SCORE_EVERY
+    tell: Callable[[TrainingReport], None] = lambda report: None
+    with_curves: bool = True
+    _records: list[dict[str, Any]] | None = field(default=None, init=False)
+    _losses: list[float] = field(default_factory=list, init=False)
+    _since: float = field(default_factory=time.perf_counter, init=False)
 
-        Raises UsageError where curves are wanted and matplotlib is not there to draw them.
-        """
-        if with_curves and not has_matplotlib():
+    def __post_init__(self) -> None:
+        if self.with_curves and not has_matplotlib():
             raise UsageError(NEEDED)
-        self._folder = folder
-        self._validation = validation
-        self._score_every = score_every
-        self._tell = tell
-        self._with_curves = with_curves
-        self._records: list[dict[str, Any]] | None = None
-        self._losses: list[float] = []
-        self._since = time.perf_counter()
 
     def __call__(self, run: TrainingRun, progress: TrainingProgress) -> None:
         """Take note of one step."""
         if self._records is None:
-            self._records = _read_records(self._folder / LOG, before=progress.step)
+            self._records = _read_records(self.folder / LOG, before=progress.step)
         self._losses.append(progress.loss)
         last = progress.step == run.recipe.steps
-        to_score = progress.step % self._score_every == 0 or last
+        to_score = progress.step % self.score_every == 0 or last
         if progress.step % REPORT_EVERY == 0 or to_score:
             report = self._report(run, progress, to_score)
             self._records.append(asdict(report))
-            self._write(self._records, with_curves=to_score and self._with_curves)
-            self._tell(report)
+            self._write(self._records, with_curves=to_score and self.with_curves)
+            self.tell(report)
             self._losses, self._since = [], time.perf_counter()
 
     def _report(
@@ -86,8 +78,8 @@ class TrainingLog:
         now = time.perf_counter()
         seconds = (now - self._since) / len(self._losses)
         scores = {}
-        if self._validation is not None and to_score:
-            scores = self._validation.score(run.average)
+        if self.validation is not None and to_score:
+            scores = self.validation.score(run.average)
         return TrainingReport(
             step=progress.step,
             loss=sum(self._losses) / len(self._losses),
@@ -101,10 +93,10 @@ class TrainingLog:
     def _write(self, records: list[dict[str, Any]], with_curves: bool) -> None:
         """Write the log whole, so that no line of it is ever torn."""
         lines = "".join(json.dumps(record) + "\n" for record in records)
-        with atomic_write(self._folder / LOG, overwrite=True) as stream:
+        with atomic_write(self.folder / LOG, overwrite=True) as stream:
             stream.write(lines.encode())
         if with_curves:
-            with atomic_write(self._folder / CURVES, overwrite=True) as stream:
+            with atomic_write(self.folder / CURVES, overwrite=True) as stream:
                 draw_curves(collect_curves(records)).savefig(stream, format="png")
 
 

@@ -10,9 +10,8 @@ from torch import Tensor
 from darkroom.color.render import render
 from darkroom.color.white_balance import white_balanced
 from darkroom.errors import UsageError
-from darkroom.evaluation.chart import WHITE_BALANCE
+from darkroom.evaluation.chart import COLOR, WHITE_BALANCE
 from darkroom.evaluation.simulated import (
-    COLOR,
     RATIOS,
     PictureScore,
     Scene,

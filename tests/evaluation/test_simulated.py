@@ -12,10 +12,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from darkroom.color.render import render
 from darkroom.errors import UsageError
-from darkroom.evaluation.chart import BLACK, WHITE, WHITE_BALANCE
+from darkroom.evaluation.chart import BLACK, COLOR, WHITE, WHITE_BALANCE
 from darkroom.evaluation.simulated import (
     BORDER,
-    COLOR,
     NOISE_FREE,
     READ,
     SHOT,

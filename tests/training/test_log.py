@@ -13,8 +13,8 @@ from PIL import Image
 
 from darkroom.color.render import render
 from darkroom.errors import UsageError
+from darkroom.evaluation.chart import COLOR
 from darkroom.evaluation.simulated import (
-    COLOR,
     NOISE_FREE,
     PictureScore,
     Scene,
