@@ -8,6 +8,7 @@ import typer
 from darkroom.cli import inputs, output
 from darkroom.cli.options import Device, ModelName, Overwrite, Precision, Quiet
 from darkroom.cli.progress import Stages
+from darkroom.cli.structure import parse_size
 from darkroom.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def demo(
 
     if not 0 < exposure <= 1:
         raise UsageError(f"--exposure {exposure:g}: give a share of the light, above 0 up to 1")
-    width, height = _size(size)
+    width, height = parse_size(size)
+    if min(width, height) < SMALLEST:
+        raise UsageError(f"--size {size}: give width x height, each at least {SMALLEST}")
     paths = [out / name for name in FILES]
     _make_folder(out)
     for path in paths:
@@ -88,14 +91,6 @@ def demo(
     typer.echo(
         f"PSNR against the truth: {without:.2f} dB amplified only, {enhanced:.2f} dB enhanced"
     )
-
-
-def _size(text: str) -> tuple[int, int]:
-    """Read a size such as 1800x1200."""
-    width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= SMALLEST):
-        raise UsageError(f"--size {text}: give width x height, each at least {SMALLEST}")
-    return int(width), int(height)
 
 
 def _make_folder(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """darkroom evaluate: a model's scores, on pairs of exposures or on simulated photos."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -87,9 +87,10 @@ def _print_pairs(found: "Iterator[PairScore]", as_json: bool) -> None:
         if as_json:
             output.print_json(asdict(one))
         else:
-            typer.echo(_line(one.name, one))
+            typer.echo(_line(one.name, f"x{one.ratio:g}", (getattr(one, by) for by in FIGURES)))
     if not as_json and scores:
-        typer.echo(_means(scores))
+        means = (fmean(getattr(one, by) for one in scores) for by in FIGURES)
+        typer.echo(_line(f"mean of {len(scores)}", "", means))
 
 
 def _print_scenes(found: "Iterator[SceneScore]", as_json: bool) -> None:
@@ -113,19 +114,9 @@ def _mean(scores: "list[PictureScore]") -> str:
     return f"{psnr:6.2f} dB / {ssim:.3f}"
 
 
-def _line(name: str, one: "PairScore") -> str:
+def _line(name: str, ratio: str, figures: Iterable[float]) -> str:
+    psnr, ssim, aligned_psnr, aligned_ssim = figures
     return (
-        f"{name:<24} x{one.ratio:<5g} {one.psnr:6.2f} dB / {one.ssim:.3f}   "
-        f"aligned {one.aligned_psnr:6.2f} dB / {one.aligned_ssim:.3f}"
-    )
-
-
-def _means(scores: "list[PairScore]") -> str:
-    psnr, ssim, aligned_psnr, aligned_ssim = (
-        fmean(getattr(one, figure) for one in scores) for figure in FIGURES
-    )
-    name = f"mean of {len(scores)}"
-    return (
-        f"{name:<24} {'':6} {psnr:6.2f} dB / {ssim:.3f}   "
+        f"{name:<24} {ratio:<6} {psnr:6.2f} dB / {ssim:.3f}   "
         f"aligned {aligned_psnr:6.2f} dB / {aligned_ssim:.3f}"
     )

@@ -1,5 +1,6 @@
 """How `darkroom models NAME` shows what a network is made of."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ def show_structure(name: str, size: str, as_json: bool) -> None:
     """Print the structure of a network by name or file, as words or as JSON."""
     from darkroom.models.summary import find_outline, summarize_model
 
-    photo = photo_size(size)
+    photo = parse_size(size)
     outline = find_outline(name)
     network = outline.architecture.outline(outline.shapes)
     summary = summarize_model(network, outline.architecture, photo)
@@ -32,7 +33,7 @@ def show_structure(name: str, size: str, as_json: bool) -> None:
         _print(outline, summary, photo)
 
 
-def photo_size(text: str) -> tuple[int, int]:
+def parse_size(text: str) -> tuple[int, int]:
     """Read `--size`: width x height in photosites. Raises UsageError for anything else."""
     width, cross, height = text.lower().partition("x")
     if not (cross and width.isdecimal() and height.isdecimal()):
@@ -60,14 +61,8 @@ def describe_structure(
         "grid": architecture.multiple * architecture.scale,
         "halo": None if architecture.halo is None else architecture.halo * architecture.scale,
         "any_size": architecture.any_size,
-        "scales": [
-            {"reduction": scale, "macs": macs, "share": round(macs / summary.macs, 4)}
-            for scale, macs in _by_scale(summary)
-        ],
-        "parts": [
-            {"part": part, "macs": macs, "share": round(macs / summary.macs, 4)}
-            for part, macs in by_part.items()
-        ],
+        "scales": _list_shares("reduction", _by_scale(summary), summary.macs),
+        "parts": _list_shares("part", by_part.items(), summary.macs),
         "skips": [asdict(skip) for skip in summary.skips],
         "layers": [asdict(layer) for layer in summary.layers],
     }
@@ -79,21 +74,22 @@ def _print(outline: "Outline", summary: "ModelSummary", photo: tuple[int, int]) 
     architecture = outline.architecture
     known = "" if outline.installed else " (weights not installed: drawn from its published form)"
     typer.echo(f"{outline.name}: {architecture.name}, {architecture.sensor.value}{known}")
-    typer.echo(f"photo       {photo[0]} x {photo[1]} photosites")
     ending = "as it ends" if architecture.any_size else "continued up to the grid"
-    typer.echo(f"input       {_shape(summary.input)}, {ending}")
-    typer.echo(f"output      {_shape(summary.output)}")
-    typer.echo(
-        f"parameters  {outline.published_parameters:,} in the checkpoint, "
-        f"{summary.parameters:,} as darkroom runs them"
-    )
-    tiles = "" if architecture.halo is None else " without tiles"
-    typer.echo(f"work        {summary.macs / 1e9:,.1f} GMACs{tiles}")
-    typer.echo(f"grid        {architecture.multiple * architecture.scale} photosites")
+    tiles, halo = " without tiles", f"{(architecture.halo or 0) * architecture.scale} photosites"
     if architecture.halo is None:
-        typer.echo("halo        the whole photo, which runs in one piece")
-    else:
-        typer.echo(f"halo        {architecture.halo * architecture.scale} photosites")
+        tiles, halo = "", "the whole photo, which runs in one piece"
+    facts = {
+        "photo": f"{photo[0]} x {photo[1]} photosites",
+        "input": f"{_shape(summary.input)}, {ending}",
+        "output": _shape(summary.output),
+        "parameters": f"{outline.published_parameters:,} in the checkpoint, "
+        f"{summary.parameters:,} as darkroom runs them",
+        "work": f"{summary.macs / 1e9:,.1f} GMACs{tiles}",
+        "grid": f"{architecture.multiple * architecture.scale} photosites",
+        "halo": halo,
+    }
+    for name, fact in facts.items():
+        typer.echo(f"{name:<12}{fact}")
     console = Console()
     if not console.is_terminal:
         console = Console(width=PIPE_WIDTH)
@@ -105,6 +101,10 @@ def _print(outline: "Outline", summary: "ModelSummary", photo: tuple[int, int]) 
     for title, macs in (("scale", scales), ("part", parts)):
         console.print()
         console.print(_shares(title, macs, summary.macs))
+
+
+def _list_shares(key: str, work: Iterable[tuple[Any, int]], total: int) -> list[dict[str, Any]]:
+    return [{key: name, "macs": macs, "share": round(macs / total, 4)} for name, macs in work]
 
 
 def _by_scale(summary: "ModelSummary") -> list[tuple[int, int]]:

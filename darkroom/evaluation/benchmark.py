@@ -12,8 +12,8 @@ import psutil
 import torch
 
 from darkroom.evaluation.chart import draw_chart, photograph_chart
+from darkroom.evaluation.simulated import encode_dng
 from darkroom.models.model import Model
-from darkroom.output.dng import write_dng
 from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
 from darkroom.pipeline import Options, enhance, find_gain, prepare
 from darkroom.raw.reader import read_raw
@@ -37,9 +37,7 @@ def make_sample_photo() -> bytes:
     chart = draw_chart(1200, 1600)
     rows, cols = (-(-wanted // have) for wanted, have in zip(SIZE, chart.shape, strict=False))
     tiled = np.tile(chart, (rows, cols, 1))[: SIZE[0], : SIZE[1]]
-    stream = io.BytesIO()
-    write_dng(stream, photograph_chart(tiled, exposure=1 / 100))
-    return stream.getvalue()
+    return encode_dng(photograph_chart(tiled, exposure=1 / 100))
 
 
 def time_stages(photo: bytes, model: Model, runs: int, bits: int = 8) -> Iterator[StageTime]:

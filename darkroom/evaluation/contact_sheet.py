@@ -6,7 +6,7 @@ one PNG per photo: a row for each of its most telling places, a column for each 
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +27,12 @@ from darkroom.raw.reader import develop, read_raw
 SIDE = 360
 """Pixels along each side of a place."""
 Picture = NDArray[np.uint8]
+MEASURES: dict[str, Callable[[NDArray[np.float64]], float]] = {
+    "most detail": lambda light: float(np.abs(np.diff(light[::2, ::2], axis=0)).mean()),
+    "darkest": lambda light: -float(light.mean()),
+    "brightest": lambda light: float(light.mean()),
+}
+"""What makes a place telling: the place with the greatest value is shown."""
 
 
 def draw_contact_sheet(
@@ -67,36 +73,23 @@ def find_telling_places(picture: Picture, side: int) -> dict[str, tuple[slice, s
     if max(picture.shape[:2]) < 2 * side:
         return {"whole": (slice(None), slice(None))}
     height, width = (min(size, side) for size in picture.shape[:2])
-    corners = [
-        (top, left)
-        for top in _starts(picture.shape[0], height)
-        for left in _starts(picture.shape[1], width)
-    ]
     light = picture.mean(axis=2)
     squares = {
-        corner: light[corner[0] : corner[0] + height, corner[1] : corner[1] + width]
-        for corner in corners
-    }
-    detail = {
-        corner: float(np.abs(np.diff(square[::2, ::2], axis=0)).mean())
-        for corner, square in squares.items()
-    }
-    mean = {corner: float(square.mean()) for corner, square in squares.items()}
-    wishes = {
-        "most detail": lambda corner: detail[corner],
-        "darkest": lambda corner: -mean[corner],
-        "brightest": lambda corner: mean[corner],
+        (top, left): light[top : top + height, left : left + width]
+        for top in _spread_starts(picture.shape[0], height)
+        for left in _spread_starts(picture.shape[1], width)
     }
     places: dict[str, tuple[slice, slice]] = {}
-    for name, wish in wishes.items():
-        if corners:
-            top, left = max(corners, key=wish)
-            corners.remove((top, left))
+    for name, measure in MEASURES.items():
+        values = {corner: measure(square) for corner, square in squares.items()}
+        if values:
+            top, left = max(values, key=values.__getitem__)
             places[name] = slice(top, top + height), slice(left, left + width)
+            del squares[top, left]
     return places
 
 
-def _starts(size: int, side: int) -> list[int]:
+def _spread_starts(size: int, side: int) -> list[int]:
     """Spread squares evenly over one axis, without overlap where there is more than one."""
     count = max(size // side, 1)
     return [round(index * (size - side) / max(count - 1, 1)) for index in range(count)]

@@ -11,8 +11,11 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
+
+from darkroom.output.orientation import Pixels
 
 Curve = Callable[[Tensor], Tensor]
 
@@ -38,6 +41,12 @@ class AlignedPicture(NamedTuple):
     gain: float
     psnr: float
     picture: Tensor
+
+
+def to_planes(pixels: Pixels) -> Tensor:
+    """Turn (H, W, 3) codes of 8 or 16 bits into (3, H, W) float32 in [0, 1]."""
+    whole = np.iinfo(pixels.dtype).max
+    return torch.from_numpy(pixels.astype(np.float32) / whole).permute(2, 0, 1)
 
 
 def psnr(picture: Tensor, reference: Tensor) -> float:

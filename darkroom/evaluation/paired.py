@@ -6,22 +6,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from darkroom.color.highlights import Highlights
 from darkroom.color.transfer import bt709_decode, bt709_encode, srgb_decode
 from darkroom.errors import UsageError
-from darkroom.evaluation.metrics import align_brightness, psnr, ssim
+from darkroom.evaluation.metrics import align_brightness, psnr, ssim, to_planes
 from darkroom.gain import given_gain
 from darkroom.models.model import Model
-from darkroom.output.orientation import Pixels
 from darkroom.pipeline import Options, enhance
 from darkroom.raw.reader import read_raw
 from darkroom.weights.registry import Output
 
-SECONDS = re.compile(r"_([0-9.]+)s\.")
-"""The exposure time at the end of a file's name, as the SID data set writes it."""
+LINE = re.compile(r"\s*(\S*_([0-9.]+)s\.\S*)\s+(\S*_([0-9.]+)s\.\S*)")
+"""Two names that end in their exposure times, as the SID data set writes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +56,17 @@ def read_pairs(path: Path) -> list[ExposurePair]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: no list of pairs ({error}); give SID's list.txt") from error
-    return [_pair(path, line) for line in lines if line.strip()]
-
-
-def _pair(path: Path, line: str) -> ExposurePair:
-    words = line.split()
-    times = [SECONDS.search(word) for word in words[:2]]
-    if len(times) < 2 or times[0] is None or times[1] is None:
-        raise UsageError(f"{path}: {line!r} names no two files with times such as 00001_00_0.1s")
-    ratio = float(times[1][1]) / float(times[0][1])
-    return ExposurePair(path.parent / words[0], path.parent / words[1], ratio)
+    pairs = []
+    for line in filter(str.strip, lines):
+        found = LINE.match(line)
+        if found is None:
+            raise UsageError(
+                f"{path}: {line!r} names no two files with times such as 00001_00_0.1s"
+            )
+        short, short_time, long, long_time = found.groups()
+        ratio = float(long_time) / float(short_time)
+        pairs.append(ExposurePair(path.parent / short, path.parent / long, ratio))
+    return pairs
 
 
 def score_pairs(
@@ -116,9 +115,3 @@ def read_picture(path: Path) -> Tensor:
         raise UsageError(f"{path}: no RGB picture can be read there; check the list")
     rgb = pixels[:, :, ::-1]
     return to_planes(rgb.astype(np.uint8) if rgb.dtype == np.uint8 else rgb.astype(np.uint16))
-
-
-def to_planes(pixels: Pixels) -> Tensor:
-    """Turn (H, W, 3) codes of 8 or 16 bits into (3, H, W) float32 in [0, 1]."""
-    whole = np.iinfo(pixels.dtype).max
-    return torch.from_numpy(pixels.astype(np.float32) / whole).permute(2, 0, 1)

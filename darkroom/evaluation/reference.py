@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from darkroom.color.render import render_codes
 from darkroom.color.transfer import srgb_decode, srgb_encode
 from darkroom.color.white_balance import white_balanced
-from darkroom.evaluation.metrics import AlignedPicture, align_brightness
+from darkroom.evaluation.metrics import AlignedPicture, align_brightness, to_planes
 from darkroom.mosaic.packing import align, linearise, pack
 from darkroom.raw.image import RawImage
 
@@ -27,6 +27,5 @@ def develop_plainly(raw: RawImage, gain: float) -> NDArray[np.uint8]:
 
 def compare_with_truth(pixels: NDArray[np.uint8], truth: NDArray[np.float32]) -> AlignedPicture:
     """Compare an 8-bit picture with the scene, (H, W, 3) linear sRGB, at its best brightness."""
-    picture = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
     seen = srgb_encode(torch.from_numpy(truth).permute(2, 0, 1).clamp(0, 1))
-    return align_brightness(picture, seen, srgb_decode, srgb_encode)
+    return align_brightness(to_planes(pixels), seen, srgb_decode, srgb_encode)

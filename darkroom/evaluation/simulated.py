@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -20,8 +19,7 @@ from darkroom.color.highlights import Highlights
 from darkroom.color.transfer import srgb_decode
 from darkroom.errors import UsageError
 from darkroom.evaluation.chart import BLACK, WHITE, describe_photo, sample_light
-from darkroom.evaluation.metrics import psnr, ssim
-from darkroom.evaluation.paired import to_planes
+from darkroom.evaluation.metrics import psnr, ssim, to_planes
 from darkroom.gain import given_gain
 from darkroom.models.model import Model
 from darkroom.mosaic.noise import Noise
@@ -57,7 +55,7 @@ class Scene:
     @property
     def picture(self) -> Tensor:
         """(3, H, W) sRGB in [0, 1]: the truth."""
-        return torch.from_numpy(self.codes.copy()).permute(2, 0, 1).float() / 255
+        return to_planes(self.codes)
 
     def crop_middle(self, side: int, grid: int = 1) -> "Scene":
         """Cut the middle out: sides of at most `side`, multiples of `grid`; 0 where too small."""
@@ -84,11 +82,13 @@ class SceneScore:
     libraw: PictureScore
 
 
-def read_scenes(folder: Path) -> list[Scene]:
-    """Read every JPEG and PNG in `folder`, in the order of names. Raises UsageError for none."""
-    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in ENDINGS)
+def read_scenes(
+    folder: Path, pattern: str = "*", purpose: str = "pictures to simulate photos of"
+) -> list[Scene]:
+    """Read the JPEGs and PNGs in `folder`, in the order of names. Raises UsageError for none."""
+    paths = sorted(path for path in folder.glob(pattern) if path.suffix.lower() in ENDINGS)
     if not paths:
-        raise UsageError(f"{folder}: no JPEG or PNG pictures to simulate photos of")
+        raise UsageError(f"{folder}: no JPEG or PNG {purpose}")
     scenes = []
     for path in paths:
         with Image.open(path) as image:

@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Generator, Tensor
 from torch.nn import functional
 
 from darkroom.color.transfer import srgb_decode
-from darkroom.errors import UsageError
+from darkroom.evaluation.simulated import read_scenes
 from darkroom.raw.image import SRGB_TO_XYZ
 from darkroom.training.noise_model import log_uniform, uniform
 
@@ -65,14 +64,8 @@ def load_photos(folder: Path) -> list[NDArray[np.uint8]]:
 
     Raises UsageError where there are none.
     """
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
-    if not paths:
-        raise UsageError(f"{folder}: no JPEG or PNG photographs to train on")
-    photos = []
-    for path in paths:
-        with Image.open(path) as image:
-            photos.append(np.asarray(image.convert("RGB")))
-    return photos
+    scenes = read_scenes(folder, "**/*", "photographs to train on")
+    return [scene.codes for scene in scenes]
 
 
 def draw_crop(photos: list[NDArray[np.uint8]], size: int, generator: Generator) -> Tensor:

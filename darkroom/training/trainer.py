@@ -23,6 +23,7 @@ from darkroom.evaluation.metrics import ssim_map
 from darkroom.models.architectures.base import Conditions
 from darkroom.models.architectures.safelight import LARGE_WIDTHS, WIDTHS, Safelight
 from darkroom.mosaic.packing import BAYER, COLORS_OF_CHANNELS, XTRANS, XTRANS_SITES
+from darkroom.output.atomic import atomic_write
 from darkroom.raw.image import CFA
 from darkroom.training.initialization import begin_as_demosaicing, begin_with
 from darkroom.training.muon import Muon
@@ -269,9 +270,8 @@ class TrainingRun:
             "average": self.average,
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
         }
-        beside = path.with_suffix(".part")
-        torch.save(state, beside)
-        beside.replace(path)
+        with atomic_write(path, overwrite=True) as stream:
+            torch.save(state, stream)
 
     def restore(self, path: Path) -> None:
         """Go on from `path`; raises UsageError where it comes from a different recipe."""

@@ -4,6 +4,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 
 from darkroom.batch.record import Outcome, Status
 
@@ -67,14 +68,10 @@ def summarize_outcomes(outcomes: Iterable[Outcome]) -> BatchSummary:
         stages,
         datetime.fromtimestamp(spans[0][0]).astimezone() if spans else None,
         datetime.fromtimestamp(spans[-1][1]).astimezone() if spans else None,
-        sorted(failures, key=_name),
-        sorted(latest[-MAX_PAIRS:], key=_name),
-        sorted(latest[:-MAX_PAIRS], key=_name),
+        sorted(failures, key=attrgetter("output")),
+        sorted(latest[-MAX_PAIRS:], key=attrgetter("output")),
+        sorted(latest[:-MAX_PAIRS], key=attrgetter("output")),
     )
-
-
-def _name(outcome: Outcome) -> str:
-    return outcome.output
 
 
 def _join(spans: list[tuple[float, float]], start: float, end: float) -> None:
