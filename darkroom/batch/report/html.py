@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from darkroom.batch.journal import JOURNAL
 from darkroom.batch.record import Outcome
@@ -17,16 +16,6 @@ from darkroom.batch.report.thumbnails import BeforeAfter
 
 MARK = '<meta name="generator" content="darkroom batch">'
 """Tells a report from other pages; within the first bytes."""
-EXIT_CODES = {
-    1: "something went wrong",
-    2: "the options do not fit",
-    3: "the weights",
-    4: "the RAW photo cannot be read",
-    5: "the picture cannot be written",
-}
-"""What `darkroom enhance` says with its exit codes. Source: `darkroom.errors`."""
-TALL = 1.1
-"""Pictures higher than so many times their width are shown in a square."""
 
 
 def render_page(
@@ -40,21 +29,9 @@ def render_page(
     `photos`: those of `summary.shown` and their pictures, taken one by one. `folder`: of the
     pictures, as text. `links`: where that folder is, seen from the page; None for no links.
     """
-    environment = _environment()
-    count = summary.done + summary.failed
-    return environment.get_template("page.html.j2").generate(
-        summary=summary,
-        photos=photos,
-        folder=folder,
-        links=links,
-        title=f"{count} photo{'' if count == 1 else 's'}",
-        style=_read_asset(environment, "page.css"),
-        script=_read_asset(environment, "page.js"),
-        mark=Markup(MARK),
-        journal=JOURNAL,
-        exit_codes=EXIT_CODES,
-        tall=TALL,
-    )
+    facts = {"summary": summary, "photos": photos, "folder": folder, "links": links}
+    page = _environment().get_template("page.html.j2")
+    return page.generate(facts, mark=MARK, journal=JOURNAL)
 
 
 def format_duration(seconds: float) -> str:
@@ -90,7 +67,7 @@ def _environment() -> Environment:
 
 def _replace_surrogates(value: Any) -> Any:
     """Show bytes of names that are no UTF-8 by their numbers."""
-    if type(value) is str:  # and not yet Markup, which was text before
+    if type(value) is str:  # not Markup, which is escaped already
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     return value
 
@@ -114,12 +91,6 @@ def _format_period(summary: BatchSummary) -> str:
         return first
     same_day = summary.first.date() == summary.last.date()
     return f"{first} \N{EN DASH} {last[-5:] if same_day else last}"
-
-
-def _read_asset(environment: Environment, name: str) -> Markup:
-    """Read a style or script of our own, which goes into the page as it is."""
-    assert environment.loader is not None
-    return Markup(environment.loader.get_source(environment, name)[0])
 
 
 def _name_integrity(code: str) -> str:
