@@ -30,6 +30,7 @@ def test_weights_and_cards_are_inside(installed: Path) -> None:
         assert (bundled / file.name).read_bytes() == (ROOT / "weights" / file.name).read_bytes()
     assert (bundled / "safelight.md").is_file()
     assert (installed / "darkroom" / "py.typed").is_file()
+    assert (installed / "darkroom" / "batch" / "report" / "page.html.j2").is_file()
     assert not (installed / "tests").exists()
 
 

@@ -35,15 +35,15 @@ def bench(
 
     darkroom bench -m safelight -m redi
     """
-    from darkroom.evaluation.benchmark import measure, peak_memory, sample_photo
+    from darkroom.evaluation.benchmark import make_sample_photo, measure_peak_memory, time_stages
 
-    data = _bytes(photo) if photo else sample_photo()
+    data = _bytes(photo) if photo else make_sample_photo()
     first: dict[str, float] = {}
     for name in models:
         network = inputs.load(name, device, precision)
         if not as_json:
             typer.echo(f"{network.name} on {network.device}, {str(network.dtype)[6:]}")
-        for stage in measure(data, network, runs, bits):
+        for stage in time_stages(data, network, runs, bits):
             ratio = stage.median / first.setdefault(stage.name, stage.median)
             if as_json:
                 output.print_json({"model": name, **asdict(stage), "ratio": ratio})
@@ -52,7 +52,7 @@ def bench(
                     f"  {stage.name:<8} {stage.median:7.3f} s  "
                     f"({stage.least:.3f} to {stage.greatest:.3f})  x{ratio:.2f}"
                 )
-    if (peak := peak_memory()) is not None and not as_json:
+    if (peak := measure_peak_memory()) is not None and not as_json:
         typer.echo(f"peak memory {peak / 1e9:.2f} GB")
 
 

@@ -8,6 +8,7 @@ import typer
 from darkroom.cli import inputs, output
 from darkroom.cli.options import Device, ModelName, Overwrite, Precision, Quiet
 from darkroom.cli.progress import Stages
+from darkroom.cli.structure import parse_size
 from darkroom.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def demo(
     """
     import numpy as np
 
-    from darkroom.evaluation.chart import draw_chart, photograph
-    from darkroom.evaluation.reference import against_truth, plainly_developed
+    from darkroom.evaluation.chart import draw_chart, photograph_chart
+    from darkroom.evaluation.reference import compare_with_truth, develop_plainly
     from darkroom.output.atomic import atomic_write, check_target
     from darkroom.output.dng import write_dng
     from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
@@ -57,7 +58,9 @@ def demo(
 
     if not 0 < exposure <= 1:
         raise UsageError(f"--exposure {exposure:g}: give a share of the light, above 0 up to 1")
-    width, height = _size(size)
+    width, height = parse_size(size)
+    if min(width, height) < SMALLEST:
+        raise UsageError(f"--size {size}: give width x height, each at least {SMALLEST}")
     paths = [out / name for name in FILES]
     _make_folder(out)
     for path in paths:
@@ -66,36 +69,28 @@ def demo(
         with stages.stage("photograph the chart"):
             chart = draw_chart(height, width)
             with atomic_write(paths[0], overwrite) as stream:
-                write_dng(stream, photograph(chart, exposure=exposure))
+                write_dng(stream, photograph_chart(chart, exposure=exposure))
         with stages.stage("load the model"):
             network = inputs.load(model, device, precision)
         with stages.stage("enhance") as watch:
             raw = read_raw(paths[0])
             picture = enhance(raw, network, Options(), watch)
         with stages.stage("compare"):
-            plain = plainly_developed(raw, picture.gain.value)
+            plain = develop_plainly(raw, picture.gain.value)
             save = SaveOptions(PictureFormat.PNG, overwrite=overwrite)
             save_picture(picture.pixels, paths[1], save)
             bright = picture.pixels.astype(np.uint8, copy=False)
-            panels = (plainly_developed(raw, 1.0), plain, bright)
+            panels = (develop_plainly(raw, 1.0), plain, bright)
             save_picture(_sheet(panels, picture.gain.value), paths[2], save)
             top, left = raw.margins  # a dark edge may have been taken for optical black
             scene = chart[top : top + bright.shape[0], left : left + bright.shape[1]]
-            without, enhanced = (against_truth(pixels, scene).psnr for pixels in panels[1:])
+            without, enhanced = (compare_with_truth(pixels, scene).psnr for pixels in panels[1:])
     if not quiet:
         output.say(f"amplified x{picture.gain.value:.0f}: {picture.gain.reason}")
         output.say(f"look at {paths[2]}")
     typer.echo(
         f"PSNR against the truth: {without:.2f} dB amplified only, {enhanced:.2f} dB enhanced"
     )
-
-
-def _size(text: str) -> tuple[int, int]:
-    """Read a size such as 1800x1200."""
-    width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= SMALLEST):
-        raise UsageError(f"--size {text}: give width x height, each at least {SMALLEST}")
-    return int(width), int(height)
 
 
 def _make_folder(folder: Path) -> None:
@@ -107,7 +102,7 @@ def _make_folder(folder: Path) -> None:
 
 def _sheet(panels: "tuple[NDArray[np.uint8], ...]", gain: float) -> "NDArray[np.uint8]":
     """Lay out the photo as taken, amplified only, and enhanced."""
-    from darkroom.evaluation.image_grid import sheet
+    from darkroom.evaluation.image_grid import draw_picture_grid
 
     labels = ("as taken", f"amplified {gain:.0f} times", "darkroom")
-    return sheet(list(zip(labels, panels, strict=True)), height=SHEET_HEIGHT)
+    return draw_picture_grid(list(zip(labels, panels, strict=True)), height=SHEET_HEIGHT)

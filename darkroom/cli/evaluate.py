@@ -1,6 +1,6 @@
 """darkroom evaluate: a model's scores, on pairs of exposures or on simulated photos."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +15,7 @@ from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
     from darkroom.evaluation.paired import PairScore
-    from darkroom.evaluation.simulated import SceneScore, Score
+    from darkroom.evaluation.simulated import PictureScore, SceneScore
 
 FIGURES = ("psnr", "ssim", "aligned_psnr", "aligned_ssim")
 
@@ -67,10 +67,10 @@ def evaluate(
         raise UsageError("--ratio: give 0 for no noise, or at least 1")
     options = inputs.enhance_options(None, None, 0.0, tile, 16)
     if pairs is not None:
-        from darkroom.evaluation.paired import read_pairs, score
+        from darkroom.evaluation.paired import read_pairs, score_pairs
 
         listed = read_pairs(pairs)
-        _print_pairs(score(listed, inputs.load(model, device, precision), options), as_json)
+        _print_pairs(score_pairs(listed, inputs.load(model, device, precision), options), as_json)
     elif simulate is not None:
         from darkroom.evaluation.simulated import RATIOS, read_scenes, score_scenes
         from darkroom.mosaic.packing import BAYER, XTRANS
@@ -87,14 +87,15 @@ def _print_pairs(found: "Iterator[PairScore]", as_json: bool) -> None:
         if as_json:
             output.print_json(asdict(one))
         else:
-            typer.echo(_line(one.name, one))
+            typer.echo(_line(one.name, f"x{one.ratio:g}", (getattr(one, by) for by in FIGURES)))
     if not as_json and scores:
-        typer.echo(_means(scores))
+        means = (fmean(getattr(one, by) for one in scores) for by in FIGURES)
+        typer.echo(_line(f"mean of {len(scores)}", "", means))
 
 
 def _print_scenes(found: "Iterator[SceneScore]", as_json: bool) -> None:
     """Print a line for each ratio: means over the pictures; as JSON a record for each picture."""
-    from darkroom.evaluation.simulated import label
+    from darkroom.evaluation.simulated import name_ratio
 
     for ratio, group in groupby(found, key=lambda one: one.ratio):
         scores = []
@@ -104,28 +105,18 @@ def _print_scenes(found: "Iterator[SceneScore]", as_json: bool) -> None:
                 output.print_json(asdict(one))
         if not as_json:
             ours, libraw = ([getattr(one, by) for one in scores] for by in ("ours", "libraw"))
-            name = f"{label(ratio)}, mean of {len(scores)}"
+            name = f"{name_ratio(ratio)}, mean of {len(scores)}"
             typer.echo(f"{name:<24} {_mean(ours)}   LibRaw {_mean(libraw)}")
 
 
-def _mean(scores: "list[Score]") -> str:
+def _mean(scores: "list[PictureScore]") -> str:
     psnr, ssim = fmean(one.psnr for one in scores), fmean(one.ssim for one in scores)
     return f"{psnr:6.2f} dB / {ssim:.3f}"
 
 
-def _line(name: str, one: "PairScore") -> str:
+def _line(name: str, ratio: str, figures: Iterable[float]) -> str:
+    psnr, ssim, aligned_psnr, aligned_ssim = figures
     return (
-        f"{name:<24} x{one.ratio:<5g} {one.psnr:6.2f} dB / {one.ssim:.3f}   "
-        f"aligned {one.aligned_psnr:6.2f} dB / {one.aligned_ssim:.3f}"
-    )
-
-
-def _means(scores: "list[PairScore]") -> str:
-    psnr, ssim, aligned_psnr, aligned_ssim = (
-        fmean(getattr(one, figure) for one in scores) for figure in FIGURES
-    )
-    name = f"mean of {len(scores)}"
-    return (
-        f"{name:<24} {'':6} {psnr:6.2f} dB / {ssim:.3f}   "
+        f"{name:<24} {ratio:<6} {psnr:6.2f} dB / {ssim:.3f}   "
         f"aligned {aligned_psnr:6.2f} dB / {aligned_ssim:.3f}"
     )

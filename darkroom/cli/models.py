@@ -62,7 +62,7 @@ def models(
         save = _plan(out, overwrite)
         _draw(inputs.load(name, device, precision), features, out, save, as_json)
     elif name is not None:
-        structure.show(name, size, as_json)
+        structure.show_structure(name, size, as_json)
     else:
         _list(as_json)
 
@@ -114,10 +114,10 @@ def _plan(out: Path, overwrite: bool) -> "SaveOptions":
 
 def _draw(model: "Model", photo: Path, out: Path, save: "SaveOptions", as_json: bool) -> None:
     """Write the sheet of a network's feature maps and say what is on it."""
-    from darkroom.evaluation.features import feature_sheet
+    from darkroom.evaluation.features import draw_feature_sheet
     from darkroom.output.picture import save_picture
 
-    pixels, layers = feature_sheet(inputs.read_photo(photo), model)
+    pixels, layers = draw_feature_sheet(inputs.read_photo(photo), model)
     save_picture(pixels, out, save)
     if as_json:
         shown = [{"layer": layer.name, "reduction": layer.reduction} for layer in layers]

@@ -1,5 +1,6 @@
 """How `darkroom models NAME` shows what a network is made of."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,28 +12,28 @@ from darkroom.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from darkroom.models.summary import Anatomy, Outline
+    from darkroom.models.summary import ModelSummary, Outline
 
 
 PIPE_WIDTH = 120
 """Columns of the tables where nobody says how wide they may be."""
 
 
-def show(name: str, size: str, as_json: bool) -> None:
+def show_structure(name: str, size: str, as_json: bool) -> None:
     """Print the structure of a network by name or file, as words or as JSON."""
-    from darkroom.models.summary import dissect, find_outline
+    from darkroom.models.summary import find_outline, summarize_model
 
-    photo = photo_size(size)
+    photo = parse_size(size)
     outline = find_outline(name)
     network = outline.architecture.outline(outline.shapes)
-    anatomy = dissect(network, outline.architecture, photo)
+    summary = summarize_model(network, outline.architecture, photo)
     if as_json:
-        output.print_json(describe(outline, anatomy, photo))
+        output.print_json(describe_structure(outline, summary, photo))
     else:
-        _print(outline, anatomy, photo)
+        _print(outline, summary, photo)
 
 
-def photo_size(text: str) -> tuple[int, int]:
+def parse_size(text: str) -> tuple[int, int]:
     """Read `--size`: width x height in photosites. Raises UsageError for anything else."""
     width, cross, height = text.lower().partition("x")
     if not (cross and width.isdecimal() and height.isdecimal()):
@@ -40,83 +41,84 @@ def photo_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def describe(outline: "Outline", anatomy: "Anatomy", photo: tuple[int, int]) -> dict[str, Any]:
+def describe_structure(
+    outline: "Outline", summary: "ModelSummary", photo: tuple[int, int]
+) -> dict[str, Any]:
     """Return the structure as plain JSON values."""
     architecture = outline.architecture
-    by_part = anatomy.macs_by(lambda layer: layer.part)
+    by_part = summary.macs_by(lambda layer: layer.part)
     return {
         "name": outline.name,
         "network": architecture.name,
         "sensor": architecture.sensor.value,
         "weights": "this checkpoint" if outline.installed else "not installed",
         "photo": list(photo),
-        "input": list(anatomy.input),
-        "output": list(anatomy.output),
+        "input": list(summary.input),
+        "output": list(summary.output),
         "parameters_in_checkpoint": outline.published_parameters,
-        "parameters": anatomy.parameters,
-        "macs": anatomy.macs,
+        "parameters": summary.parameters,
+        "macs": summary.macs,
         "grid": architecture.multiple * architecture.scale,
         "halo": None if architecture.halo is None else architecture.halo * architecture.scale,
         "any_size": architecture.any_size,
-        "scales": [
-            {"reduction": scale, "macs": macs, "share": round(macs / anatomy.macs, 4)}
-            for scale, macs in _by_scale(anatomy)
-        ],
-        "parts": [
-            {"part": part, "macs": macs, "share": round(macs / anatomy.macs, 4)}
-            for part, macs in by_part.items()
-        ],
-        "skips": [asdict(skip) for skip in anatomy.skips],
-        "layers": [asdict(layer) for layer in anatomy.layers],
+        "scales": _list_shares("reduction", _by_scale(summary), summary.macs),
+        "parts": _list_shares("part", by_part.items(), summary.macs),
+        "skips": [asdict(skip) for skip in summary.skips],
+        "layers": [asdict(layer) for layer in summary.layers],
     }
 
 
-def _print(outline: "Outline", anatomy: "Anatomy", photo: tuple[int, int]) -> None:
+def _print(outline: "Outline", summary: "ModelSummary", photo: tuple[int, int]) -> None:
     from rich.console import Console
 
     architecture = outline.architecture
     known = "" if outline.installed else " (weights not installed: drawn from its published form)"
     typer.echo(f"{outline.name}: {architecture.name}, {architecture.sensor.value}{known}")
-    typer.echo(f"photo       {photo[0]} x {photo[1]} photosites")
     ending = "as it ends" if architecture.any_size else "continued up to the grid"
-    typer.echo(f"input       {_shape(anatomy.input)}, {ending}")
-    typer.echo(f"output      {_shape(anatomy.output)}")
-    typer.echo(
-        f"parameters  {outline.published_parameters:,} in the checkpoint, "
-        f"{anatomy.parameters:,} as darkroom runs them"
-    )
-    tiles = "" if architecture.halo is None else " without tiles"
-    typer.echo(f"work        {anatomy.macs / 1e9:,.1f} GMACs{tiles}")
-    typer.echo(f"grid        {architecture.multiple * architecture.scale} photosites")
+    tiles, halo = " without tiles", f"{(architecture.halo or 0) * architecture.scale} photosites"
     if architecture.halo is None:
-        typer.echo("halo        the whole photo, which runs in one piece")
-    else:
-        typer.echo(f"halo        {architecture.halo * architecture.scale} photosites")
+        tiles, halo = "", "the whole photo, which runs in one piece"
+    facts = {
+        "photo": f"{photo[0]} x {photo[1]} photosites",
+        "input": f"{_shape(summary.input)}, {ending}",
+        "output": _shape(summary.output),
+        "parameters": f"{outline.published_parameters:,} in the checkpoint, "
+        f"{summary.parameters:,} as darkroom runs them",
+        "work": f"{summary.macs / 1e9:,.1f} GMACs{tiles}",
+        "grid": f"{architecture.multiple * architecture.scale} photosites",
+        "halo": halo,
+    }
+    for name, fact in facts.items():
+        typer.echo(f"{name:<12}{fact}")
     console = Console()
     if not console.is_terminal:
         console = Console(width=PIPE_WIDTH)
-    for table in (_layers(anatomy), _skips(anatomy)):
+    for table in (_layers(summary), _skips(summary)):
         console.print()
         console.print(table)
-    scales = {f"1/{scale}": macs for scale, macs in _by_scale(anatomy)}
-    parts = anatomy.macs_by(lambda layer: layer.part)
+    scales = {f"1/{scale}": macs for scale, macs in _by_scale(summary)}
+    parts = summary.macs_by(lambda layer: layer.part)
     for title, macs in (("scale", scales), ("part", parts)):
         console.print()
-        console.print(_shares(title, macs, anatomy.macs))
+        console.print(_shares(title, macs, summary.macs))
 
 
-def _by_scale(anatomy: "Anatomy") -> list[tuple[int, int]]:
-    return sorted(anatomy.macs_by(lambda layer: layer.reduction).items())
+def _list_shares(key: str, work: Iterable[tuple[Any, int]], total: int) -> list[dict[str, Any]]:
+    return [{key: name, "macs": macs, "share": round(macs / total, 4)} for name, macs in work]
 
 
-def _layers(anatomy: "Anatomy") -> "Table":
+def _by_scale(summary: "ModelSummary") -> list[tuple[int, int]]:
+    return sorted(summary.macs_by(lambda layer: layer.reduction).items())
+
+
+def _layers(summary: "ModelSummary") -> "Table":
     """List the layers, and between them what shuffles or joins; joins inside a block go unsaid."""
     table = _table("layer", "what", "output", "scale", "parameters", "GMACs", "share", right=3)
-    for layer in anatomy.layers:
+    for layer in summary.layers:
         joins = len(layer.sources) > 1
         if joins and layer.name.count(".") > 1:
             continue
-        work = (f"{layer.macs / 1e9:.2f}", f"{layer.macs / anatomy.macs:.1%}")
+        work = (f"{layer.macs / 1e9:.2f}", f"{layer.macs / summary.macs:.1%}")
         table.add_row(
             layer.name,
             f"{layer.kind} of {', '.join(layer.sources)}" if joins else layer.kind,
@@ -128,11 +130,11 @@ def _layers(anatomy: "Anatomy") -> "Table":
     return table
 
 
-def _skips(anatomy: "Anatomy") -> "Table":
+def _skips(summary: "ModelSummary") -> "Table":
     """List the skip connections; those within one module as their number only."""
     table = _table("skip connection", "to", "by", "shape")
     within: dict[str, list[str]] = {}
-    for skip in anatomy.skips:
+    for skip in summary.skips:
         if skip.inside:
             within.setdefault(skip.inside, []).append(skip.kind)
         else:

@@ -9,7 +9,7 @@ from darkroom.cli import output
 from darkroom.cli.options import Quiet
 
 if TYPE_CHECKING:
-    from darkroom.training.log import Report
+    from darkroom.training.log import TrainingReport
 
 
 def train(
@@ -60,7 +60,7 @@ def train(
     """Train safelight on simulated sensors, or go on where an earlier run stopped.
 
     Leaves the weights in the output folder, NAME.safetensors, for --model; a report of every 100
-    steps in log.jsonl; the curves of loss and scores in curves.png.
+    steps in log.jsonl; the curves of loss and scores in curves.png (with matplotlib).
 
     Example:
 
@@ -68,27 +68,30 @@ def train(
     """
     import torch
 
-    from darkroom.training.log import Log
+    from darkroom.training.curves import NEEDED, has_matplotlib
+    from darkroom.training.log import CURVES, TrainingLog
     from darkroom.training.scenes import load_photos
-    from darkroom.training.trainer import Recipe, fit
+    from darkroom.training.trainer import Recipe, train_network
     from darkroom.training.validation import Validation
 
     torch.set_num_threads(threads)
     recipe = Recipe(steps, batch, size, rate, seed, device, xtrans, large, begin)
-    validation = None if validate is None else Validation.of(validate, recipe.cfa)
+    validation = None if validate is None else Validation.simulate(validate, recipe.cfa)
 
-    def tell(report: "Report") -> None:
+    def tell(report: "TrainingReport") -> None:
         if not quiet:
             _tell(report, steps)
 
-    log = Log(out, validation, score_every, tell)
-    for _ in fit(load_photos(photos), recipe, out, watch=log):
+    if not (with_curves := has_matplotlib()):
+        output.warn(f"{CURVES} is left out: {NEEDED}")
+    log = TrainingLog(out, validation, score_every, tell, with_curves)
+    for _ in train_network(load_photos(photos), recipe, out, watch=log):
         pass
     if not quiet:
         output.say(f"{out / recipe.name}.safetensors: done")
 
 
-def _tell(report: "Report", steps: int) -> None:
+def _tell(report: "TrainingReport", steps: int) -> None:
     left = (steps - report.step) * report.seconds_per_step / 60
     output.say(
         f"step {report.step} of {steps}: loss {report.loss:.4f}, "

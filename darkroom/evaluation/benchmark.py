@@ -11,9 +11,9 @@ import numpy as np
 import psutil
 import torch
 
-from darkroom.evaluation.chart import draw_chart, photograph
+from darkroom.evaluation.chart import draw_chart, photograph_chart
+from darkroom.evaluation.simulated import encode_dng
 from darkroom.models.model import Model
-from darkroom.output.dng import write_dng
 from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
 from darkroom.pipeline import Options, enhance, find_gain, prepare
 from darkroom.raw.reader import read_raw
@@ -23,7 +23,7 @@ SIZE = (3000, 4000)
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StageTime:
     """One stage's time: seconds of wall clock over the runs."""
 
     name: str
@@ -32,17 +32,15 @@ class Stage:
     greatest: float
 
 
-def sample_photo() -> bytes:
+def make_sample_photo() -> bytes:
     """Make a 12-MP DNG of the test chart, taken in the dark."""
     chart = draw_chart(1200, 1600)
     rows, cols = (-(-wanted // have) for wanted, have in zip(SIZE, chart.shape, strict=False))
     tiled = np.tile(chart, (rows, cols, 1))[: SIZE[0], : SIZE[1]]
-    stream = io.BytesIO()
-    write_dng(stream, photograph(tiled, exposure=1 / 100))
-    return stream.getvalue()
+    return encode_dng(photograph_chart(tiled, exposure=1 / 100))
 
 
-def measure(photo: bytes, model: Model, runs: int, bits: int = 8) -> Iterator[Stage]:
+def time_stages(photo: bytes, model: Model, runs: int, bits: int = 8) -> Iterator[StageTime]:
     """Time each stage of enhancing a photo `runs` times after one warm-up, and the whole of it.
 
     The stages are those of `enhance`; pack is all between the gain and the network: levels, hot
@@ -74,14 +72,14 @@ def measure(photo: bytes, model: Model, runs: int, bits: int = 8) -> Iterator[St
         "whole": whole,
     }
     for name, run in stages.items():
-        yield timed(name, run, runs)
+        yield time_stage(name, run, runs)
 
 
 def _ignore(note: str) -> None:
     """Leave what is odd about the photo to `enhance`."""
 
 
-def timed(name: str, run: Callable[[], Any], runs: int) -> Stage:
+def time_stage(name: str, run: Callable[[], Any], runs: int) -> StageTime:
     """Run once to warm up, then `runs` times, and time these."""
     run()
     seconds = []
@@ -91,10 +89,10 @@ def timed(name: str, run: Callable[[], Any], runs: int) -> Stage:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
-    return Stage(name, statistics.median(seconds), min(seconds), max(seconds))
+    return StageTime(name, statistics.median(seconds), min(seconds), max(seconds))
 
 
-def peak_memory() -> int | None:
+def measure_peak_memory() -> int | None:
     """Return the most bytes this process has held so far; None where the system does not tell."""
     info = psutil.Process().memory_info()
     if hasattr(info, "peak_wset"):  # Windows

@@ -1,13 +1,17 @@
 """A test chart drawn by rule, and its photograph by a simulated sensor: a scene of known truth."""
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from darkroom.evaluation.scenery import Panel, foliage, night
+from darkroom.mosaic.packing import BAYER
 from darkroom.raw.image import CFA, SRGB_TO_XYZ, Color, RawImage
+
+Panel = NDArray[np.float32]
+"""(h, w, 3) linear sRGB; lengths inside follow the panel's height."""
 
 HEIGHT, WIDTH = 1200, 1800
 SAMPLES = 2
@@ -41,12 +45,54 @@ TEXT = (
 """Size as a share of the panel's width, and the line."""
 PAPER, INK = np.array([0.74, 0.70, 0.60]), np.array([0.03, 0.028, 0.026])
 
+
+class Ridge(NamedTuple):
+    """A row of hills: how far below the horizon, its own light, the lamp's, and its grass."""
+
+    below: float
+    light: float
+    lit: float
+    grain: float
+    color: tuple[float, float, float]
+
+
+LEAVES = 2600
+LEAF_RADII = (0.02, 0.18)
+"""Shortest and longest half length, in panel heights; the density falls with the cube, which
+gives textures the statistics of natural ones. Source: Lee, Mumford, Huang, "Occlusion Models for
+Natural Images", 2001, section 2."""
+LEAF_COLORS = ((0.05, 0.16, 0.02), (0.11, 0.30, 0.03), (0.02, 0.09, 0.03), (0.30, 0.28, 0.03))
+AUTUMN = (0.42, 0.12, 0.02)
+AUTUMN_SHARE = 0.06
+
+STARS = 900
+STAR_SIGMA = 0.0011
+STAR_LIGHT = (0.01, 1.8)
+STAR_COLORS = ((0.62, 0.75, 1.0), (1.0, 1.0, 1.0), (1.0, 0.82, 0.6))
+HORIZON = 0.74
+RIDGES = (
+    Ridge(0.00, 0.008, 0.0002, 0.0, (0.9, 1.0, 1.4)),
+    Ridge(0.06, 0.005, 0.0010, 0.1, (1.1, 1.0, 0.7)),
+    Ridge(0.14, 0.006, 0.0080, 0.3, (1.1, 1.1, 0.5)),
+)
+LAMP = (0.79, 0.40)
+"""Place of the lamp: share of the width, share of the height."""
+LAMP_RADIUS = 0.028
+LAMP_LIGHT = np.array([8.0, 5.2, 2.6], np.float32)
+"""Eight times white: whatever brightens the picture must let it clip to a neutral."""
+GLOW = np.array([0.30, 0.15, 0.05], np.float32)
+
 BLACK, WHITE = 512, 16383
 WHITE_BALANCE = np.array([2.1, 1.0, 1.7])
 XYZ_TO_CAMERA = np.array(
     [[0.5838, -0.1430, -0.0246], [-0.3498, 1.1477, 0.2297], [-0.0748, 0.1884, 0.5779]]
 )
 """Of the Sony ILCE-7SM2 for D65. Source: Adobe DNG Converter, as LibRaw's colour table has it."""
+SRGB_TO_CAMERA = XYZ_TO_CAMERA @ SRGB_TO_XYZ
+SRGB_TO_SENSOR = SRGB_TO_CAMERA / SRGB_TO_CAMERA.sum(1, keepdims=True) / WHITE_BALANCE[:, None]
+"""White stays white once it is balanced."""
+COLOR = Color(WHITE_BALANCE, XYZ_TO_CAMERA)
+"""The one camera's colours, in daylight."""
 ELECTRONS_PER_STEP = 1.0
 READ_NOISE = 2.5
 ROW_NOISE = 0.6
@@ -69,7 +115,9 @@ def draw_chart(height: int = HEIGHT, width: int = WIDTH, seed: int = 0) -> NDArr
     return chart
 
 
-def photograph(chart: NDArray[np.float32], *, exposure: float = 1 / 300, seed: int = 0) -> RawImage:
+def photograph_chart(
+    chart: NDArray[np.float32], *, exposure: float = 1 / 300, seed: int = 0
+) -> RawImage:
     """Take the chart with a simulated Bayer sensor: 14 bits, RGGB, all noise but no lens.
 
     `chart`: (H, W, 3) linear sRGB. `exposure`: the light, where 1 lets the chart's white just fill
@@ -77,27 +125,122 @@ def photograph(chart: NDArray[np.float32], *, exposure: float = 1 / 300, seed: i
     rounding to whole steps. The same arguments give the same photo.
     """
     random = np.random.default_rng(seed)
-    height, width, _ = chart.shape
-    cfa = CFA("RGGB")
-    to_camera = XYZ_TO_CAMERA @ SRGB_TO_XYZ
-    to_camera /= to_camera.sum(axis=1, keepdims=True)  # white stays white
-    to_sensor = (to_camera / WHITE_BALANCE[:, None]).astype(np.float32)
-    light = np.empty((height, width), np.float32)
-    for row, column in np.ndindex(cfa.channels.shape):
-        site = chart[row :: cfa.period, column :: cfa.period]
-        light[row :: cfa.period, column :: cfa.period] = site @ to_sensor[cfa.channels[row, column]]
-    electrons = np.maximum(light, 0) * (exposure * (WHITE - BLACK) * ELECTRONS_PER_STEP)
+    light = sample_light(chart, BAYER)
+    electrons = light * (exposure * (WHITE - BLACK) * ELECTRONS_PER_STEP)
     steps = random.poisson(electrons) / ELECTRONS_PER_STEP + BLACK
     steps += random.normal(0, READ_NOISE, steps.shape)
-    steps += random.normal(0, ROW_NOISE, (height, 1))
-    return RawImage(
-        mosaic=np.clip(np.rint(steps), 0, WHITE).astype(np.uint16),
-        cfa=cfa,
-        black=np.full((2, 2), BLACK, np.float32),
-        white=np.full((2, 2), WHITE, np.float32),
-        color=Color(WHITE_BALANCE.copy(), XYZ_TO_CAMERA.copy()),
-        camera="darkroom chart",
+    steps += random.normal(0, ROW_NOISE, (len(steps), 1))
+    mosaic = np.clip(np.rint(steps), 0, WHITE).astype(np.uint16)
+    return describe_photo(mosaic, BAYER, "darkroom chart")
+
+
+def sample_light(picture: NDArray[np.floating[Any]], cfa: CFA) -> NDArray[np.floating[Any]]:
+    """Return the light on each photosite, (H, W), of linear sRGB (H, W, 3); 1 fills it."""
+    light = np.empty(picture.shape[:2], picture.dtype)
+    to_sensor = SRGB_TO_SENSOR.astype(picture.dtype)
+    for row, column in np.ndindex(cfa.channels.shape):
+        sites = slice(row, None, cfa.period), slice(column, None, cfa.period)
+        light[sites] = picture[sites] @ to_sensor[cfa.channels[row, column]]
+    return np.maximum(light, 0)
+
+
+def describe_photo(
+    mosaic: NDArray[np.uint16] | NDArray[np.float32], cfa: CFA, camera: str
+) -> RawImage:
+    """Return the photo of a simulated sensor, (H, W) in its steps, with its levels and colours."""
+    black, white = (np.full((cfa.period, cfa.period), at, np.float32) for at in (BLACK, WHITE))
+    return RawImage(mosaic, cfa, black, white, COLOR, camera=camera)
+
+
+def _foliage(height: int, width: int, random: np.random.Generator) -> Panel:
+    """Draw leaves that cover each other, from the oldest to the newest."""
+    panel = np.full((height, width, 3), 0.01, np.float32)
+    low, high = LEAF_RADII
+    spread = random.random(LEAVES)
+    # inverse of the distribution function of r^-3 between the two radii
+    lengths = height / np.sqrt(low**-2 - spread * (low**-2 - high**-2))
+    for length in lengths:
+        center = random.random(2) * (height, width)
+        _leaf(panel, center, float(length), random)
+    return panel
+
+
+def _leaf(
+    panel: Panel, center: NDArray[np.float64], length: float, random: np.random.Generator
+) -> None:
+    """Paint one leaf: a pointed lens with a midrib and lateral veins, lit from above."""
+    angle, light = random.uniform(0, 2 * np.pi), random.uniform(0.35, 1.25)
+    color = np.array(LEAF_COLORS)[random.integers(len(LEAF_COLORS))]
+    if random.random() < AUTUMN_SHARE:
+        color = np.array(AUTUMN)
+    breadth = random.uniform(0.28, 0.5)
+    rows, columns = (
+        slice(max(0, int(middle - length)), max(0, int(middle + length) + 1)) for middle in center
     )
+    window = panel[rows, columns]
+    y, x = np.ogrid[: window.shape[0], : window.shape[1]]
+    y, x = (y + rows.start - center[0]) / length, (x + columns.start - center[1]) / length
+    along = x * np.cos(angle) + y * np.sin(angle)
+    across = y * np.cos(angle) - x * np.sin(angle)
+    half = breadth * (1 - along**2)
+    inside = np.abs(across) < half
+    shade = light * (1 + 0.5 * across / breadth * np.cos(angle)) * (0.8 + 0.2 * along)
+    veins = 1 + 0.18 * np.sin(38 * (along - 0.9 * np.abs(across)))
+    rib = 1 + 0.9 * np.exp(-((across / 0.025) ** 2))
+    painted = np.maximum(shade * veins * rib, 0.02)[..., None] * color
+    window[inside] = painted[inside]
+
+
+def _night(height: int, width: int, random: np.random.Generator) -> Panel:
+    """Draw stars on black, a band of fainter ones, hills, and a lamp that outshines them."""
+    y, x = np.mgrid[:height, :width].astype(np.float32) / height
+    depth = np.clip(y / HORIZON, 0, 1)[..., None]
+    panel: Panel = np.float32(0.0015) + depth**3 * np.array([0.012, 0.016, 0.030], np.float32)
+    band = np.exp(-(((y - 0.62 + 0.38 * x) / 0.11) ** 2))[..., None]
+    panel += band * np.array([0.010, 0.0105, 0.0150], np.float32)
+    _add_stars(panel, random)
+    distance = np.hypot(x - LAMP[0] * width / height, y - LAMP[1])
+    for ridge in RIDGES[:-1]:
+        _add_ridge(panel, ridge, distance, random)
+    post = (np.abs(x - LAMP[0] * width / height) < 0.006) & (y > LAMP[1])
+    panel[post] = (0.004, 0.003, 0.002)
+    _add_ridge(panel, RIDGES[-1], distance, random)  # the post stands behind it
+    panel += (1 + (distance / 0.05) ** 2)[..., None] ** -1.25 * GLOW
+    panel[distance < LAMP_RADIUS] = LAMP_LIGHT
+    return panel
+
+
+def _add_stars(panel: Panel, random: np.random.Generator) -> None:
+    """Add points of light, blurred as a lens does; the faint are many and the bright are few."""
+    height, width, _ = panel.shape
+    low, high = STAR_LIGHT
+    sigma = max(STAR_SIGMA * height, 0.8)
+    reach = int(4 * sigma) + 1
+    for _ in range(STARS):
+        row, column = random.random() * height * HORIZON, random.random() * width
+        light = low * (high / low) ** (random.random() ** 3.2)
+        color = np.array(STAR_COLORS, np.float32)[random.integers(len(STAR_COLORS))]
+        top, left = max(0, int(row) - reach), max(0, int(column) - reach)
+        window = panel[top : int(row) + reach + 1, left : int(column) + reach + 1]
+        y, x = np.ogrid[: window.shape[0], : window.shape[1]]
+        squares = (y + top - row) ** 2 + (x + left - column) ** 2
+        width_of_star = sigma * (1 + 0.5 * light)
+        window += (light * np.exp(-squares / (2 * width_of_star**2)))[..., None] * color
+
+
+def _add_ridge(
+    panel: Panel, ridge: Ridge, distance: NDArray[np.float32], random: np.random.Generator
+) -> None:
+    """Put a wavy ridge before what is there; the lamp lights it by the square of its distance."""
+    height, width, _ = panel.shape
+    x = np.arange(width) / height
+    line = np.full(width, HORIZON + ridge.below)
+    for octave in range(6):
+        line += 0.05 / 2**octave * np.sin(x * 2.1 * 2**octave + random.uniform(0, 2 * np.pi))
+    light = ridge.light + ridge.lit / (0.05 + distance**2)
+    light = light * (1 + ridge.grain * random.uniform(-1, 1, (height, width)))
+    hidden = np.arange(height)[:, None] / height > line
+    panel[hidden] = (light[..., None] * ridge.color)[hidden]
 
 
 def _patches(height: int, width: int, _: np.random.Generator) -> Panel:
@@ -170,9 +313,9 @@ def _linear(codes: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 PANELS: tuple[tuple[Callable[..., Panel], tuple[int, int, int, int]], ...] = (
-    (night, (40, 40, 900, 580)),
+    (_night, (40, 40, 900, 580)),
     (_patches, (924, 40, 1760, 580)),
-    (foliage, (40, 604, 640, 1044)),
+    (_foliage, (40, 604, 640, 1044)),
     (_siemens_star, (664, 604, 1104, 1044)),
     (_edges, (1128, 604, 1348, 1044)),
     (_text, (1372, 604, 1760, 1044)),

@@ -6,7 +6,7 @@ one PNG per photo: a row for each of its most telling places, a column for each 
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from darkroom.errors import DarkroomError
-from darkroom.evaluation.image_grid import sheet
+from darkroom.evaluation.image_grid import draw_picture_grid
 from darkroom.gain import given_gain
 from darkroom.models.loading import load_model
 from darkroom.models.model import Model
@@ -27,9 +27,15 @@ from darkroom.raw.reader import develop, read_raw
 SIDE = 360
 """Pixels along each side of a place."""
 Picture = NDArray[np.uint8]
+MEASURES: dict[str, Callable[[NDArray[np.float64]], float]] = {
+    "most detail": lambda light: float(np.abs(np.diff(light[::2, ::2], axis=0)).mean()),
+    "darkest": lambda light: -float(light.mean()),
+    "brightest": lambda light: float(light.mean()),
+}
+"""What makes a place telling: the place with the greatest value is shown."""
 
 
-def contact_sheet(
+def draw_contact_sheet(
     photo: Path, models: Sequence[Model], ratio: float | None = None, side: int = SIDE
 ) -> Picture:
     """Lay out what each model makes of a RAW photo, and LibRaw last: (H, W, 3) uint8 sRGB.
@@ -48,16 +54,18 @@ def contact_sheet(
             made[model.name] = picture.pixels.astype(np.uint8, copy=False)
     plain = (develop(photo.read_bytes(), gain.value) // 257).astype(np.uint8)
     made[f"LibRaw x{gain.value:.3g}"] = upright(plain, raw.orientation).astype(np.uint8, copy=False)
-    places = telling_places(made[models[0].name], side)
+    places = find_telling_places(made[models[0].name], side)
     panels = [
         (f"{name}, {place}" if number == 0 else name, picture[rows, columns])
         for place, (rows, columns) in places.items()
         for number, (name, picture) in enumerate(made.items())
     ]
-    return sheet(panels, height=max(len(picture) for _, picture in panels), columns=len(made))
+    return draw_picture_grid(
+        panels, height=max(len(picture) for _, picture in panels), columns=len(made)
+    )
 
 
-def telling_places(picture: Picture, side: int) -> dict[str, tuple[slice, slice]]:
+def find_telling_places(picture: Picture, side: int) -> dict[str, tuple[slice, slice]]:
     """Choose the most detailed, the darkest and the brightest square of a picture, each once.
 
     A picture with room for no two of them either way is taken whole.
@@ -65,42 +73,29 @@ def telling_places(picture: Picture, side: int) -> dict[str, tuple[slice, slice]
     if max(picture.shape[:2]) < 2 * side:
         return {"whole": (slice(None), slice(None))}
     height, width = (min(size, side) for size in picture.shape[:2])
-    corners = [
-        (top, left)
-        for top in _starts(picture.shape[0], height)
-        for left in _starts(picture.shape[1], width)
-    ]
     light = picture.mean(axis=2)
     squares = {
-        corner: light[corner[0] : corner[0] + height, corner[1] : corner[1] + width]
-        for corner in corners
-    }
-    detail = {
-        corner: float(np.abs(np.diff(square[::2, ::2], axis=0)).mean())
-        for corner, square in squares.items()
-    }
-    mean = {corner: float(square.mean()) for corner, square in squares.items()}
-    wishes = {
-        "most detail": lambda corner: detail[corner],
-        "darkest": lambda corner: -mean[corner],
-        "brightest": lambda corner: mean[corner],
+        (top, left): light[top : top + height, left : left + width]
+        for top in _spread_starts(picture.shape[0], height)
+        for left in _spread_starts(picture.shape[1], width)
     }
     places: dict[str, tuple[slice, slice]] = {}
-    for name, wish in wishes.items():
-        if corners:
-            top, left = max(corners, key=wish)
-            corners.remove((top, left))
+    for name, measure in MEASURES.items():
+        values = {corner: measure(square) for corner, square in squares.items()}
+        if values:
+            top, left = max(values, key=values.__getitem__)
             places[name] = slice(top, top + height), slice(left, left + width)
+            del squares[top, left]
     return places
 
 
-def _starts(size: int, side: int) -> list[int]:
+def _spread_starts(size: int, side: int) -> list[int]:
     """Spread squares evenly over one axis, without overlap where there is more than one."""
     count = max(size // side, 1)
     return [round(index * (size - side) / max(count - 1, 1)) for index in range(count)]
 
 
-def make_sheets(
+def write_contact_sheets(
     photos: Sequence[Path], folder: Path, models: Sequence[Model], ratio: float | None = None
 ) -> Iterator[tuple[Path, str]]:
     """Write a sheet for each photo to a folder; yields each, with why there is none, or ""."""
@@ -108,7 +103,7 @@ def make_sheets(
     save = SaveOptions(PictureFormat.PNG, overwrite=True)
     for photo in photos:
         try:
-            whole = contact_sheet(photo, models, ratio)
+            whole = draw_contact_sheet(photo, models, ratio)
             save_picture(whole, folder / f"{photo.stem}.png", save)
         except (DarkroomError, OSError) as error:
             yield photo, str(error)
@@ -116,7 +111,7 @@ def make_sheets(
             yield photo, ""
 
 
-def main() -> None:
+def make_contact_sheets() -> None:
     """Make sheets of photos and of folders of them."""
     parser = argparse.ArgumentParser(prog="python -m darkroom.evaluation.contact_sheet")
     parser.add_argument("photos", type=Path, nargs="+", help="RAW photos, or folders of them")
@@ -131,7 +126,7 @@ def main() -> None:
     ]
     try:
         models = [load_model(name) for name in arguments.model or ["safelight"]]
-        done = make_sheets(photos, arguments.folder, models, arguments.ratio)
+        done = write_contact_sheets(photos, arguments.folder, models, arguments.ratio)
         for photo, failure in done:
             sys.stderr.write(f"{photo}: {failure or 'done'}\n")
     except DarkroomError as error:
@@ -141,4 +136,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     torch.set_grad_enabled(False)
-    main()
+    make_contact_sheets()

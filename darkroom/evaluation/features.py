@@ -1,23 +1,19 @@
 """What a network sees in a photo: its feature maps at every scale, on one sheet."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from darkroom.color.render import render_into, round_into
-from darkroom.color.white_balance import balance_white, with_white_balance
-from darkroom.evaluation.image_grid import sheet
+from darkroom.color.highlights import Highlights
+from darkroom.evaluation.image_grid import draw_picture_grid
 from darkroom.models.model import Model
-from darkroom.models.summary import Layer, activations, dissect, stages
-from darkroom.models.tiling import run_tiled
-from darkroom.mosaic.noise import measure_noise
-from darkroom.mosaic.packing import align, linearise, pack
-from darkroom.pipeline import Options, find_gain
+from darkroom.models.summary import Layer, record_activations, select_layers, summarize_model
+from darkroom.models.tiling import Part, run_tiled
+from darkroom.pipeline import Options, prepare
 from darkroom.raw.image import RawImage
-from darkroom.weights.registry import Output
 
 CROP = 768
 """Photosites along the side of the middle of the photo that is looked at: quick for any network."""
@@ -32,7 +28,7 @@ DARKEST, BRIGHTEST = 1.0, 99.0
 """Percentiles of a feature map that become black and white: each map has a range of its own."""
 
 
-def feature_sheet(
+def draw_feature_sheet(
     raw: RawImage, model: Model, options: Options = Options()
 ) -> tuple[NDArray[np.uint8], tuple[Layer, ...]]:
     """Draw the feature maps of the middle of a photo: (H, W, 3) uint8, and the layers shown.
@@ -43,31 +39,25 @@ def feature_sheet(
     model = model.for_sensor(raw.cfa.sensor)
     model.check(raw)
     architecture = model.architecture
-    gain = find_gain(raw, model, options.resolve(model)).value
-    mosaic, cfa, _, _ = align(linearise(raw), raw.cfa)
-    packed = torch.from_numpy(pack(mosaic, cfa)).mul_(gain)
-    color = with_white_balance(raw.color, packed)
-    if model.output is Output.CAMERA:
-        packed = balance_white(packed, color)
-    packed = _middle(packed, CROP // architecture.scale, architecture.multiple)
+    settings = replace(options, denoise=1.0, highlights=Highlights.CLIP).resolve(model)
+    photo = prepare(raw, model, settings, lambda line: None)
+    network = photo.network
+    assert isinstance(network, Model), "nothing is blended or added"
+    packed = _middle(photo.packed, CROP // architecture.scale, architecture.multiple)
     size = packed.shape[2] * architecture.scale, packed.shape[1] * architecture.scale
-    if model.takes_noise:
-        model = model.conditioned(measure_noise(raw).amplified(gain), color)
-    layers = tuple(stages(dissect(model.network, architecture, size).layers))
-    with activations(model.network, [layer.name for layer in layers]) as maps:
-        picture = run_tiled(model, packed, "off")
+    layers = tuple(select_layers(summarize_model(model.network, architecture, size).layers))
+    with record_activations(network.network, [layer.name for layer in layers]) as maps:
+        picture = run_tiled(network, packed, "off")
     panels = [(f"1/{architecture.scale}  mosaic, {len(packed)} channels", _panel(packed))]
     for layer in layers:
         channels, height, width = layer.shape
         label = f"1/{layer.reduction}  {layer.name}  {channels} x {height} x {width}"
         panels.append((label, _panel(maps[layer.name])))
-    pixels = np.empty((*picture.shape[1:], 3), np.uint8)
-    if model.output is Output.CAMERA:
-        render_into(picture, color, pixels)
-    else:
-        round_into(picture, pixels)
+    height, width = picture.shape[1:]
+    pixels = np.empty((height, width, 3), np.uint8)
+    photo.finish(Part(slice(height), slice(width), picture), pixels)
     panels.append(("picture", pixels))
-    return sheet(panels, height=PANEL, columns=COLUMNS), layers
+    return draw_picture_grid(panels, height=PANEL, columns=COLUMNS), layers
 
 
 def _middle(packed: Tensor, side: int, multiple: int) -> Tensor:

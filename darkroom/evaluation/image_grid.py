@@ -11,7 +11,7 @@ GAP, LABEL, SMALLEST_TEXT = 0.02, 0.045, 12
 """Gap and text size as shares of the height of a panel; the smallest text in pixels."""
 
 
-def sheet(
+def draw_picture_grid(
     panels: Sequence[tuple[str, NDArray[np.uint8]]],
     *,
     height: int | None = None,

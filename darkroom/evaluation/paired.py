@@ -6,26 +6,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from darkroom.color.highlights import Highlights
 from darkroom.color.transfer import bt709_decode, bt709_encode, srgb_decode
 from darkroom.errors import UsageError
-from darkroom.evaluation.metrics import aligned_psnr, psnr, ssim
+from darkroom.evaluation.metrics import align_brightness, psnr, ssim, to_planes
 from darkroom.gain import given_gain
 from darkroom.models.model import Model
-from darkroom.output.orientation import Pixels
 from darkroom.pipeline import Options, enhance
 from darkroom.raw.reader import read_raw
 from darkroom.weights.registry import Output
 
-SECONDS = re.compile(r"_([0-9.]+)s\.")
-"""The exposure time at the end of a file's name, as the SID data set writes it."""
+LINE = re.compile(r"\s*(\S*_([0-9.]+)s\.\S*)\s+(\S*_([0-9.]+)s\.\S*)")
+"""Two names that end in their exposure times, as the SID data set writes them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class ExposurePair:
     """A dark RAW, the rendering of its long exposure, and the ratio of their exposure times."""
 
     short: Path
@@ -49,7 +47,7 @@ class PairScore:
     aligned_ssim: float
 
 
-def read_pairs(path: Path) -> list[Pair]:
+def read_pairs(path: Path) -> list[ExposurePair]:
     """Read a list in SID's own format: a short and a long exposure per line, by their names.
 
     Raises UsageError where the list is missing or a line cannot be understood.
@@ -58,29 +56,32 @@ def read_pairs(path: Path) -> list[Pair]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: no list of pairs ({error}); give SID's list.txt") from error
-    return [_pair(path, line) for line in lines if line.strip()]
+    pairs = []
+    for line in filter(str.strip, lines):
+        found = LINE.match(line)
+        if found is None:
+            raise UsageError(
+                f"{path}: {line!r} names no two files with times such as 00001_00_0.1s"
+            )
+        short, short_time, long, long_time = found.groups()
+        ratio = float(long_time) / float(short_time)
+        pairs.append(ExposurePair(path.parent / short, path.parent / long, ratio))
+    return pairs
 
 
-def _pair(path: Path, line: str) -> Pair:
-    words = line.split()
-    times = [SECONDS.search(word) for word in words[:2]]
-    if len(times) < 2 or times[0] is None or times[1] is None:
-        raise UsageError(f"{path}: {line!r} names no two files with times such as 00001_00_0.1s")
-    ratio = float(times[1][1]) / float(times[0][1])
-    return Pair(path.parent / words[0], path.parent / words[1], ratio)
-
-
-def score(pairs: list[Pair], model: Model, options: Options = Options()) -> Iterator[PairScore]:
+def score_pairs(
+    pairs: list[ExposurePair], model: Model, options: Options = Options()
+) -> Iterator[PairScore]:
     """Enhance each pair's RAW at the pair's ratio and compare with its long exposure."""
     for pair in pairs:
-        picture = as_reference(pair, model, options)
+        picture = enhance_like_reference(pair, model, options)
         reference = read_picture(pair.long)
         if picture.shape != reference.shape:
             raise UsageError(
                 f"{pair.long}: {reference.shape[2]}x{reference.shape[1]} pixels, but its RAW gives "
                 f"{picture.shape[2]}x{picture.shape[1]}; check the list"
             )
-        aligned = aligned_psnr(picture, reference, bt709_decode, bt709_encode)
+        aligned = align_brightness(picture, reference, bt709_decode, bt709_encode)
         yield PairScore(
             name=pair.short.stem,
             ratio=pair.ratio,
@@ -91,7 +92,7 @@ def score(pairs: list[Pair], model: Model, options: Options = Options()) -> Iter
         )
 
 
-def as_reference(pair: Pair, model: Model, options: Options) -> Tensor:
+def enhance_like_reference(pair: ExposurePair, model: Model, options: Options) -> Tensor:
     """Enhance a pair's RAW: (3, H, W) with the curve of SID's references, which is BT.709's.
 
     Networks that paint finished pictures have learned that curve; ours gets it instead of sRGB's.
@@ -99,7 +100,7 @@ def as_reference(pair: Pair, model: Model, options: Options) -> Tensor:
     # The references are clipped at white.
     wanted = replace(options, gain=given_gain(pair.ratio), bits=16, highlights=Highlights.CLIP)
     codes = enhance(read_raw(pair.short), model, wanted).pixels
-    picture = planes(codes)
+    picture = to_planes(codes)
     return bt709_encode(srgb_decode(picture)) if model.output is Output.CAMERA else picture
 
 
@@ -113,10 +114,4 @@ def read_picture(path: Path) -> Tensor:
     if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise UsageError(f"{path}: no RGB picture can be read there; check the list")
     rgb = pixels[:, :, ::-1]
-    return planes(rgb.astype(np.uint8) if rgb.dtype == np.uint8 else rgb.astype(np.uint16))
-
-
-def planes(pixels: Pixels) -> Tensor:
-    """Turn (H, W, 3) codes of 8 or 16 bits into (3, H, W) float32 in [0, 1]."""
-    whole = np.iinfo(pixels.dtype).max
-    return torch.from_numpy(pixels.astype(np.float32) / whole).permute(2, 0, 1)
+    return to_planes(rgb.astype(np.uint8) if rgb.dtype == np.uint8 else rgb.astype(np.uint16))

@@ -3,17 +3,16 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from darkroom.color.render import render_codes
 from darkroom.color.transfer import srgb_decode, srgb_encode
 from darkroom.color.white_balance import balance_white
-from darkroom.evaluation.metrics import Aligned, aligned_psnr
+from darkroom.evaluation.metrics import AlignedPicture, align_brightness, to_planes
 from darkroom.mosaic.packing import align, linearise, pack
 from darkroom.raw.image import RawImage
 
 
-def plainly_developed(raw: RawImage, gain: float) -> NDArray[np.uint8]:
+def develop_plainly(raw: RawImage, gain: float) -> NDArray[np.uint8]:
     """Amplify a Bayer photo and do no more: (H, W, 3) uint8 sRGB, as noisy as it was taken.
 
     Each 2x2 block of photosites becomes 2x2 pixels of one colour.
@@ -26,12 +25,7 @@ def plainly_developed(raw: RawImage, gain: float) -> NDArray[np.uint8]:
     return codes.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
 
 
-def against_truth(pixels: NDArray[np.uint8], truth: NDArray[np.float32]) -> Aligned:
+def compare_with_truth(pixels: NDArray[np.uint8], truth: NDArray[np.float32]) -> AlignedPicture:
     """Compare an 8-bit picture with the scene, (H, W, 3) linear sRGB, at its best brightness."""
-    picture = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
-    return aligned_psnr(picture, seen(truth), srgb_decode, srgb_encode)
-
-
-def seen(truth: NDArray[np.float32]) -> Tensor:
-    """Turn linear sRGB (H, W, 3), clipped at white, into an sRGB picture (3, H, W)."""
-    return srgb_encode(torch.from_numpy(truth).permute(2, 0, 1).clamp(0, 1))
+    seen = srgb_encode(torch.from_numpy(truth).permute(2, 0, 1).clamp(0, 1))
+    return align_brightness(to_planes(pixels), seen, srgb_decode, srgb_encode)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -19,16 +18,15 @@ from torch import Tensor
 from darkroom.color.highlights import Highlights
 from darkroom.color.transfer import srgb_decode
 from darkroom.errors import UsageError
-from darkroom.evaluation.chart import BLACK, WHITE, WHITE_BALANCE, XYZ_TO_CAMERA
-from darkroom.evaluation.metrics import psnr, ssim
-from darkroom.evaluation.paired import planes
+from darkroom.evaluation.chart import BLACK, WHITE, describe_photo, sample_light
+from darkroom.evaluation.metrics import psnr, ssim, to_planes
 from darkroom.gain import given_gain
 from darkroom.models.model import Model
 from darkroom.mosaic.noise import Noise
 from darkroom.mosaic.packing import BAYER
 from darkroom.output.dng import write_dng
 from darkroom.pipeline import Options, enhance
-from darkroom.raw.image import CFA, SRGB_TO_XYZ, Color, RawImage
+from darkroom.raw.image import CFA, RawImage
 from darkroom.raw.reader import develop
 
 SHOT = 0.4
@@ -41,8 +39,6 @@ Source of both: full-frame photos at high ISO, the shared pairs of the SID data 
 
 NOISE_FREE = 0.0
 """The ratio that stands for no noise and no whole steps: demosaicing alone."""
-COLOR = Color(WHITE_BALANCE, XYZ_TO_CAMERA)
-"""The one camera's colours, in daylight."""
 RATIOS = (NOISE_FREE, 1.0, 10.0, 100.0, 300.0)
 BORDER = 8
 """Pixels along each edge that are not scored: there no method has all neighbours."""
@@ -59,17 +55,17 @@ class Scene:
     @property
     def picture(self) -> Tensor:
         """(3, H, W) sRGB in [0, 1]: the truth."""
-        return torch.from_numpy(self.codes.copy()).permute(2, 0, 1).float() / 255
+        return to_planes(self.codes)
 
-    def middle(self, most: int, grid: int = 1) -> "Scene":
-        """Cut the middle out: sides of at most `most`, multiples of `grid`; 0 where too small."""
-        height, width = (min(side, most) // grid * grid for side in self.codes.shape[:2])
+    def crop_middle(self, side: int, grid: int = 1) -> "Scene":
+        """Cut the middle out: sides of at most `side`, multiples of `grid`; 0 where too small."""
+        height, width = (min(size, side) // grid * grid for size in self.codes.shape[:2])
         top, left = (self.codes.shape[0] - height) // 2, (self.codes.shape[1] - width) // 2
         return replace(self, codes=self.codes[top : top + height, left : left + width])
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class PictureScore:
     """How close a picture is to the truth in sRGB: PSNR in dB and SSIM, without its border."""
 
     psnr: float
@@ -82,15 +78,17 @@ class SceneScore:
 
     name: str
     ratio: float
-    ours: Score
-    libraw: Score
+    ours: PictureScore
+    libraw: PictureScore
 
 
-def read_scenes(folder: Path) -> list[Scene]:
-    """Read every JPEG and PNG in `folder`, in the order of names. Raises UsageError for none."""
-    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in ENDINGS)
+def read_scenes(
+    folder: Path, pattern: str = "*", purpose: str = "pictures to simulate photos of"
+) -> list[Scene]:
+    """Read the JPEGs and PNGs in `folder`, in the order of names. Raises UsageError for none."""
+    paths = sorted(path for path in folder.glob(pattern) if path.suffix.lower() in ENDINGS)
     if not paths:
-        raise UsageError(f"{folder}: no JPEG or PNG pictures to simulate photos of")
+        raise UsageError(f"{folder}: no JPEG or PNG {purpose}")
     scenes = []
     for path in paths:
         with Image.open(path) as image:
@@ -98,27 +96,21 @@ def read_scenes(folder: Path) -> list[Scene]:
     return scenes
 
 
-def photograph(scene: Scene, ratio: float, cfa: CFA = BAYER) -> RawImage:
+def photograph_scene(scene: Scene, ratio: float, cfa: CFA = BAYER) -> RawImage:
     """Take a scene in 1 / `ratio` of the light that lets its white just fill the green sites.
 
     uint16 with Poisson and Gaussian noise, rounded and clipped as a 14-bit file is; float32 without
     any of it for NOISE_FREE. Noise depends on the scene's name and the ratio alone.
     """
-    light = _light(scene, cfa) * (WHITE - BLACK)
+    linear = srgb_decode(scene.picture.double()).permute(1, 2, 0).numpy()
+    light = sample_light(linear, cfa) * (WHITE - BLACK)
     mosaic: NDArray[np.uint16] | NDArray[np.float32] = (light + BLACK).astype(np.float32)
     if ratio != NOISE_FREE:
         random = np.random.default_rng([zlib.crc32(scene.name.encode()), round(1000 * ratio)])
         steps = random.poisson(light / ratio / SHOT) * SHOT
         steps += random.normal(BLACK, READ, steps.shape)
         mosaic = np.clip(np.rint(steps), 0, WHITE).astype(np.uint16)
-    return RawImage(
-        mosaic=mosaic,
-        cfa=cfa,
-        black=np.full((cfa.period, cfa.period), BLACK, np.float32),
-        white=np.full((cfa.period, cfa.period), WHITE, np.float32),
-        color=COLOR,
-        camera="darkroom simulated",
-    )
+    return describe_photo(mosaic, cfa, "darkroom simulated")
 
 
 def true_noise(ratio: float) -> Noise:
@@ -130,7 +122,7 @@ def true_noise(ratio: float) -> Noise:
     return Noise(SHOT * unit, (READ**2 + 1 / 12) ** 0.5 * unit, reason).amplified(ratio)
 
 
-def label(ratio: float) -> str:
+def name_ratio(ratio: float) -> str:
     """Return what to call a ratio: noise-free, x1, x100."""
     return "noise-free" if ratio == NOISE_FREE else f"x{ratio:g}"
 
@@ -140,11 +132,11 @@ def amplification(ratio: float) -> float:
     return 1.0 if ratio == NOISE_FREE else ratio
 
 
-def compare(picture: Tensor, scene: Scene) -> Score:
+def score_picture(picture: Tensor, scene: Scene) -> PictureScore:
     """Score an sRGB picture, (3, H, W) in [0, 1] on any device, against a scene."""
     inner = (slice(None), slice(BORDER, -BORDER), slice(BORDER, -BORDER))
     truth = scene.picture.to(picture.device)[inner]
-    return Score(psnr(picture[inner], truth), ssim(picture[inner], truth))
+    return PictureScore(psnr(picture[inner], truth), ssim(picture[inner], truth))
 
 
 def score_scenes(
@@ -164,29 +156,14 @@ def score_scenes(
         gain = amplification(ratio)
         wanted = replace(options, gain=given_gain(gain), bits=16, highlights=Highlights.CLIP)
         for scene in scenes:
-            raw = photograph(scene, ratio, cfa)
-            pictures = enhance(raw, model, wanted).pixels, develop(as_dng(raw), gain)
-            ours, libraw = (compare(planes(codes), scene) for codes in pictures)
+            raw = photograph_scene(scene, ratio, cfa)
+            pictures = enhance(raw, model, wanted).pixels, develop(encode_dng(raw), gain)
+            ours, libraw = (score_picture(to_planes(codes), scene) for codes in pictures)
             yield SceneScore(scene.name, ratio, ours, libraw)
 
 
-def as_dng(raw: RawImage) -> bytes:
+def encode_dng(raw: RawImage) -> bytes:
     """Return a photo as the bytes of a DNG."""
     stream = io.BytesIO()
     write_dng(stream, raw)
     return stream.getvalue()
-
-
-def _light(scene: Scene, cfa: CFA) -> NDArray[np.float64]:
-    """(H, W) light on each site; 1 fills it."""
-    linear = srgb_decode(scene.picture.double())
-    to_camera = torch.from_numpy(XYZ_TO_CAMERA @ SRGB_TO_XYZ)
-    to_camera = to_camera / to_camera.sum(1, keepdim=True)  # white stays white
-    to_sensor = to_camera / torch.from_numpy(WHITE_BALANCE)[:, None]
-    rgb = torch.einsum("ij,jhw->ihw", to_sensor, linear).clamp(min=0).numpy()
-    height, width = rgb.shape[1:]
-    light = np.empty((height, width))
-    for row, column in np.ndindex(cfa.channels.shape):
-        rows, columns = slice(row, None, cfa.period), slice(column, None, cfa.period)
-        light[rows, columns] = rgb[cfa.channels[row, column], rows, columns]
-    return light

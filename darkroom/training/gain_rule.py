@@ -21,13 +21,15 @@ from darkroom.gain.learned import NAMES, features
 from darkroom.gain.metering import read_light
 from darkroom.gain.percentile import key_of
 from darkroom.gain.types import MAX_GAIN, MIN_GAIN
-from darkroom.raw.image import CFA, Color, RawImage
+from darkroom.mosaic.packing import BAYER
+from darkroom.raw.image import Color, RawImage
 from darkroom.training.noise_model import draw_sensors, expose, log_uniform, uniform
 from darkroom.training.scenes import BLUE_GAIN, LINEAR, RED_GAIN, draw_cameras, load_photos, relight
+from darkroom.training.trainer import sample_mosaic
 
 SIDE = 8
 BLOCKS = 48
-LEAST_CROP = 0.5  # share of the frame's area
+MIN_CROP = 0.5  # share of the frame's area
 RELIT = 6  # one scene in so many gets its lamps back
 BOOST = 8.0
 HIDDEN = 16
@@ -45,33 +47,30 @@ class Samples:
     keys: NDArray[np.float64]
 
 
-def darkened(photo: NDArray[np.uint8], generator: Generator) -> tuple[RawImage, float]:
+def darken_photo(photo: NDArray[np.uint8], generator: Generator) -> tuple[RawImage, float]:
     """Photograph a photo in too little light: the RAW, and the gain that it needs.
 
     The RAW holds only the blocks that would be measured on a large photo, side by side.
     """
-    linear = crop(torch.from_numpy(np.take(LINEAR, photo)).permute(2, 0, 1), generator)
+    linear = crop_frame(torch.from_numpy(np.take(LINEAR, photo)).permute(2, 0, 1), generator)
     if int(torch.randint(RELIT, (), generator=generator)) == 0:
         linear = relight(linear, BOOST * float(torch.rand((), generator=generator)))
     balance = torch.ones(3)
     balance[0] = uniform(*RED_GAIN, 1, generator).item()
     balance[2] = uniform(*BLUE_GAIN, 1, generator).item()
     camera = draw_cameras(1, generator)[0] / balance[:, None]
-    rgb = torch.einsum("ij,jhw->ihw", camera, sampled(linear, generator)).clamp(min=0)
-    mosaic = rgb[1].clone()
-    mosaic[0::2, 0::2] = rgb[0, 0::2, 0::2]
-    mosaic[1::2, 1::2] = rgb[2, 1::2, 1::2]
+    rgb = torch.einsum("ij,jhw->ihw", camera, sample_patches(linear, generator)).clamp(min=0)
     gain = log_uniform(MIN_GAIN, MAX_GAIN, 1, generator)
     sensors = replace(draw_sensors(1, generator), white=gain)
-    noisy = (expose(mosaic[None], sensors, generator) / gain)[0].numpy()
+    noisy = (expose(sample_mosaic(rgb[None], BAYER), sensors, generator) / gain)[0].numpy()
     black, white = np.zeros((2, 2), np.float32), np.ones((2, 2), np.float32)
     color = Color(balance.double().numpy(), np.eye(3))
-    return RawImage(noisy, CFA("RGGB"), black, white, color), gain.item()
+    return RawImage(noisy, BAYER, black, white, color), gain.item()
 
 
-def crop(linear: Tensor, generator: Generator) -> Tensor:
-    """Cut (3, H, W) to between LEAST_CROP and all of its area, in its own proportions."""
-    share = (LEAST_CROP + (1 - LEAST_CROP) * float(torch.rand((), generator=generator))) ** 0.5
+def crop_frame(linear: Tensor, generator: Generator) -> Tensor:
+    """Cut (3, H, W) to between MIN_CROP and all of its area, in its own proportions."""
+    share = (MIN_CROP + (1 - MIN_CROP) * float(torch.rand((), generator=generator))) ** 0.5
     for axis in (1, 2):
         size = int(linear.shape[axis] * share)
         start = int(torch.randint(linear.shape[axis] - size + 1, (), generator=generator))
@@ -79,7 +78,7 @@ def crop(linear: Tensor, generator: Generator) -> Tensor:
     return linear
 
 
-def sampled(linear: Tensor, generator: Generator) -> Tensor:
+def sample_patches(linear: Tensor, generator: Generator) -> Tensor:
     """Take BLOCKS x BLOCKS patches of 2, 4 or 8 pixels from (3, h, w), each SIDE wide then.
 
     Blocks of a large photo are smaller parts of it than those of a small one.
@@ -97,7 +96,7 @@ def draw_samples(photos: list[NDArray[np.uint8]], rounds: int, generator: Genera
     """Darken every photo `rounds` times; those with no light left are left out."""
     rows, keys = [], []
     for photo in photos * rounds:
-        raw, gain = darkened(photo, generator)
+        raw, gain = darken_photo(photo, generator)
         reading = read_light(raw)
         key = key_of(reading)
         if key.value > 0:
@@ -106,7 +105,7 @@ def draw_samples(photos: list[NDArray[np.uint8]], rounds: int, generator: Genera
     return Samples(np.array(rows), np.array(keys))
 
 
-def fit(samples: Samples, seed: int = 0) -> dict[str, NDArray[np.float32]]:
+def fit_gain_network(samples: Samples, seed: int = 0) -> dict[str, NDArray[np.float32]]:
     """Fit the amplifier's tensors: a Huber loss in stops, full batches, AdamW."""
     torch.manual_seed(seed)
     mean, scale = samples.features.mean(axis=0), samples.features.std(axis=0) + 1e-3
@@ -127,7 +126,7 @@ def fit(samples: Samples, seed: int = 0) -> dict[str, NDArray[np.float32]]:
     return {name: value.astype(np.float32) for name, value in zip(NAMES, values, strict=True)}
 
 
-def main() -> None:
+def train_gain_rule() -> None:
     """Train on a folder of photographs and write the amplifier."""
     parser = argparse.ArgumentParser(prog="python -m darkroom.training.gain_rule")
     parser.add_argument("photos", type=Path, help="a folder of well exposed JPEG or PNG photos")
@@ -138,8 +137,8 @@ def main() -> None:
     torch.set_num_threads(1)  # the arrays are small
     generator = Generator().manual_seed(arguments.seed)
     samples = draw_samples(load_photos(arguments.photos), arguments.rounds, generator)
-    save_file(fit(samples, arguments.seed), arguments.output)
+    save_file(fit_gain_network(samples, arguments.seed), arguments.output)
 
 
 if __name__ == "__main__":
-    main()
+    train_gain_rule()

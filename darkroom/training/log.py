@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from darkroom.evaluation.simulated import Score
+from darkroom.errors import UsageError
+from darkroom.evaluation.simulated import PictureScore
 from darkroom.output.atomic import atomic_write
-from darkroom.training.curves import Curve, Panel, draw
-from darkroom.training.trainer import Progress, Run
+from darkroom.training.curves import NEEDED, collect_curves, draw_curves, has_matplotlib
+from darkroom.training.trainer import TrainingProgress, TrainingRun
 from darkroom.training.validation import Validation
 
 REPORT_EVERY = 100
@@ -21,7 +20,7 @@ LOG, CURVES = "log.jsonl", "curves.png"
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class TrainingReport:
     """The steps since the report before: their mean loss and speed; scores where it was time.
 
     `rate`: the last step's. `scores`: by ratio, empty where none were taken, of the averaged
@@ -33,54 +32,55 @@ class Report:
     rate: float
     seconds_per_step: float
     crops_per_second: float
-    scores: dict[str, Score] = field(default_factory=dict)
+    scores: dict[str, PictureScore] = field(default_factory=dict)
     scoring_seconds: float = 0.0
 
 
-class Log:
-    """Watches a run of `fit` and writes its reports to a folder.
+@dataclass
+class TrainingLog:
+    """Watches a run of `train_network` and writes its reports to `folder`; `tell` is handed each.
 
     What an earlier run reported of steps that are taken again is left out, so that each step is
-    there once however often training was stopped.
+    there once however often training was stopped. Raises UsageError where curves are wanted and
+    matplotlib is not there to draw them.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        validation: Validation | None = None,
-        score_every: int = SCORE_EVERY,
-        tell: Callable[[Report], None] = lambda report: None,
-    ) -> None:
-        """Watch for `folder`; `tell` is handed each report."""
-        self._folder = folder
-        self._validation = validation
-        self._score_every = score_every
-        self._tell = tell
-        self._records: list[dict[str, Any]] | None = None
-        self._losses: list[float] = []
-        self._since = time.perf_counter()
+    folder: Path
+    validation: Validation | None = None
+    score_every: int = SCORE_EVERY
+    tell: Callable[[TrainingReport], None] = lambda report: None
+    with_curves: bool = True
+    _records: list[dict[str, Any]] | None = field(default=None, init=False)
+    _losses: list[float] = field(default_factory=list, init=False)
+    _since: float = field(default_factory=time.perf_counter, init=False)
 
-    def __call__(self, run: Run, progress: Progress) -> None:
+    def __post_init__(self) -> None:
+        if self.with_curves and not has_matplotlib():
+            raise UsageError(NEEDED)
+
+    def __call__(self, run: TrainingRun, progress: TrainingProgress) -> None:
         """Take note of one step."""
         if self._records is None:
-            self._records = _known(self._folder / LOG, before=progress.step)
+            self._records = _read_records(self.folder / LOG, before=progress.step)
         self._losses.append(progress.loss)
         last = progress.step == run.recipe.steps
-        to_score = progress.step % self._score_every == 0 or last
+        to_score = progress.step % self.score_every == 0 or last
         if progress.step % REPORT_EVERY == 0 or to_score:
             report = self._report(run, progress, to_score)
             self._records.append(asdict(report))
-            self._write(self._records, with_curves=to_score)
-            self._tell(report)
+            self._write(self._records, with_curves=to_score and self.with_curves)
+            self.tell(report)
             self._losses, self._since = [], time.perf_counter()
 
-    def _report(self, run: Run, progress: Progress, to_score: bool) -> Report:
+    def _report(
+        self, run: TrainingRun, progress: TrainingProgress, to_score: bool
+    ) -> TrainingReport:
         now = time.perf_counter()
         seconds = (now - self._since) / len(self._losses)
         scores = {}
-        if self._validation is not None and to_score:
-            scores = self._validation.score(run.average)
-        return Report(
+        if self.validation is not None and to_score:
+            scores = self.validation.score(run.average)
+        return TrainingReport(
             step=progress.step,
             loss=sum(self._losses) / len(self._losses),
             rate=progress.rate,
@@ -93,28 +93,14 @@ class Log:
     def _write(self, records: list[dict[str, Any]], with_curves: bool) -> None:
         """Write the log whole, so that no line of it is ever torn."""
         lines = "".join(json.dumps(record) + "\n" for record in records)
-        with atomic_write(self._folder / LOG, overwrite=True) as stream:
+        with atomic_write(self.folder / LOG, overwrite=True) as stream:
             stream.write(lines.encode())
         if with_curves:
-            with atomic_write(self._folder / CURVES, overwrite=True) as stream:
-                Image.fromarray(draw(panels(records))).save(stream, "PNG")
+            with atomic_write(self.folder / CURVES, overwrite=True) as stream:
+                draw_curves(collect_curves(records)).savefig(stream, format="png")
 
 
-def panels(records: list[dict[str, Any]]) -> list[Panel]:
-    """Return what to draw of a log: the loss, and PSNR at each ratio where there are scores."""
-    loss = [(record["step"], record["loss"]) for record in records]
-    drawn = [Panel("loss, mean of the steps between reports", (Curve("loss", loss),))]
-    scored = [record for record in records if record["scores"]]
-    if scored:
-        curves = tuple(
-            Curve(name, [(record["step"], record["scores"][name]["psnr"]) for record in scored])
-            for name in scored[0]["scores"]
-        )
-        drawn.append(Panel("PSNR in dB on simulated photos, by ratio", curves))
-    return drawn
-
-
-def _known(path: Path, before: int) -> list[dict[str, Any]]:
+def _read_records(path: Path, before: int) -> list[dict[str, Any]]:
     """Read the reports of steps before `before`; none where there is no log."""
     if not path.exists():
         return []

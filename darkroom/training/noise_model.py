@@ -46,7 +46,7 @@ COMPRESSED_SHARE = 0.2
 # Shape of the read noise: Tukey's lambda; 0.14 is Gaussian, negative has heavy tails.
 # Source: Wei et al., "A Physics-based Noise Formation Model", CVPR 2020, section 4.
 TUKEY_LAMBDA = (-0.1, 0.16)
-LEAST_LAMBDA = 0.02  # nearer to 0 the formulas cancel in float32
+MIN_LAMBDA = 0.02  # nearer to 0 the formulas cancel in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +97,9 @@ def draw_sensors(count: int, generator: Generator) -> Sensors:
     )
 
 
-def tukey(shape: tuple[int, ...], lam: Tensor, generator: Generator) -> Tensor:
+def draw_tukey(shape: tuple[int, ...], lam: Tensor, generator: Generator) -> Tensor:
     """Draw Tukey-lambda noise of unit std; `lam` broadcasts against `shape`."""
-    lam = torch.where(lam.abs() < LEAST_LAMBDA, torch.full_like(lam, LEAST_LAMBDA), lam)
+    lam = torch.where(lam.abs() < MIN_LAMBDA, torch.full_like(lam, MIN_LAMBDA), lam)
     u = torch.rand(shape, generator=generator).clamp(1e-6, 1 - 1e-6)
     variance = (2 / lam**2) * (
         1 / (1 + 2 * lam) - (2 * torch.lgamma(lam + 1) - torch.lgamma(2 * lam + 2)).exp()
@@ -115,22 +115,24 @@ def expose(mosaic: Tensor, sensors: Sensors, generator: Generator, cfa: CFA = BA
     read = sensors.read
     noisy = torch.poisson(mosaic.clamp(min=0) / sensors.shot, generator=generator) * sensors.shot
 
-    noise = tukey(mosaic.shape, sensors.shape, generator)
+    noise = draw_tukey(mosaic.shape, sensors.shape, generator)
     amount = uniform(0, ROW_NOISE, n, generator)
     noise += amount * torch.randn(n, height, 1, generator=generator)
     amount = uniform(0, COLUMN_NOISE, n, generator)
     noise += amount * torch.randn(n, 1, width, generator=generator)
-    noise += black_errors(sensors, (height, width), generator, cfa)
-    noise += shading(n, height, width, generator)
+    noise += draw_black_errors(sensors, (height, width), generator, cfa)
+    noise += draw_shading(n, height, width, generator)
     noisy += read * noise
-    noisy += hot_pixels(mosaic.shape, generator) * read
+    noisy += draw_hot_pixels(mosaic.shape, generator) * read
 
-    noisy = quantised(noisy, sensors)
+    noisy = quantise(noisy, sensors)
     floor = torch.where(sensors.clips_black, 0.0, -torch.inf)
     return torch.minimum(torch.maximum(noisy, floor), sensors.white)
 
 
-def black_errors(sensors: Sensors, size: tuple[int, int], generator: Generator, cfa: CFA) -> Tensor:
+def draw_black_errors(
+    sensors: Sensors, size: tuple[int, int], generator: Generator, cfa: CFA
+) -> Tensor:
     """(N, H, W) what is wrong with the stated black levels, in stds of the read noise."""
     n = len(sensors.read)
     clipped, kept = (uniform(*r, n, generator) for r in (CLIPPED_BLACK_ERROR, KEPT_BLACK_ERROR))
@@ -145,7 +147,7 @@ def black_errors(sensors: Sensors, size: tuple[int, int], generator: Generator, 
     return period.repeat(1, down, right)[:, : size[0], : size[1]]
 
 
-def quantised(light: Tensor, sensors: Sensors) -> Tensor:
+def quantise(light: Tensor, sensors: Sensors) -> Tensor:
     """Round (N, H, W) to the sensors' steps, which of compressed RAWs grow as the noise does."""
     plain = (light / sensors.step).round_() * sensors.step
     if not bool(sensors.compressed.any()):
@@ -160,7 +162,7 @@ def quantised(light: Tensor, sensors: Sensors) -> Tensor:
     return torch.where(sensors.compressed, back, plain)
 
 
-def shading(n: int, height: int, width: int, generator: Generator) -> Tensor:
+def draw_shading(n: int, height: int, width: int, generator: Generator) -> Tensor:
     """(N, H, W) dark shading: a slope across the frame, in stds of the read noise."""
     slopes = SHADING * torch.randn(n, 2, 1, 1, generator=generator)
     down = torch.linspace(-1, 1, height)[:, None]
@@ -168,7 +170,7 @@ def shading(n: int, height: int, width: int, generator: Generator) -> Tensor:
     return slopes[:, 0] * down + slopes[:, 1] * right
 
 
-def hot_pixels(shape: tuple[int, ...], generator: Generator) -> Tensor:
+def draw_hot_pixels(shape: tuple[int, ...], generator: Generator) -> Tensor:
     """(N, H, W) rare bright sites, in stds of the read noise; two photos of three have none."""
     n = shape[0]
     density = log_uniform(1e-5, 1e-3, n, generator) * (

@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Generator, Tensor
 from torch.nn import functional
 
 from darkroom.color.transfer import srgb_decode
-from darkroom.errors import UsageError
+from darkroom.evaluation.simulated import read_scenes
 from darkroom.raw.image import SRGB_TO_XYZ
 from darkroom.training.noise_model import log_uniform, uniform
 
@@ -65,17 +64,11 @@ def load_photos(folder: Path) -> list[NDArray[np.uint8]]:
 
     Raises UsageError where there are none.
     """
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
-    if not paths:
-        raise UsageError(f"{folder}: no JPEG or PNG photographs to train on")
-    photos = []
-    for path in paths:
-        with Image.open(path) as image:
-            photos.append(np.asarray(image.convert("RGB")))
-    return photos
+    scenes = read_scenes(folder, "**/*", "photographs to train on")
+    return [scene.codes for scene in scenes]
 
 
-def crop(photos: list[NDArray[np.uint8]], size: int, generator: Generator) -> Tensor:
+def draw_crop(photos: list[NDArray[np.uint8]], size: int, generator: Generator) -> Tensor:
     """Cut one random square out of a random photo, flipped and turned: (3, size, size) linear.
 
     A third of them are averaged down from twice the size, a fifth softened as by lenses.
@@ -115,7 +108,7 @@ def relight(image: Tensor, boost: float) -> Tensor:
     return image * (1 + boost * excess**2)
 
 
-def light(count: int, size: int, generator: Generator) -> Tensor:
+def draw_light(count: int, size: int, generator: Generator) -> Tensor:
     """(N, 1, size, size) uneven light: half of the scenes fall off smoothly, by up to 4 stops."""
     stops = torch.randn(count, 1, 3, 3, generator=generator)
     field = functional.interpolate(stops, size=(size, size), mode="bicubic", align_corners=True)
@@ -128,9 +121,9 @@ def draw_scenes(
     photos: list[NDArray[np.uint8]], count: int, size: int, generator: Generator
 ) -> Scenes:
     """Draw `count` scenes of `size` x `size` pixels, each seen by a camera of its own."""
-    linear = torch.stack([crop(photos, size, generator) for _ in range(count)])
+    linear = torch.stack([draw_crop(photos, size, generator) for _ in range(count)])
     linear = linear * log_uniform(*BRIGHTNESS, count, generator)[..., None]
-    linear = linear * light(count, size, generator)
+    linear = linear * draw_light(count, size, generator)
     flare = log_uniform(*FLARE, count, generator)[..., None]
     linear = linear + flare * linear.mean((1, 2, 3), keepdim=True)
 

@@ -18,11 +18,12 @@ from torch.optim import AdamW
 
 from darkroom.color.transfer import SRGB_KNEE, SRGB_OFFSET, SRGB_POWER, SRGB_SLOPE
 from darkroom.errors import UsageError
-from darkroom.evaluation.metrics import similarity
+from darkroom.evaluation.metrics import ssim_map
 from darkroom.models.architectures.base import Conditions
 from darkroom.models.architectures.safelight import LARGE_WIDTHS, WIDTHS, Safelight
 from darkroom.mosaic.demosaic import pack_mosaic
 from darkroom.mosaic.packing import BAYER, COLORS_OF_CHANNELS, XTRANS
+from darkroom.output.atomic import atomic_write
 from darkroom.raw.image import CFA
 from darkroom.training.initialization import begin_as_demosaicing, begin_with
 from darkroom.training.muon import Muon
@@ -38,7 +39,7 @@ STRUCTURE_WEIGHT = 0.1  # Source: the order of Zhao et al., "Loss Functions", IE
 STRUCTURE_SHARE = 0.4
 STRUCTURE_STRIDE = 3
 # A photo's loss around which it begins to count less, so that clean photos are learned too.
-TYPICAL_LOSS, LEAST_LOSS = 0.03, 0.005
+TYPICAL_LOSS, MIN_LOSS = 0.03, 0.005
 
 NOISE_ERROR = 0.15  # of what the photo's noise is measured to be, std of its logarithm
 EMA = 0.999
@@ -79,7 +80,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrainingProgress:
     """What a training run reports after each step."""
 
     step: int
@@ -111,13 +112,13 @@ def draw_batch(photos: list[NDArray[np.uint8]], recipe: Recipe, step: int) -> Ba
     generator = Generator().manual_seed(recipe.seed * 1_000_000_007 + step)
     scenes = draw_scenes(photos, recipe.batch, recipe.size, generator)
     sensors = draw_sensors(recipe.batch, generator)
-    return photographed(scenes, sensors, generator, recipe.cfa)
+    return photograph_scenes(scenes, sensors, generator, recipe.cfa)
 
 
-def photographed(scenes: Scenes, sensors: Sensors, generator: Generator, cfa: CFA) -> Batch:
+def photograph_scenes(scenes: Scenes, sensors: Sensors, generator: Generator, cfa: CFA) -> Batch:
     """Photograph scenes, each by a sensor of its own, whose noise is known about."""
     balance = scenes.white_balance
-    mosaic = sampled(scenes.camera_rgb / balance[:, :, None, None], cfa)
+    mosaic = sample_mosaic(scenes.camera_rgb / balance[:, :, None, None], cfa)
     packed = pack_mosaic(expose(mosaic, sensors, generator, cfa)[:, None], cfa)
     colors = list(COLORS_OF_CHANNELS[packed.shape[1]])
 
@@ -134,7 +135,7 @@ def photographed(scenes: Scenes, sensors: Sensors, generator: Generator, cfa: CF
     return Batch(packed * balance[:, colors, None, None], conditions, scenes)
 
 
-def batches(photos: list[NDArray[np.uint8]], recipe: Recipe, first: int) -> Iterator[Batch]:
+def draw_batches(photos: list[NDArray[np.uint8]], recipe: Recipe, first: int) -> Iterator[Batch]:
     """Draw the batches from step `first` to the last, each while the one before is used."""
     with ThreadPoolExecutor(1) as executor:
         ahead = executor.submit(draw_batch, photos, recipe, first)
@@ -143,7 +144,7 @@ def batches(photos: list[NDArray[np.uint8]], recipe: Recipe, first: int) -> Iter
             yield ready.result()
 
 
-def sampled(picture: Tensor, cfa: CFA) -> Tensor:
+def sample_mosaic(picture: Tensor, cfa: CFA) -> Tensor:
     """See (N, 3, H, W) through a colour filter array: (N, H, W), H and W times of its period."""
     height, width = picture.shape[2:]
     colors = torch.from_numpy(cfa.channels).long()
@@ -151,7 +152,7 @@ def sampled(picture: Tensor, cfa: CFA) -> Tensor:
     return picture.gather(1, colors.expand(len(picture), 1, height, width))[:, 0]
 
 
-def loss_between(output: Tensor, scenes: Scenes, structure: bool) -> Tensor:
+def measure_loss(output: Tensor, scenes: Scenes, structure: bool) -> Tensor:
     """How wrong pictures are as the eye sees them: in sRGB, after the camera's matrix.
 
     The mean absolute and the root mean square error, a little of the error in linear light, and
@@ -171,9 +172,9 @@ def loss_between(output: Tensor, scenes: Scenes, structure: bool) -> Tensor:
     loss = loss + SQUARE_WEIGHT * (error.square().mean(every) + 1e-7).sqrt()
     loss = loss + LINEAR_WEIGHT * (output - target).abs().mean(every)
     if structure:
-        likeness = similarity(found, wanted, STRUCTURE_STRIDE).mean(every)
+        likeness = ssim_map(found, wanted, STRUCTURE_STRIDE).mean(every)
         loss = loss + STRUCTURE_WEIGHT * (1 - likeness)
-    weight = (TYPICAL_LOSS / (loss.detach() + LEAST_LOSS)).sqrt()
+    weight = (TYPICAL_LOSS / (loss.detach() + MIN_LOSS)).sqrt()
     return (loss * weight).mean()
 
 
@@ -204,7 +205,7 @@ def rate_at(step: int, recipe: Recipe) -> float:
     return recipe.rate * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-class Run:
+class TrainingRun:
     """A training run: the network, its averaged weights, and the optimiser, at some step."""
 
     def __init__(self, recipe: Recipe) -> None:
@@ -226,7 +227,7 @@ class Run:
             AdamW(rest, recipe.rate, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY, fused=True),
         )
 
-    def advance(self, batch: Batch) -> Progress:
+    def advance(self, batch: Batch) -> TrainingProgress:
         """Take one step on the batch that `draw_batch` made for it."""
         batch = batch.to(self.recipe.device)
         rate = rate_at(self.step, self.recipe)
@@ -238,7 +239,7 @@ class Run:
         with torch.autocast("cuda", torch.bfloat16) if on_gpu else nullcontext():
             output = self.network.body(batch.packed, steering)
         structure = self.step >= (1 - STRUCTURE_SHARE) * self.recipe.steps
-        loss = loss_between(output.float(), batch.scenes, structure)
+        loss = measure_loss(output.float(), batch.scenes, structure)
         self.network.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_LIMIT)
@@ -249,7 +250,7 @@ class Run:
         keep = min(EMA, (1 + self.step) / (10 + self.step))
         for key, value in self.network.state_dict().items():
             self.average[key].lerp_(value, 1 - keep)
-        return Progress(self.step, loss.item(), rate)
+        return TrainingProgress(self.step, loss.item(), rate)
 
     def save(self, path: Path) -> None:
         """Write everything that resuming needs, whole or not at all."""
@@ -260,9 +261,8 @@ class Run:
             "average": self.average,
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
         }
-        beside = path.with_suffix(".part")
-        torch.save(state, beside)
-        beside.replace(path)
+        with atomic_write(path, overwrite=True) as stream:
+            torch.save(state, stream)
 
     def restore(self, path: Path) -> None:
         """Go on from `path`; raises UsageError where it comes from a different recipe."""
@@ -283,22 +283,22 @@ class Run:
         save_file(half, path)
 
 
-def fit(
+def train_network(
     photos: list[NDArray[np.uint8]],
     recipe: Recipe,
     folder: Path,
     save_every: int = 500,
-    watch: Callable[[Run, Progress], None] = lambda run, progress: None,
-) -> Iterator[Progress]:
+    watch: Callable[[TrainingRun, TrainingProgress], None] = lambda run, progress: None,
+) -> Iterator[TrainingProgress]:
     """Train by `recipe`, or go on where `folder` stands; yields after each step.
 
     Leaves `folder/run.pt` (to resume from) and `folder/NAME.safetensors` (the weights).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(recipe)
+    run = TrainingRun(recipe)
     if (folder / "run.pt").exists():
         run.restore(folder / "run.pt")
-    for batch in batches(photos, recipe, run.step):
+    for batch in draw_batches(photos, recipe, run.step):
         progress = run.advance(batch)
         if run.step % save_every == 0 or run.step == recipe.steps:
             run.save(folder / "run.pt")

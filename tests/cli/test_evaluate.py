@@ -1,6 +1,7 @@
 """Training with scores, and scores on simulated photos, from the command line."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +99,16 @@ def test_train_scores_along_the_way(
     refused = run(*words[:3], tmp_path / "other", "--validate", tmp_path / "nowhere")
     assert refused.exit_code == 2
     assert not (tmp_path / "other").exists()
+
+
+def test_train_says_how_to_get_curves(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "WIDTHS", (8, 8, 8, 8))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    words = ["train", pictures, "-o", tmp_path / "run", "--steps", 2, "--batch", 1, "--size", 96]
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("pip install 'darkroom[train]'") == 1
+    assert (tmp_path / "run" / "safelight.safetensors").exists()
+    assert not (tmp_path / "run" / "curves.png").exists()

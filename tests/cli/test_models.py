@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from darkroom.cli import app
 from darkroom.evaluation import features
-from darkroom.evaluation.features import feature_sheet
+from darkroom.evaluation.features import draw_feature_sheet
 from darkroom.models.architectures.safelight import Safelight
 from darkroom.models.loading import load_model
 from darkroom.raw.image import RawImage
@@ -150,7 +150,7 @@ def test_the_middle_of_any_photo_is_looked_at(
     checkpoint: Path, synthetic_raw: Callable[..., RawImage], size: tuple[int, int]
 ) -> None:
     model = load_model(checkpoint, "cpu", "fp32")
-    pixels, layers = feature_sheet(synthetic_raw(*size, exposure=0.05), model)
+    pixels, layers = draw_feature_sheet(synthetic_raw(*size, exposure=0.05), model)
     assert pixels.dtype == np.uint8
     assert all(max(layer.shape[1:]) <= features.CROP // layer.reduction for layer in layers)
     assert layers[0].shape[1:] == ((16, 16) if size == (40, 50) else (192, 192))

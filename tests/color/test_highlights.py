@@ -19,7 +19,7 @@ from darkroom.color.tone_curve import Shoulder
 from darkroom.color.transfer import srgb_decode
 from darkroom.color.white_balance import balance_white
 from darkroom.errors import UsageError
-from darkroom.evaluation.chart import photograph
+from darkroom.evaluation.chart import photograph_chart
 from darkroom.gain import given_gain
 from darkroom.models.architectures.safelight import Safelight
 from darkroom.models.loading import load_model
@@ -84,18 +84,20 @@ def hue(rgb: NDArray[np.float64]) -> float:
 
 def test_a_lamp_fades_outwards_without_a_dark_ring(model: Model) -> None:
     """Its light falls by half from ring to ring or more, so noise may not turn the order."""
-    found = rings(shown(model, photograph(lamp(50), exposure=1 / RATIO))).max(1)
+    found = rings(shown(model, photograph_chart(lamp(50), exposure=1 / RATIO))).max(1)
     bright = rings(lamp(50)).max(1) > 0.3
     assert (np.diff(found[bright]) < 0.002).all()
     assert found[0] > 0.99
-    clipped = shown(model, photograph(lamp(50), exposure=1 / RATIO), highlights=Highlights.CLIP)
+    clipped = shown(
+        model, photograph_chart(lamp(50), exposure=1 / RATIO), highlights=Highlights.CLIP
+    )
     assert (rings(clipped).max(1)[:7] == 1).all(), "without the roll-off it is one flat white"
 
 
 @pytest.mark.parametrize("color", [ORANGE, (0.2, 0.4, 1.0), (0.3, 1.0, 0.4)])
 def test_the_rim_keeps_its_hue(model: Model, color: tuple[float, float, float]) -> None:
     """Five degrees, of which the rim's noise is three; clipped it is white or another colour."""
-    found = rings(shown(model, photograph(lamp(50, color), exposure=1 / RATIO)))
+    found = rings(shown(model, photograph_chart(lamp(50, color), exposure=1 / RATIO)))
     above = rings(lamp(50, color)).max(1) > 1.5
     off = [abs(hue(ring) - hue(np.array(color))) for ring in found[above]]
     assert max(off) < 5
@@ -104,7 +106,7 @@ def test_the_rim_keeps_its_hue(model: Model, color: tuple[float, float, float]) 
 
 def test_what_saturates_the_sensor_is_neutral(model: Model) -> None:
     """One 16-bit code of the highest in sRGB is 2e-5 of light."""
-    found = shown(model, photograph(lamp(1500), exposure=1 / RATIO))
+    found = shown(model, photograph_chart(lamp(1500), exposure=1 / RATIO))
     core = found[distances() < 8]
     assert (core > 1 - 1e-4).all()
     clipped = found[(distances() > 14) & (distances() < 20)]
@@ -113,7 +115,7 @@ def test_what_saturates_the_sensor_is_neutral(model: Model) -> None:
 
 
 def test_nothing_above_white_is_nothing_changed(model: Model) -> None:
-    raw = photograph(np.full((SIDE, SIDE, 3), 0.5, np.float32), exposure=1 / 20)
+    raw = photograph_chart(np.full((SIDE, SIDE, 3), 0.5, np.float32), exposure=1 / 20)
     calm = replace(OPTIONS, gain=given_gain(20.0))
     rolled, clipped = (
         enhance(raw, model, replace(calm, highlights=choice)).pixels for choice in Highlights
@@ -123,7 +125,7 @@ def test_nothing_above_white_is_nothing_changed(model: Model) -> None:
 
 def test_clipping_is_rendering_the_network_alone(model: Model) -> None:
     """By hand, bit for bit."""
-    raw = photograph(lamp(50), exposure=1 / RATIO)
+    raw = photograph_chart(lamp(50), exposure=1 / RATIO)
     found = enhance(raw, model, replace(OPTIONS, highlights=Highlights.CLIP)).pixels
     packed = torch.from_numpy(pack(linearise(raw), raw.cfa)).mul_(RATIO)
     picture = Clipping()(balance_white(packed, raw.color)[None])[0]
@@ -132,7 +134,7 @@ def test_clipping_is_rendering_the_network_alone(model: Model) -> None:
 
 def test_tiled_equals_whole(model: Model) -> None:
     """Sums in another order may tip a code of 65535; never more than two."""
-    raw = photograph(np.tile(lamp(50), (2, 3, 1)), exposure=1 / RATIO)
+    raw = photograph_chart(np.tile(lamp(50), (2, 3, 1)), exposure=1 / RATIO)
     whole, tiled = (
         enhance(raw, model, replace(OPTIONS, tile=tile)).pixels.astype(int) for tile in ("off", 64)
     )
@@ -143,7 +145,7 @@ def test_light_is_continuous_where_the_mosaic_takes_over(model: Model) -> None:
     """A ramp from dark to ten times white: no step larger than the ramp's own, and a few codes."""
     ramp = np.geomspace(0.2, 10, 256).astype(np.float32)
     scene = np.broadcast_to(ramp[None, :, None], (32, 256, 3)).copy()
-    raw = photograph(scene, exposure=1 / 2)
+    raw = photograph_chart(scene, exposure=1 / 2)
     found = shown(model, raw, gain=given_gain(2.0)).mean((0, 2))
     assert (np.diff(found[::4]) > -0.004).all()
     assert np.diff(found[::4]).max() < 0.06
@@ -181,7 +183,7 @@ def test_published_networks_clip_and_say_so(model: Model) -> None:
 
 
 def test_the_curve_ends_at_the_photos_brightest_light() -> None:
-    raw = photograph(lamp(50, (1.0, 1.0, 1.0)), exposure=1 / RATIO)
+    raw = photograph_chart(lamp(50, (1.0, 1.0, 1.0)), exposure=1 / RATIO)
     packed = torch.from_numpy(pack(linearise(raw), raw.cfa)).mul_(RATIO)
     light = balance_white(packed, raw.color)
     found = find_shoulder(light, raw.color, RATIO)

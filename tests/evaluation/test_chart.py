@@ -13,7 +13,7 @@ from darkroom.evaluation.chart import (
     ROW_NOISE,
     WHITE,
     draw_chart,
-    photograph,
+    photograph_chart,
 )
 from darkroom.raw.image import CFA
 
@@ -83,26 +83,26 @@ def test_any_size(size: tuple[int, int]) -> None:
     chart = draw_chart(*size)
     assert chart.shape == (*size, 3)
     assert np.isfinite(chart).all()
-    assert photograph(chart).mosaic.shape == size
+    assert photograph_chart(chart).mosaic.shape == size
 
 
 def test_photograph_describes_itself() -> None:
-    raw = photograph(small_chart())
+    raw = photograph_chart(small_chart())
     assert raw.mosaic.dtype == np.uint16
     assert raw.mosaic.shape == SMALL
     assert raw.cfa == CFA("RGGB")
     assert raw.black.tolist() == [[BLACK, BLACK], [BLACK, BLACK]]
     assert raw.white.tolist() == [[WHITE, WHITE], [WHITE, WHITE]]
     assert raw.camera == "darkroom chart"
-    np.testing.assert_array_equal(raw.mosaic, photograph(small_chart()).mosaic)
-    assert (raw.mosaic != photograph(small_chart(), seed=1).mosaic).any()
+    np.testing.assert_array_equal(raw.mosaic, photograph_chart(small_chart()).mosaic)
+    assert (raw.mosaic != photograph_chart(small_chart(), seed=1).mosaic).any()
 
 
 @pytest.mark.parametrize("gray", [0.0, 0.2, 1.0])
 @pytest.mark.parametrize("exposure", [1 / 300, 0.5])
 def test_gray_has_the_light_and_the_noise_of_the_model(gray: float, exposure: float) -> None:
     """Tolerances: five standard errors of mean and variance over a quarter of 300 x 300 sites."""
-    raw = photograph(np.full((300, 300, 3), gray, np.float32), exposure=exposure)
+    raw = photograph_chart(np.full((300, 300, 3), gray, np.float32), exposure=exposure)
     assert raw.color.white_balance is not None
     for row, column in np.ndindex(2, 2):
         plane = raw.mosaic[row::2, column::2].astype(np.float64) - BLACK
@@ -121,7 +121,7 @@ def test_matrix_brings_the_colours_back() -> None:
     """
     color = np.array([0.5, 0.2, 0.35])
     flat = np.broadcast_to(color, (200, 200, 3)).astype(np.float32)
-    raw = photograph(flat, exposure=0.5)
+    raw = photograph_chart(flat, exposure=0.5)
     assert raw.color.white_balance is not None
     sites = raw.mosaic.astype(np.float64) - BLACK
     means = [sites[raw.cfa.channels[np.ix_(*_tiled(sites.shape))] == i].mean() for i in range(3)]
@@ -139,5 +139,5 @@ def _tiled(shape: tuple[int, ...]) -> list[NDArray[np.intp]]:
 
 
 def test_clipped_light_stays_at_white() -> None:
-    raw = photograph(np.full((20, 20, 3), 8, np.float32), exposure=1)
+    raw = photograph_chart(np.full((20, 20, 3), 8, np.float32), exposure=1)
     assert (raw.mosaic == WHITE).all()

@@ -8,7 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from darkroom.evaluation.contact_sheet import contact_sheet, make_sheets, telling_places
+from darkroom.evaluation.contact_sheet import (
+    draw_contact_sheet,
+    find_telling_places,
+    write_contact_sheets,
+)
 from darkroom.models.architectures.safelight import Safelight
 from darkroom.models.loading import load_model
 from darkroom.models.model import Model
@@ -28,20 +32,20 @@ def test_the_most_telling_places_are_found_once_each() -> None:
     picture[100:200, 300:] = 200
     picture[200:, :100] = np.random.default_rng(0).integers(60, 120, (100, 100, 1))
     picture[200:, 300:] = 199
-    places = telling_places(picture, 100)
+    places = find_telling_places(picture, 100)
     assert places == {
         "most detail": (slice(200, 300), slice(0, 100)),
         "darkest": (slice(0, 100), slice(100, 200)),
         "brightest": (slice(100, 200), slice(300, 400)),
     }
-    assert list(telling_places(picture[:150, :150], 100)) == ["whole"]
+    assert list(find_telling_places(picture[:150, :150], 100)) == ["whole"]
 
 
 def test_a_sheet_has_a_column_for_each_model_and_one_for_libraw(
     dng_path: Callable[..., Path], model: Model
 ) -> None:
-    once = contact_sheet(dng_path(), [model], ratio=4)
-    twice = contact_sheet(dng_path(), [model, model], ratio=4)
+    once = draw_contact_sheet(dng_path(), [model], ratio=4)
+    twice = draw_contact_sheet(dng_path(), [model, model], ratio=4)
     assert once.shape == twice.shape, "two models of one name are one column"
     assert once.shape[1] > 2 * min(once.shape[0] - 60, 60)
 
@@ -52,7 +56,7 @@ def test_what_is_no_photo_is_told_and_passed_over(
     bad = tmp_path / "bad.nef"
     bad.write_bytes(b"no photo")
     good = dng_path()
-    told = dict(make_sheets([bad, good], tmp_path / "sheets", [model], 4))
+    told = dict(write_contact_sheets([bad, good], tmp_path / "sheets", [model], 4))
     assert "bad.nef" in told[bad]
     assert told[good] == ""
     assert [path.name for path in (tmp_path / "sheets").iterdir()] == [f"{good.stem}.png"]

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.evaluation.image_grid import sheet
+from darkroom.evaluation.image_grid import draw_picture_grid
 
 
 def plain(height: int, width: int, value: int) -> NDArray[np.uint8]:
@@ -17,7 +17,7 @@ def find(whole: NDArray[np.uint8], value: int) -> tuple[slice, slice]:
 
 
 def test_pictures_stand_side_by_side_unchanged() -> None:
-    whole = sheet([("before", plain(200, 300, 7)), ("after", plain(200, 150, 201))])
+    whole = draw_picture_grid([("before", plain(200, 300, 7)), ("after", plain(200, 150, 201))])
     before, after = find(whole, 7), find(whole, 201)
     assert whole[before].shape == (200, 300, 3)
     assert (whole[before] == 7).all()
@@ -28,7 +28,7 @@ def test_pictures_stand_side_by_side_unchanged() -> None:
 
 def test_labels_are_drawn_above_their_picture() -> None:
     panels = [("before", plain(200, 300, 7)), ("", plain(200, 300, 201))]
-    whole = sheet(panels)
+    whole = draw_picture_grid(panels)
     rows, columns = find(whole, 7)
     label = whole[: rows.start, columns]
     assert (label > 128).any()
@@ -37,7 +37,7 @@ def test_labels_are_drawn_above_their_picture() -> None:
 
 def test_other_sizes_are_scaled_and_rows_broken() -> None:
     panels = [("a", plain(100, 100, 50)), ("b", plain(400, 200, 100)), ("c", plain(50, 100, 200))]
-    whole = sheet(panels, height=200, columns=2)
+    whole = draw_picture_grid(panels, height=200, columns=2)
     shapes = [whole[find(whole, value)].shape for value in (50, 100, 200)]
     assert shapes == [(200, 200, 3), (200, 100, 3), (200, 400, 3)]
     assert find(whole, 200)[0].start > find(whole, 50)[0].stop

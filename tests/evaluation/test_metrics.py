@@ -13,7 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from darkroom.color.transfer import bt709_decode, bt709_encode, srgb_decode, srgb_encode
-from darkroom.evaluation.metrics import aligned_psnr, psnr, similarity, ssim
+from darkroom.evaluation.metrics import align_brightness, psnr, ssim, ssim_map
 
 SID = SHARED / "data" / "sid"
 
@@ -55,8 +55,8 @@ def test_float32_pictures_equal_scikit_image_too() -> None:
 @pytest.mark.parametrize("stride", [2, 3, 7])
 def test_windows_may_be_fewer(stride: int) -> None:
     picture, reference = pair(45, 38, 2)
-    every = similarity(picture, reference)[..., ::stride, ::stride]
-    assert torch.allclose(similarity(picture, reference, stride), every, atol=1e-12)
+    every = ssim_map(picture, reference)[..., ::stride, ::stride]
+    assert torch.allclose(ssim_map(picture, reference, stride), every, atol=1e-12)
 
 
 def test_known_values() -> None:
@@ -74,7 +74,7 @@ def test_alignment_undoes_a_change_of_brightness(stops: float) -> None:
     _, reference = pair(40, 40, 0)
     reference = reference * 0.5  # so that one stop more does not clip
     changed = srgb_encode(srgb_decode(reference) * 2**stops)
-    aligned = aligned_psnr(changed, reference, srgb_decode, srgb_encode)
+    aligned = align_brightness(changed, reference, srgb_decode, srgb_encode)
     assert math.log2(aligned.gain) == pytest.approx(-stops, abs=2e-3)
     assert aligned.psnr > 60
     assert psnr(aligned.picture, reference) == aligned.psnr
@@ -83,9 +83,9 @@ def test_alignment_undoes_a_change_of_brightness(stops: float) -> None:
 def test_alignment_never_loses_and_stays_within_a_stop() -> None:
     picture, reference = pair(40, 40, 3)
     plain = psnr(picture, reference)
-    aligned = aligned_psnr(picture, reference, srgb_decode, srgb_encode)
+    aligned = align_brightness(picture, reference, srgb_decode, srgb_encode)
     assert aligned.psnr >= plain - 1e-9
-    far = aligned_psnr(picture / 8, reference, srgb_decode, srgb_encode)
+    far = align_brightness(picture / 8, reference, srgb_decode, srgb_encode)
     assert far.gain == pytest.approx(2, rel=1e-3)
 
 
@@ -96,7 +96,7 @@ def test_published_pictures_score_as_they_should() -> None:
     for path in sorted((SID / "redi").glob("*.png")):
         reference = next((SID / "long").glob(path.name.split("_0.")[0] + "_*.png"))
         picture, truth = read_png16(path), read_png16(reference)
-        aligned = aligned_psnr(picture, truth, bt709_decode, bt709_encode)
+        aligned = align_brightness(picture, truth, bt709_decode, bt709_encode)
         scores.append((psnr(picture, truth), aligned.psnr, ssim(aligned.picture, truth)))
     assert len(scores) == 11
     plain, best, similarity = np.mean(scores, axis=0)

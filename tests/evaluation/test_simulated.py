@@ -12,19 +12,18 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from darkroom.color.render import render
 from darkroom.errors import UsageError
-from darkroom.evaluation.chart import BLACK, WHITE, WHITE_BALANCE
+from darkroom.evaluation.chart import BLACK, COLOR, WHITE, WHITE_BALANCE
 from darkroom.evaluation.simulated import (
     BORDER,
-    COLOR,
     NOISE_FREE,
     READ,
     SHOT,
     Scene,
     amplification,
-    as_dng,
-    compare,
-    photograph,
+    encode_dng,
+    photograph_scene,
     read_scenes,
+    score_picture,
     score_scenes,
     true_noise,
 )
@@ -53,7 +52,7 @@ def smooth(height: int = 96, width: int = 120) -> Scene:
 @pytest.mark.parametrize("ratio", [1.0, 100.0])
 def test_noise_is_what_the_network_is_told(ratio: float) -> None:
     """46,080 green sites: their variance is known to 0.7 %; five times that is allowed."""
-    raw = photograph(gray(128, 256, 360), ratio)
+    raw = photograph_scene(gray(128, 256, 360), ratio)
     green = linearise(raw)[:, 1::2][::2] * ratio
     light = ((128 / 255 + 0.055) / 1.055) ** 2.4
     noise = true_noise(ratio)
@@ -62,26 +61,26 @@ def test_noise_is_what_the_network_is_told(ratio: float) -> None:
 
 
 def test_the_black_of_a_dark_scene_is_noise_around_black() -> None:
-    raw = photograph(gray(0), 100.0)
+    raw = photograph_scene(gray(0), 100.0)
     assert raw.mosaic.dtype == np.uint16
     assert raw.mosaic.mean() == pytest.approx(BLACK, abs=0.1)
     assert raw.mosaic.std() == pytest.approx((READ**2 + 1 / 12) ** 0.5, rel=0.04)
 
 
 def test_white_just_fills_the_green_sites() -> None:
-    raw = photograph(gray(255), NOISE_FREE)
+    raw = photograph_scene(gray(255), NOISE_FREE)
     assert raw.mosaic[0, 1] == pytest.approx(WHITE, rel=1e-6)
     expected = [BLACK + (WHITE - BLACK) / gain for gain in WHITE_BALANCE]
     assert raw.mosaic[0, 0] == pytest.approx(expected[0], rel=1e-4)
     assert raw.mosaic[1, 1] == pytest.approx(expected[2], rel=1e-4)
-    assert photograph(gray(255), 1.0).mosaic.max() == WHITE
+    assert photograph_scene(gray(255), 1.0).mosaic.max() == WHITE
 
 
 def test_the_same_scene_gives_the_same_photo() -> None:
-    once, again = (photograph(smooth(), 100.0).mosaic for _ in range(2))
+    once, again = (photograph_scene(smooth(), 100.0).mosaic for _ in range(2))
     assert np.array_equal(once, again)
-    assert not np.array_equal(once, photograph(smooth(), 300.0).mosaic)
-    other = photograph(replace(smooth(), name="other"), 100.0).mosaic
+    assert not np.array_equal(once, photograph_scene(smooth(), 300.0).mosaic)
+    other = photograph_scene(replace(smooth(), name="other"), 100.0).mosaic
     assert not np.array_equal(once, other)
 
 
@@ -95,18 +94,18 @@ def test_true_noise_grows_with_the_ratio() -> None:
 @pytest.mark.parametrize("cfa", [BAYER, XTRANS], ids=["bayer", "xtrans"])
 def test_a_noise_free_photo_demosaics_to_its_scene(cfa: CFA) -> None:
     """Smooth scenes are nearly linear between sites: 40 dB, where a wrong phase gives 25."""
-    raw = photograph(smooth(), NOISE_FREE, cfa)
+    raw = photograph_scene(smooth(), NOISE_FREE, cfa)
     mosaic = linearise(raw)
     gains = np.tile(WHITE_BALANCE[cfa.channels], (96 // cfa.period, 120 // cfa.period))
     packed = torch.from_numpy(pack((mosaic * gains).astype(np.float32), cfa))
     picture = render(demosaic(packed[None])[0], COLOR)
-    assert compare(picture, smooth()).psnr > 40
+    assert score_picture(picture, smooth()).psnr > 40
 
 
 def test_scores_leave_the_border_out_and_equal_scikit_image() -> None:
     scene = smooth()
     picture = (scene.picture + 0.05 * torch.randn(3, 96, 120)).clamp(0, 1)
-    found = compare(picture, scene)
+    found = score_picture(picture, scene)
     inner = (slice(BORDER, -BORDER), slice(BORDER, -BORDER))
     a, b = (image.permute(1, 2, 0).double().numpy()[inner] for image in (picture, scene.picture))
     assert found.psnr == pytest.approx(peak_signal_noise_ratio(b, a, data_range=1), abs=1e-6)
@@ -114,23 +113,23 @@ def test_scores_leave_the_border_out_and_equal_scikit_image() -> None:
     assert found.ssim == pytest.approx(reference, abs=1e-6)
     picture[:, :BORDER] = 0
     picture[:, :, -BORDER:] = 1
-    assert compare(picture, scene) == found
+    assert score_picture(picture, scene) == found
 
 
 def test_libraw_develops_the_same_photo() -> None:
     """AHD on a smooth scene, clean; brightened by the ratio, it is as noisy as the photo is."""
-    clean = develop(as_dng(photograph(smooth(), NOISE_FREE)), 1.0)
+    clean = develop(encode_dng(photograph_scene(smooth(), NOISE_FREE)), 1.0)
     assert clean.dtype == np.uint16
     assert clean.shape == (96, 120, 3)
     picture = torch.from_numpy(clean.astype(np.float32) / 65535).permute(2, 0, 1)
-    assert compare(picture, smooth()).psnr > 38
-    dark = develop(as_dng(photograph(smooth(), 100.0)), 100.0) / 65535
+    assert score_picture(picture, smooth()).psnr > 38
+    dark = develop(encode_dng(photograph_scene(smooth(), 100.0)), 100.0) / 65535
     assert dark.mean() == pytest.approx(clean.mean() / 65535, rel=0.1)
 
 
 def test_a_simulated_photo_survives_its_dng() -> None:
-    raw = photograph(smooth(), 10.0)
-    read = read_raw(as_dng(raw))
+    raw = photograph_scene(smooth(), 10.0)
+    read = read_raw(encode_dng(raw))
     assert np.array_equal(read.mosaic, raw.mosaic)
     assert read.color.white_balance == pytest.approx(WHITE_BALANCE, rel=1e-4)
 
@@ -141,9 +140,9 @@ def test_scenes_are_read_and_cut(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture", encoding="utf-8")
     scenes = read_scenes(tmp_path)
     assert [scene.name for scene in scenes] == ["a.png", "b.png"]
-    assert scenes[0].middle(110, 32).codes.shape == (96, 96, 3)
-    assert np.array_equal(scenes[0].middle(64).codes, scenes[0].codes[18:82, 33:97])
-    assert scenes[0].middle(288, 288).codes.size == 0
+    assert scenes[0].crop_middle(110, 32).codes.shape == (96, 96, 3)
+    assert np.array_equal(scenes[0].crop_middle(64).codes, scenes[0].codes[18:82, 33:97])
+    assert scenes[0].crop_middle(288, 288).codes.size == 0
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no JPEG or PNG"):
         read_scenes(tmp_path / "empty")
@@ -152,7 +151,7 @@ def test_scenes_are_read_and_cut(tmp_path: Path) -> None:
 @pytest.mark.skipif(not KODAK.is_dir(), reason="needs the shared Kodak pictures")
 def test_safelight_beats_brightened_libraw_in_the_dark() -> None:
     """Two crops at ratio 300: measured 5 to 7 dB ahead, 3 are asked for."""
-    scenes = [scene.middle(192) for scene in read_scenes(KODAK)[1:7:5]]
+    scenes = [scene.crop_middle(192) for scene in read_scenes(KODAK)[1:7:5]]
     for one in score_scenes(scenes, [300.0], load_model("safelight", "cpu", "fp32"), Options()):
         assert one.ours.psnr > one.libraw.psnr + 3
         assert one.ours.ssim > one.libraw.ssim

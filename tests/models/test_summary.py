@@ -16,8 +16,15 @@ from darkroom.models import summary
 from darkroom.models.architectures import ARCHITECTURES, find_architectures
 from darkroom.models.architectures.base import Architecture, Conditions
 from darkroom.models.architectures.safelight import SAFELIGHT, Safelight
-from darkroom.models.summary import TYPICAL, Anatomy, activations, dissect, find_outline, stages
-from darkroom.models.tracing import trace
+from darkroom.models.summary import (
+    TYPICAL,
+    ModelSummary,
+    find_outline,
+    record_activations,
+    select_layers,
+    summarize_model,
+    trace_layers,
+)
 from darkroom.raw.image import Sensor
 from darkroom.weights.registry import ENTRIES, WeightsEntry
 
@@ -29,9 +36,9 @@ def outlined(architecture: Architecture, dialect: int = 0) -> nn.Module:
     return architecture.outline(architecture.dialects[dialect])
 
 
-def dissected(name: str, size: tuple[int, int], sensor: Sensor = Sensor.BAYER) -> Anatomy:
+def summarized(name: str, size: tuple[int, int], sensor: Sensor = Sensor.BAYER) -> ModelSummary:
     (architecture,) = (one for one in find_architectures(name) if one.sensor is sensor)
-    return dissect(outlined(architecture), architecture, size)
+    return summarize_model(outlined(architecture), architecture, size)
 
 
 # --- what it costs -------------------------------------------------------------------------------
@@ -46,7 +53,7 @@ def test_every_form_of_every_network_as_torch_counts_it(architecture: Architectu
     for shapes in architecture.dialects:
         network = architecture.outline(shapes)
         assert all(parameter.is_meta for parameter in network.parameters())
-        found = dissect(network, architecture, (600, 400))
+        found = summarize_model(network, architecture, (600, 400))
         if architecture.condition is not None:
             network = architecture.condition(network, Conditions.of(TYPICAL, np.ones(3)))
         counter = FlopCounterMode(display=False)
@@ -113,7 +120,7 @@ def redi() -> float:
 def test_work_by_hand_and_as_published(
     name: str, by_hand: float, more: float, published: float
 ) -> None:
-    found = dissected(name, SONY)
+    found = summarized(name, SONY)
     packed = found.input[1] * found.input[2]
     assert found.macs == pytest.approx((by_hand + more) * packed, rel=1e-9)
     # The papers count the frame itself, and some count biases and activations too.
@@ -122,7 +129,7 @@ def test_work_by_hand_and_as_published(
 
 def test_xtrans_by_hand() -> None:
     """The published 1119 are twice Bayer's 562: Bayer's network at 24 MP, not the 9 channels."""
-    found = dissected("sid", (6000, 4000), Sensor.XTRANS)
+    found = summarized("sid", (6000, 4000), Sensor.XTRANS)
     assert found.input == (9, 1334, 2000)
     assert found.macs == sid(9, 1334, 2000)
     assert sid(4, 2000, 3000) / 1e9 == pytest.approx(1119, rel=0.02)
@@ -131,7 +138,7 @@ def test_xtrans_by_hand() -> None:
 def test_work_grows_with_the_photo() -> None:
     """On the grid it is a number per photosite; sizes between cost as much as the next."""
     one, four, near = (
-        dissected("redi", size).macs for size in ((320, 320), (640, 640), (289, 320))
+        summarized("redi", size).macs for size in ((320, 320), (640, 640), (289, 320))
     )
     assert four == 4 * one
     assert near == one
@@ -140,14 +147,14 @@ def test_work_grows_with_the_photo() -> None:
 @pytest.mark.parametrize("size", [(15, 400), (400, 0), (100_001, 400)])
 def test_impossible_sizes(size: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match="photosites a side"):
-        dissected("redi", size)
+        summarized("redi", size)
 
 
 # --- how it hangs together -----------------------------------------------------------------------
 
 
 def test_skip_connections_of_a_u_net() -> None:
-    found = dissected("sid", (320, 320))
+    found = summarized("sid", (320, 320))
     assert [(skip.source, skip.join, skip.kind) for skip in found.skips] == [
         (f"levels.{level}.second", f"cat.{4 - level}", "cat") for level in (3, 2, 1, 0)
     ]
@@ -163,7 +170,7 @@ def test_skip_connections_of_a_u_net() -> None:
 
 
 def test_branches_that_meet_are_no_skip_connections() -> None:
-    found = dissected("redi", (320, 320))
+    found = summarized("redi", (320, 320))
     root = [skip for skip in found.skips if not skip.inside]
     assert [(skip.source, skip.join) for skip in root] == [("pixel_unshuffle.2", "add.1")]
     layers = {layer.name: layer for layer in found.layers}
@@ -195,41 +202,30 @@ class Small(nn.Module):
 def test_views_and_work_in_place_are_followed() -> None:
     with torch.device("meta"):
         network, packed = Small(), torch.empty(1, 4, 8, 16)
-    steps, picture = trace(network, packed)
-    names = [step.name for step in steps]
-    assert names == [
-        "input",
-        "enter",
-        "halves.0",
-        "halves.1",
-        "cat.1",
-        "add.1",
-        "product",
-        "pixel_shuffle.1",
+    layers, picture = trace_layers(network, packed, 2)
+    assert [(layer.name, layer.sources, layer.macs) for layer in layers] == [
+        ("enter", ("input",), 32 * 9 * 12),
+        ("halves.0", ("enter",), 32 * 9),
+        ("halves.1", ("enter",), 32 * 9),
+        ("cat.1", ("halves.0", "halves.1"), 0),
+        ("add.1", ("cat.1", "enter"), 0),
+        ("product", ("add.1",), 32 * 72),
+        ("pixel_shuffle.1", ("product",), 0),
     ]
-    assert [tuple(names[source] for source in step.sources) for step in steps[1:]] == [
-        ("input",),
-        ("enter",),
-        ("enter",),
-        ("halves.0", "halves.1"),
-        ("cat.1", "enter"),
-        ("add.1",),
-        ("product",),
-    ]
-    assert [step.macs for step in steps] == [0, 32 * 9 * 12, 32 * 9, 32 * 9, 0, 0, 32 * 72, 0]
-    assert steps[1].kind == "conv 3x3 /2 in 2 groups"
+    assert layers[0].kind == "conv 3x3 /2 in 2 groups"
+    assert (layers[0].reduction, layers[-1].reduction) == (4, 2)
     assert picture.shape == (1, 3, 8, 16)
 
 
 def test_group_norms_are_steps() -> None:
-    found = dissected("redi-group-norm-8", (320, 320))
+    found = summarized("redi-group-norm-8", (320, 320))
     layers = {layer.name: layer for layer in found.layers}
     norm = layers["RDB2.dense_layers.1.conv.0"]
     assert (norm.kind, norm.shape) == ("group norm in 8 groups", (96, 10, 10))
     assert (norm.parameters, norm.macs, norm.reduction) == (2 * 96, 0, 32)
     assert layers["RDB2.dense_layers.1.conv.2"].sources == (norm.name,)
     assert set(found.macs_by(lambda layer: layer.part)) >= {"RDB1", "conv32x.0"}
-    plain = dissected("redi", (320, 320))
+    plain = summarized("redi", (320, 320))
     # The same work but for the 5x5 convolutions, which run as they are written here.
     packed = 160 * 160
     assert plain.macs - found.macs == (9 * (16 + 96) * 48 / 4 - 25 * (4 + 24) * 12) * packed
@@ -239,7 +235,7 @@ def test_group_norms_are_steps() -> None:
 
 
 def test_stages_show_each_scale() -> None:
-    chosen = stages(dissected("sid", (320, 320)).layers)
+    chosen = select_layers(summarized("sid", (320, 320)).layers)
     assert [layer.reduction for layer in chosen] == [2, 4, 8, 16, 32, *(16, 16, 8, 8, 4, 4, 2, 2)]
     assert [chosen[0].name, chosen[4].name, chosen[-1].name] == [
         "levels.0.second",
@@ -252,7 +248,7 @@ def test_activations_are_those_that_the_next_layer_sees() -> None:
     torch.manual_seed(0)
     network = Small().eval()
     x = torch.randn(1, 4, 8, 8)
-    with torch.inference_mode(), activations(network, ["halves.1", "enter"]) as maps:
+    with torch.inference_mode(), record_activations(network, ["halves.1", "enter"]) as maps:
         network(x)
     assert list(maps) == ["halves.1", "enter"]
     entered = functional.relu(network.enter(x)).detach()
@@ -285,7 +281,7 @@ def test_a_file_has_its_own_widths(tmp_path: Path) -> None:
     found = find_outline(str(tmp_path / "small.safetensors"))
     assert found.installed
     network = found.architecture.outline(found.shapes)
-    layers = dissect(network, SAFELIGHT, (320, 320)).layers
+    layers = summarize_model(network, SAFELIGHT, (320, 320)).layers
     assert {layer.shape[0] for layer in layers if layer.reduction == 32} == {32}
 
 
@@ -305,5 +301,5 @@ def test_the_registry_records_the_work(entry: WeightsEntry) -> None:
     """To a tenth of a billion, as it is written down."""
     outline = find_outline(entry.name)
     network = outline.architecture.outline(outline.shapes)
-    found = dissect(network, outline.architecture, (4000, 3000))
+    found = summarize_model(network, outline.architecture, (4000, 3000))
     assert entry.gmacs == pytest.approx(found.macs / 1e9, abs=0.051)

@@ -18,12 +18,12 @@ from darkroom.training.gain_rule import (
     BLOCKS,
     SIDE,
     Samples,
-    crop,
-    darkened,
+    crop_frame,
+    darken_photo,
     draw_samples,
-    fit,
-    main,
-    sampled,
+    fit_gain_network,
+    sample_patches,
+    train_gain_rule,
 )
 
 
@@ -46,7 +46,7 @@ def test_a_darkened_photo_amplified_is_the_photo() -> None:
     gray = np.full((128, 128, 3), 118, np.uint8)  # 18 % of white
     found = []
     for _ in range(12):
-        raw, gain = darkened(gray, generator)
+        raw, gain = darken_photo(gray, generator)
         assert raw.mosaic.shape == (BLOCKS * SIDE, BLOCKS * SIDE)
         found.append(read_light(raw).rgb[1].mean() * gain)
     assert np.median(found) == pytest.approx(0.18, rel=0.05)
@@ -56,10 +56,10 @@ def test_crops_and_patches_are_parts_of_the_photo() -> None:
     generator = Generator().manual_seed(2)
     linear = torch.arange(3 * 64 * 96, dtype=torch.float32).reshape(3, 64, 96)
     for _ in range(10):
-        part = crop(linear, generator)
+        part = crop_frame(linear, generator)
         share = part.shape[1] * part.shape[2] / (64 * 96)
         assert 0.45 < share <= 1
-        patches = sampled(part, generator)
+        patches = sample_patches(part, generator)
         assert set(patches[0].flatten().tolist()) <= set(part[0].flatten().tolist())
         assert patches.shape == (3, BLOCKS * SIDE, BLOCKS * SIDE)
 
@@ -76,7 +76,7 @@ def test_fitting_learns_what_there_is_to_learn() -> None:
     random = np.random.default_rng(5)
     seen = random.normal(size=(300, 5))
     keys = -1.5 + 0.6 * seen[:, 0] - 0.4 * np.abs(seen[:, 3])
-    tensors = fit(Samples(seen, keys))
+    tensors = fit_gain_network(Samples(seen, keys))
     amplifier = GainNetwork(tensors)
     errors = [amplifier(one) - key for one, key in zip(seen, keys, strict=True)]
     assert np.mean(np.abs(errors)) < 0.2
@@ -89,8 +89,8 @@ def test_training_writes_an_amplifier(tmp_path: Path, monkeypatch: pytest.Monkey
         Image.fromarray(photograph(0.25, index)).save(tmp_path / f"{index}.png")
     target = tmp_path / "amplifier.safetensors"
     monkeypatch.setattr(sys, "argv", ["amplifier", str(tmp_path), str(target), "--rounds", "2"])
-    main()
+    train_gain_rule()
     amplifier = GainNetwork(load_file(target))
-    reading = read_light(darkened(photograph(0.25, 9), Generator().manual_seed(6))[0])
+    reading = read_light(darken_photo(photograph(0.25, 9), Generator().manual_seed(6))[0])
     # These photos all have the same key: an eighth to a half of white.
     assert -4 < amplifier(features(reading, key_of(reading))) < 0

@@ -1,6 +1,8 @@
 """Scores along the way, the log that survives resuming, and the curves."""
 
+import io
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +13,22 @@ from PIL import Image
 
 from darkroom.color.render import render
 from darkroom.errors import UsageError
-from darkroom.evaluation.simulated import COLOR, NOISE_FREE, Scene, Score, compare, label
+from darkroom.evaluation.chart import COLOR
+from darkroom.evaluation.simulated import (
+    NOISE_FREE,
+    PictureScore,
+    Scene,
+    name_ratio,
+    score_picture,
+)
 from darkroom.models.architectures.base import Conditions, State
 from darkroom.mosaic.packing import BAYER, XTRANS
 from darkroom.training import log as logging
 from darkroom.training import trainer
 from darkroom.training import validation as validating
-from darkroom.training.curves import PANEL_HEIGHT, WIDTH, Axis, Curve, Panel, draw, nice_step
-from darkroom.training.log import Log, Report, panels
-from darkroom.training.trainer import Recipe, Run, fit
+from darkroom.training.curves import PANEL_HEIGHT, WIDTH, collect_curves, draw_curves
+from darkroom.training.log import TrainingLog, TrainingReport
+from darkroom.training.trainer import Recipe, TrainingRun, train_network
 from darkroom.training.validation import Validation
 
 RECIPE = Recipe(steps=6, batch=1, size=32)
@@ -46,10 +55,10 @@ def photographs() -> list[np.ndarray]:
     return [np.random.default_rng(5).integers(0, 256, (80, 80, 3), dtype=np.uint8)]
 
 
-def train(out: Path, log: Log, stop: int = RECIPE.steps) -> list[float]:
+def train(out: Path, log: TrainingLog, stop: int = RECIPE.steps) -> list[float]:
     """Train, saving every second step, and stop after `stop` steps as an interruption does."""
     losses = []
-    run = fit(photographs(), RECIPE, out, save_every=2, watch=log)
+    run = train_network(photographs(), RECIPE, out, save_every=2, watch=log)
     for progress in run:
         losses.append(progress.loss)
         if progress.step == stop:
@@ -65,8 +74,8 @@ def lines(out: Path) -> list[dict[str, object]]:
 @pytest.mark.parametrize("cfa", [BAYER, XTRANS], ids=["bayer", "xtrans"])
 def test_the_network_is_scored_as_its_definition_says(folder: Path, cfa: object) -> None:
     """Against the network itself, run with the true conditions, not folded: equal to 1e-3 dB."""
-    validation = Validation.of(folder, cfa)  # type: ignore[arg-type]
-    run = Run(replace(RECIPE, xtrans=cfa == XTRANS))
+    validation = Validation.simulate(folder, cfa)  # type: ignore[arg-type]
+    run = TrainingRun(replace(RECIPE, xtrans=cfa == XTRANS))
     with torch.no_grad():
         run.network.tuner[-1].bias.normal_(0, 0.05)
     found = validation.score(run.network.state_dict())
@@ -77,16 +86,16 @@ def test_the_network_is_scored_as_its_definition_says(folder: Path, cfa: object)
         conditions = Conditions.of(noise, validating.WHITE_BALANCE)
         with torch.no_grad():
             camera = run.network(photo.packed[None], conditions)[0]
-        expected = compare(render(camera, COLOR), photo.scene)
-        assert found[label(ratio)].psnr == pytest.approx(expected.psnr, abs=1e-3)
-        assert found[label(ratio)].ssim == pytest.approx(expected.ssim, abs=1e-4)
+        expected = score_picture(render(camera, COLOR), photo.scene)
+        assert found[name_ratio(ratio)].psnr == pytest.approx(expected.psnr, abs=1e-3)
+        assert found[name_ratio(ratio)].ssim == pytest.approx(expected.ssim, abs=1e-4)
 
 
 def test_scores_are_the_same_each_time_and_fall_with_the_light(folder: Path) -> None:
     """A network that only demosaics: the noisier the photo, the lower the score."""
-    state = Run(RECIPE).network.state_dict()
+    state = TrainingRun(RECIPE).network.state_dict()
     state = {k: v * (0 if "body.up" in k else 1) for k, v in state.items()}
-    once, again = (Validation.of(folder).score(state) for _ in range(2))
+    once, again = (Validation.simulate(folder).score(state) for _ in range(2))
     assert once == again
     values = [score.psnr for score in once.values()]
     assert values == sorted(values, reverse=True)
@@ -94,24 +103,24 @@ def test_scores_are_the_same_each_time_and_fall_with_the_light(folder: Path) -> 
 
 def test_small_pictures_and_empty_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no JPEG or PNG"):
-        Validation.of(tmp_path)
+        Validation.simulate(tmp_path)
     Image.new("RGB", (200, 60)).save(tmp_path / "strip.png")
     with pytest.raises(UsageError, match=r"strip\.png: give pictures of 96x96 or more"):
-        Validation.of(tmp_path)
+        Validation.simulate(tmp_path)
 
 
 def test_only_so_many_pictures_are_scored(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validating, "PICTURES", 2)
     for name in ("a.png", "b.png"):
         Image.new("RGB", (400, 300), "gray").save(folder / name)
-    photos = Validation.of(folder).photos[NOISE_FREE]
+    photos = Validation.simulate(folder).photos[NOISE_FREE]
     assert [photo.scene.name for photo in photos] == ["a.png", "b.png"]
     assert photos[0].scene.codes.shape == (288, 288, 3)
 
 
 def test_reports_are_means_since_the_one_before(tmp_path: Path, folder: Path) -> None:
-    told: list[Report] = []
-    losses = train(tmp_path, Log(tmp_path, Validation.of(folder), 4, told.append))
+    told: list[TrainingReport] = []
+    losses = train(tmp_path, TrainingLog(tmp_path, Validation.simulate(folder), 4, told.append))
     assert [report.step for report in told] == [2, 4, 6]
     for number, report in enumerate(told):
         assert report.loss == pytest.approx(np.mean(losses[2 * number : 2 * number + 2]))
@@ -126,23 +135,23 @@ def test_reports_are_means_since_the_one_before(tmp_path: Path, folder: Path) ->
 def test_stopping_and_resuming_leaves_one_line_per_step(tmp_path: Path, stop: int) -> None:
     """Steps after the last checkpoint are taken again, and their reports written again."""
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
-    train(straight, Log(straight))
-    train(stopped, Log(stopped), stop)
-    train(stopped, Log(stopped))
+    train(straight, TrainingLog(straight))
+    train(stopped, TrainingLog(stopped), stop)
+    train(stopped, TrainingLog(stopped))
     for key in ("step", "loss", "rate"):
         assert [one[key] for one in lines(stopped)] == [one[key] for one in lines(straight)]
 
 
 def test_another_run_in_the_folder_begins_another_log(tmp_path: Path) -> None:
-    train(tmp_path, Log(tmp_path))
+    train(tmp_path, TrainingLog(tmp_path))
     (tmp_path / "run.pt").unlink()
-    train(tmp_path, Log(tmp_path), 2)
+    train(tmp_path, TrainingLog(tmp_path), 2)
     assert [line["step"] for line in lines(tmp_path)] == [2]
 
 
 def test_scoring_changes_nothing_in_training(tmp_path: Path, folder: Path) -> None:
-    train(tmp_path / "plain", Log(tmp_path / "plain"))
-    train(tmp_path / "scored", Log(tmp_path / "scored", Validation.of(folder), 2))
+    train(tmp_path / "plain", TrainingLog(tmp_path / "plain"))
+    train(tmp_path / "scored", TrainingLog(tmp_path / "scored", Validation.simulate(folder), 2))
     plain, scored = (
         (tmp_path / way / "safelight.safetensors").read_bytes() for way in ("plain", "scored")
     )
@@ -151,52 +160,59 @@ def test_scoring_changes_nothing_in_training(tmp_path: Path, folder: Path) -> No
 
 def test_the_averaged_weights_are_scored(tmp_path: Path) -> None:
     class Noted(Validation):
-        def score(self, state: State) -> dict[str, Score]:
+        def score(self, state: State) -> dict[str, PictureScore]:
             seen.append({key: value.clone() for key, value in state.items()})
             return {}
 
     seen: list[State] = []
-    run = Run(RECIPE)
-    log = Log(tmp_path, Noted({}), 1)
+    run = TrainingRun(RECIPE)
+    log = TrainingLog(tmp_path, Noted({}), 1)
     log(run, run.advance(trainer.draw_batch(photographs(), RECIPE, 0)))
     assert torch.equal(seen[0]["body.enter.weight"], run.average["body.enter.weight"])
     assert not torch.equal(seen[0]["body.enter.weight"], run.network.body.enter.weight)
 
 
 def test_curves_are_drawn_beside_the_log(tmp_path: Path, folder: Path) -> None:
-    train(tmp_path, Log(tmp_path, Validation.of(folder), 2))
+    train(tmp_path, TrainingLog(tmp_path, Validation.simulate(folder), 2))
     with Image.open(tmp_path / "curves.png") as image:
         assert image.size == (WIDTH, 2 * PANEL_HEIGHT)
-    loss, scores = panels(lines(tmp_path))
-    assert [step for step, _ in loss.curves[0].points] == [2, 4, 6]
-    assert [curve.label for curve in scores.curves][:2] == ["noise-free", "x1"]
+        assert np.ptp(np.asarray(image.convert("L"))) > 200, "something is drawn"
+    loss, scores = collect_curves(lines(tmp_path)).values()
+    assert [step for step, _ in loss["loss"]] == [2, 4, 6]
+    assert list(scores)[:2] == ["noise-free", "x1"]
 
 
-def test_a_curve_stands_where_its_values_are() -> None:
-    """A falling line: its colour is high on the left and low on the right, never the reverse."""
-    drawn = draw([Panel("falling", (Curve("a", [(step, 100.0 - step) for step in range(101)]),))])
-    assert drawn.shape == (PANEL_HEIGHT, WIDTH, 3)
-    line = (np.abs(drawn.astype(int) - (240, 180, 60)).sum(2) < 60).nonzero()
-    left = line[0][(line[1] > 110) & (line[1] < 150)].mean()
-    right = line[0][(line[1] > 1020) & (line[1] < 1060)].mean()
-    assert right - left > 200
-    axis = Axis(0, 100, 10, 30)
-    assert (axis(0), axis(50), axis(100)) == (10, 20, 30)
+def test_curves_hold_their_values_and_say_what_they_are() -> None:
+    falling = [(step, 100.0 - step) for step in range(101)]
+    figure = draw_curves({"one": {"a": falling, "b": falling[:3]}, "two": {"c": falling}})
+    first, second = figure.axes
+    assert (first.get_title(), second.get_title(), second.get_xlabel()) == ("one", "two", "step")
+    assert first.lines[0].get_xydata().tolist() == [list(point) for point in falling]
+    legend = first.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
+    assert first.get_xlim() == (0, 100)
 
 
 @pytest.mark.parametrize("points", [[(1.0, 5.0)], [(100.0, 0.02), (200.0, 0.02)]])
 def test_a_single_point_and_a_level_curve_can_be_drawn(points: list[tuple[float, float]]) -> None:
-    assert draw([Panel("flat", (Curve("a", points),))]).shape == (PANEL_HEIGHT, WIDTH, 3)
+    stream = io.BytesIO()
+    draw_curves({"flat": {"a": points}}).savefig(stream, format="png")
+    with Image.open(stream) as image:
+        assert image.size == (WIDTH, PANEL_HEIGHT)
 
 
-@pytest.mark.parametrize(
-    ("span", "step"), [(20000, 5000), (1, 0.2), (0.013, 0.002), (7, 1), (7.1, 2)]
-)
-def test_ticks_are_round(span: float, step: float) -> None:
-    assert nice_step(span) == pytest.approx(step)
-    assert Axis(0, span, 0, 1).ticks()[1] == pytest.approx(step)
+def test_without_matplotlib_curves_are_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UsageError, match=r"pip install 'darkroom\[train\]'"):
+        TrainingLog(tmp_path)
+    train(tmp_path, TrainingLog(tmp_path, with_curves=False))
+    assert [line["step"] for line in lines(tmp_path)] == [2, 4, 6]
+    assert not (tmp_path / "curves.png").exists()
 
 
 def test_a_scene_is_cut_to_the_networks_grid() -> None:
-    scene = Scene("s", np.zeros((300, 200, 3), np.uint8)).middle(288, 96)
+    scene = Scene("s", np.zeros((300, 200, 3), np.uint8)).crop_middle(288, 96)
     assert scene.codes.shape == (288, 192, 3)

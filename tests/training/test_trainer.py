@@ -18,28 +18,28 @@ from darkroom.mosaic.packing import BAYER, XTRANS, pack
 from darkroom.raw.image import CFA
 from darkroom.training import trainer
 from darkroom.training.initialization import begin_as_demosaicing, begin_with
-from darkroom.training.muon import Muon, orthogonalised
+from darkroom.training.muon import Muon, orthogonalise
 from darkroom.training.noise_model import (
     CLIPPED_GREEN_ERROR,
     KEPT_BLACK_ERROR,
     Sensors,
-    black_errors,
+    draw_black_errors,
+    draw_hot_pixels,
     draw_sensors,
+    draw_shading,
+    draw_tukey,
     expose,
-    hot_pixels,
-    quantised,
-    shading,
-    tukey,
+    quantise,
 )
 from darkroom.training.scenes import Scenes, draw_cameras, draw_scenes, load_photos, relight
 from darkroom.training.trainer import (
     Recipe,
-    Run,
+    TrainingRun,
     draw_batch,
-    fit,
-    photographed,
+    photograph_scenes,
     rate_at,
-    sampled,
+    sample_mosaic,
+    train_network,
 )
 
 RECIPE = Recipe(steps=4, batch=2, size=32)
@@ -81,14 +81,14 @@ def test_shot_noise_has_poisson_variance(signal: float) -> None:
 
 @pytest.mark.parametrize("shape", [-0.1, 0.0, 0.14])
 def test_read_noise_has_unit_std(shape: float) -> None:
-    noise = tukey((1, 512, 512), torch.full((1, 1, 1), shape), Generator().manual_seed(3))
+    noise = draw_tukey((1, 512, 512), torch.full((1, 1, 1), shape), Generator().manual_seed(3))
     assert noise.std().item() == pytest.approx(1, rel=0.02)
     assert noise.mean().item() == pytest.approx(0, abs=0.01)
 
 
 def test_tails_grow_as_lambda_falls() -> None:
     def kurtosis(shape: float) -> float:
-        noise = tukey((1, 512, 512), torch.full((1, 1, 1), shape), Generator().manual_seed(4))
+        noise = draw_tukey((1, 512, 512), torch.full((1, 1, 1), shape), Generator().manual_seed(4))
         return float((noise**4).mean())
 
     assert kurtosis(-0.1) > kurtosis(0.0) > kurtosis(0.14)
@@ -134,13 +134,13 @@ def test_rows_and_columns_vary_together() -> None:
 @pytest.mark.parametrize("cfa", [BAYER, XTRANS], ids=["bayer", "xtrans"])
 def test_black_errors_follow_the_colour_filter_array(cfa: CFA) -> None:
     size = (cfa.period * 4, cfa.period * 3)
-    wrong = black_errors(sensors(400), size, Generator().manual_seed(12), cfa)
+    wrong = draw_black_errors(sensors(400), size, Generator().manual_seed(12), cfa)
     assert wrong.shape == (400, *size)
     low, high = KEPT_BLACK_ERROR
     assert wrong.mean().item() == pytest.approx((low + high) / 2, abs=0.05)
     assert torch.equal(wrong[:, : cfa.period], wrong[:, cfa.period : 2 * cfa.period])
     clipping = replace(sensors(400), clips_black=torch.ones(400, 1, 1) > 0)
-    wrong = black_errors(clipping, size, Generator().manual_seed(13), cfa)
+    wrong = draw_black_errors(clipping, size, Generator().manual_seed(13), cfa)
     green = torch.from_numpy(cfa.channels == 1).repeat(4, 3)
     further = wrong[:, green].mean() - wrong[:, ~green].mean()
     assert further.item() == pytest.approx(sum(CLIPPED_GREEN_ERROR) / 2, abs=0.03)
@@ -148,13 +148,13 @@ def test_black_errors_follow_the_colour_filter_array(cfa: CFA) -> None:
 
 def test_shading_is_a_slope() -> None:
     """Its ends are draws of 0.15 stds either way; the middle stays."""
-    slopes = shading(500, 9, 9, Generator().manual_seed(14))
+    slopes = draw_shading(500, 9, 9, Generator().manual_seed(14))
     assert slopes[:, 4, 4].abs().max() < 1e-6
     assert slopes[:, 8, 4].std().item() == pytest.approx(0.15, rel=0.15)
 
 
 def test_hot_pixels_are_few_and_bright() -> None:
-    hot = hot_pixels((300, 64, 64), Generator().manual_seed(15))
+    hot = draw_hot_pixels((300, 64, 64), Generator().manual_seed(15))
     assert hot.min() >= 0
     assert 1e-5 < (hot > 0).float().mean() < 3e-4
     assert hot[hot > 0].mean().item() == pytest.approx(40, rel=0.3)
@@ -164,9 +164,9 @@ def test_steps_are_even_or_grow_with_the_noise() -> None:
     """Plain files hold whole steps; compressed ones keep one share of the noise at any level."""
     light = torch.linspace(-0.05, 1, 5000).view(1, 1, -1)
     plain = sensors(1, shot=1e-3, read=5e-3, step=5e-3)
-    even = quantised(light, plain)
+    even = quantise(light, plain)
     assert torch.allclose(even / 5e-3, (even / 5e-3).round(), atol=1e-4)
-    growing = quantised(light, replace(plain, compressed=torch.ones(1, 1, 1) > 0))
+    growing = quantise(light, replace(plain, compressed=torch.ones(1, 1, 1) > 0))
     noise = (1e-3 * light.clamp(min=0) + 5e-3**2).sqrt()
     assert ((growing - light).abs() / noise).max() < 0.55, "half a step is half a std at most"
     assert len(growing.unique()) < len(even.unique()) / 2
@@ -175,7 +175,7 @@ def test_steps_are_even_or_grow_with_the_noise() -> None:
 @pytest.mark.parametrize("cfa", [BAYER, XTRANS], ids=["bayer", "xtrans"])
 def test_mosaics_are_sampled_and_packed_as_photos_are(cfa: CFA) -> None:
     picture = torch.rand(1, 3, 24, 36)
-    mosaic = sampled(picture, cfa)
+    mosaic = sample_mosaic(picture, cfa)
     for row, column in np.ndindex(6, 6):
         color = cfa.channels[row % cfa.period, column % cfa.period]
         assert mosaic[0, row, column] == picture[0, color, row, column]
@@ -201,7 +201,7 @@ def test_training_begins_at_linear_demosaicing(channels: int) -> None:
 def test_the_network_is_told_the_noise_roughly() -> None:
     scenes = draw_scenes(photographs(), 64, 32, Generator().manual_seed(16))
     known = sensors(64, shot=1e-3, read=1e-2)
-    told = photographed(scenes, known, Generator().manual_seed(17), BAYER).conditions
+    told = photograph_scenes(scenes, known, Generator().manual_seed(17), BAYER).conditions
     for value, truth in ((told.shot, 1e-3), (told.read, 1e-2)):
         assert (value / truth).log().std().item() == pytest.approx(0.15, rel=0.4)
     assert torch.equal(told.white_balance, scenes.white_balance)
@@ -242,7 +242,7 @@ def test_learning_rate_rises_then_falls() -> None:
 
 
 def test_loss_falls_on_one_batch() -> None:
-    run = Run(Recipe(steps=1000, batch=2, size=32, rate=3e-2))
+    run = TrainingRun(Recipe(steps=1000, batch=2, size=32, rate=3e-2))
     batch = draw_batch(photographs(), run.recipe, 0)
     losses = [run.advance(batch).loss for _ in range(60)]
     assert losses[-1] < 0.7 * losses[0]
@@ -253,11 +253,11 @@ def test_stopping_and_resuming_equals_not_stopping(tmp_path: Path, xtrans: bool)
     """The same machine, the same order of sums: equal to the last bit."""
     recipe = replace(RECIPE, xtrans=xtrans, size=48 if xtrans else 32)
     photos = photographs()
-    straight = list(fit(photos, recipe, tmp_path / "straight"))
-    stopped = fit(photos, recipe, tmp_path / "stopped", save_every=1)
+    straight = list(train_network(photos, recipe, tmp_path / "straight"))
+    stopped = train_network(photos, recipe, tmp_path / "stopped", save_every=1)
     halves = [next(stopped), next(stopped)]
     stopped.close()
-    halves += list(fit(photos, recipe, tmp_path / "stopped"))
+    halves += list(train_network(photos, recipe, tmp_path / "stopped"))
     assert [step.loss for step in halves] == [step.loss for step in straight]
     weights = [
         (tmp_path / way / f"{recipe.name}.safetensors").read_bytes()
@@ -267,15 +267,17 @@ def test_stopping_and_resuming_equals_not_stopping(tmp_path: Path, xtrans: bool)
 
 
 def test_it_begins_with_weights_of_the_other_sensor(tmp_path: Path) -> None:
-    list(fit(photographs(), RECIPE, tmp_path))
+    list(train_network(photographs(), RECIPE, tmp_path))
     weights = tmp_path / "safelight.safetensors"
-    twin = Run(replace(RECIPE, xtrans=True, size=48, begin=str(weights))).network.state_dict()
+    twin = TrainingRun(
+        replace(RECIPE, xtrans=True, size=48, begin=str(weights))
+    ).network.state_dict()
     known = load_file(weights)
     assert torch.equal(twin["body.middle.first.weight"], known["body.middle.first.weight"].float())
     assert twin["body.enter.weight"].shape != known["body.enter.weight"].shape
     save_file({"other": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="no known network"):
-        Run(replace(RECIPE, begin=str(tmp_path / "other.safetensors")))
+        TrainingRun(replace(RECIPE, begin=str(tmp_path / "other.safetensors")))
 
 
 @pytest.mark.parametrize("channels", [4, 9])
@@ -304,9 +306,9 @@ def test_a_wider_network_begins_as_the_narrow_one(channels: int) -> None:
 
 def test_another_recipe_does_not_resume(tmp_path: Path) -> None:
     photos = photographs()
-    list(fit(photos, RECIPE, tmp_path))
+    list(train_network(photos, RECIPE, tmp_path))
     with pytest.raises(UsageError, match="begun with"):
-        list(fit(photos, Recipe(steps=5, batch=2, size=32), tmp_path))
+        list(train_network(photos, Recipe(steps=5, batch=2, size=32), tmp_path))
 
 
 def test_photos_are_read_in_order(tmp_path: Path) -> None:
@@ -333,7 +335,7 @@ def test_orthogonalising_keeps_the_vectors() -> None:
     for shape in ((48, 432), (36, 20)):
         matrix = torch.randn(shape) @ torch.diag(torch.logspace(-1, 1, shape[1]))
         left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-        turned = left.T @ orthogonalised(matrix) @ right.T
+        turned = left.T @ orthogonalise(matrix) @ right.T
         values = turned.diagonal()
         assert values.min() > 0.6
         assert values.max() < 1.25
@@ -361,6 +363,6 @@ def test_an_error_costs_more_in_the_shadows() -> None:
     def cost(level: float) -> float:
         truth = torch.full((1, 3, 8, 8), level)
         scenes = Scenes(truth, torch.ones(1, 3), torch.eye(3)[None])
-        return float(trainer.loss_between(truth + 0.01, scenes, structure=False))
+        return float(trainer.measure_loss(truth + 0.01, scenes, structure=False))
 
     assert cost(0.01) > 1.7 * cost(0.5), "photos with small errors count for more"

@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 from darkroom.batch.decoders import Decoders
 from darkroom.batch.journal import JOURNAL, read_outcomes
-from darkroom.batch.report.html import MARK, pieces
-from darkroom.batch.report.summary import sum_up
-from darkroom.batch.report.thumbnails import read_pair
+from darkroom.batch.report.html import MARK, render_page
+from darkroom.batch.report.summary import summarize_outcomes
+from darkroom.batch.report.thumbnails import read_before_after
 from darkroom.errors import UsageError
 from darkroom.output.atomic import atomic_write, check_target
 
@@ -38,21 +38,21 @@ def write_report(
 ) -> None:
     """Write a page about everything that the journal in `folder` tells of, whichever run did it.
 
-    The latest `digest.MAX_PAIRS` photos come with a slider over before and after, for which the
+    The latest `summary.MAX_PAIRS` photos come with a slider over before and after, for which the
     photos are decoded again by `decoders` processes, each given up after `timeout` seconds; earlier
     ones are rows, MAX_ROWS at most. Memory stays bounded. The page appears whole or not at all.
     Raises OutputError where there is no journal or the page cannot be written.
     """
     check_report(path, folder, overwrite)
-    found = sum_up(read_outcomes(folder / JOURNAL))
+    found = summarize_outcomes(read_outcomes(folder / JOURNAL))
     with (
         atomic_write(path, overwrite or _is_report(path)) as stream,
         ThreadPoolExecutor(decoders, thread_name_prefix="report") as pool,
         Decoders(decoders, timeout) as workers,
     ):
-        read = partial(read_pair, folder=folder, decoders=workers)
+        read = partial(read_before_after, folder=folder, decoders=workers)
         pairs = zip(found.shown, pool.map(read, found.shown), strict=True)
-        for piece in pieces(found, pairs, str(folder), _links(path, folder)):
+        for piece in render_page(found, pairs, str(folder), _find_links(path, folder)):
             stream.write(piece.encode("utf-8"))
 
 
@@ -65,7 +65,7 @@ def _is_report(path: Path) -> bool:
         return False
 
 
-def _links(path: Path, folder: Path) -> str | None:
+def _find_links(path: Path, folder: Path) -> str | None:
     """Return where the pictures are, seen from the page; None on another drive."""
     try:
         way = os.path.relpath(folder.resolve(), path.resolve().parent)

@@ -4,6 +4,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 
 from darkroom.batch.record import Outcome, Status
 
@@ -14,7 +15,7 @@ MAX_ROWS = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class Digest:
+class BatchSummary:
     """Numbers over all photos of a journal, and the photos themselves, each part by name.
 
     `warned`: photos done with warnings. `worked`: seconds in which at least one photo was at hand,
@@ -40,7 +41,7 @@ class Digest:
         return self.done / self.worked * 3600 if self.worked > 0 else None
 
 
-def sum_up(outcomes: Iterable[Outcome]) -> Digest:
+def summarize_outcomes(outcomes: Iterable[Outcome]) -> BatchSummary:
     """Read outcomes once, oldest first, keeping no more of them than the page holds."""
     failures: deque[Outcome] = deque(maxlen=MAX_ROWS)
     done: deque[Outcome] = deque(maxlen=MAX_PAIRS + MAX_ROWS)
@@ -59,7 +60,7 @@ def sum_up(outcomes: Iterable[Outcome]) -> Digest:
         end = datetime.fromisoformat(outcome.time).timestamp()
         _join(spans, end - sum(outcome.seconds.values()), end)
     latest = list(done)
-    return Digest(
+    return BatchSummary(
         counts["done"],
         counts["failed"],
         counts["warned"],
@@ -67,14 +68,10 @@ def sum_up(outcomes: Iterable[Outcome]) -> Digest:
         stages,
         datetime.fromtimestamp(spans[0][0]).astimezone() if spans else None,
         datetime.fromtimestamp(spans[-1][1]).astimezone() if spans else None,
-        sorted(failures, key=_name),
-        sorted(latest[-MAX_PAIRS:], key=_name),
-        sorted(latest[:-MAX_PAIRS], key=_name),
+        sorted(failures, key=attrgetter("output")),
+        sorted(latest[-MAX_PAIRS:], key=attrgetter("output")),
+        sorted(latest[:-MAX_PAIRS], key=attrgetter("output")),
     )
-
-
-def _name(outcome: Outcome) -> str:
-    return outcome.output
 
 
 def _join(spans: list[tuple[float, float]], start: float, end: float) -> None:

@@ -30,7 +30,7 @@ OPENING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class BeforeAfter:
     """Two JPEGs of one size, (height, width) pixels; None where a file is gone or unreadable."""
 
     size: tuple[int, int]
@@ -38,13 +38,13 @@ class Pair:
     after: bytes | None
 
 
-def read_pair(outcome: Outcome, folder: Path, decoders: Decoders) -> Pair:
+def read_before_after(outcome: Outcome, folder: Path, decoders: Decoders) -> BeforeAfter:
     """Read a photo and its picture in `folder` again, and reduce both; safe from many threads."""
-    after = _finished(folder / outcome.output)
+    after = _read_finished(folder / outcome.output)
     try:
         with decoders.worker() as worker:
             raw = worker.decode(outcome.input).raw
-        before: Image.Image | None = Image.fromarray(as_taken(raw, outcome.gain or 1.0))
+        before: Image.Image | None = Image.fromarray(develop_as_taken(raw, outcome.gain or 1.0))
     except DarkroomError:  # the card is not in any more, say; the report shows what is left
         before = None
     if before is not None:
@@ -53,23 +53,23 @@ def read_pair(outcome: Outcome, folder: Path, decoders: Decoders) -> Pair:
             before = before.resize(after.size, Image.Resampling.LANCZOS)
     shown = after or before
     width, height = (0, 0) if shown is None else shown.size
-    return Pair((height, width), _jpeg(before), _jpeg(after))
+    return BeforeAfter((height, width), _encode_jpeg(before), _encode_jpeg(after))
 
 
-def as_taken(raw: RawImage, gain: float) -> NDArray[np.uint8]:
+def develop_as_taken(raw: RawImage, gain: float) -> NDArray[np.uint8]:
     """Develop a photo plainly, without any gain: (h, w, 3) uint8 sRGB, upright.
 
     Each pixel is the mean of a block of photosites, the smallest whose picture's longer side is
     below 2 * SIDE. `gain`: of the picture; with it the white balance is measured where the camera
     gave none. Raises RawError where the photo's colour matrix cannot be inverted.
     """
-    light = torch.from_numpy(_binned(raw))
+    light = torch.from_numpy(_bin_mosaic(raw))
     color = with_white_balance(raw.color, light * gain)
     codes = render_codes(balance_white(light, color), color, 8).numpy()
     return np.ascontiguousarray(upright(square(codes, raw.pixel_aspect), raw.orientation))
 
 
-def _binned(raw: RawImage) -> NDArray[np.float32]:
+def _bin_mosaic(raw: RawImage) -> NDArray[np.float32]:
     """Average blocks of photosites by colour: (3, h, w) float32 camera RGB, black 0, white 1."""
     mosaic, period = linearise(raw), raw.cfa.period
     times = max(1, math.ceil(max(mosaic.shape) / (period * 2 * SIDE)))
@@ -84,7 +84,7 @@ def _binned(raw: RawImage) -> NDArray[np.float32]:
     return light
 
 
-def _finished(path: Path) -> Image.Image | None:
+def _read_finished(path: Path) -> Image.Image | None:
     """Read a finished picture at reduced size; None where it is gone or no picture any more."""
     try:
         with OPENING, warnings.catch_warnings():
@@ -98,7 +98,7 @@ def _finished(path: Path) -> Image.Image | None:
         return None
 
 
-def _jpeg(image: Image.Image | None) -> bytes | None:
+def _encode_jpeg(image: Image.Image | None) -> bytes | None:
     if image is None:
         return None
     encoded = io.BytesIO()

@@ -25,12 +25,12 @@ from darkroom.batch.decoders import Decoders
 from darkroom.batch.journal import JOURNAL, Journal
 from darkroom.batch.record import Outcome, Status
 from darkroom.batch.report import check_report, write_report
-from darkroom.batch.report.html import duration, text
-from darkroom.batch.report.summary import sum_up
-from darkroom.batch.report.thumbnails import SIDE, as_taken, read_pair
+from darkroom.batch.report.html import format_duration, render_page
+from darkroom.batch.report.summary import summarize_outcomes
+from darkroom.batch.report.thumbnails import SIDE, BeforeAfter, develop_as_taken, read_before_after
 from darkroom.cli import app
 from darkroom.errors import OutputError, UsageError
-from darkroom.evaluation.reference import plainly_developed
+from darkroom.evaluation.reference import develop_plainly
 from darkroom.output.dng import write_dng
 from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
 
@@ -246,7 +246,7 @@ def test_working_time_counts_each_second_once(spans: list[tuple[int, int]]) -> N
         for number, (end, length) in enumerate(sorted(spans))
     ]
     seconds = {second for end, length in spans for second in range(end - length, end)}
-    found = sum_up(outcomes)
+    found = summarize_outcomes(outcomes)
     assert found.worked == len(seconds)
     assert found.done == len(spans)
     if seconds:
@@ -258,11 +258,29 @@ def test_working_time_counts_each_second_once(spans: list[tuple[int, int]]) -> N
     [(0, "0.00 s"), (9.994, "9.99 s"), (9.996, "10.0 s"), (61, "1 min 01 s"), (7261, "2 h 01 min")],
 )
 def test_duration(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+    assert format_duration(seconds) == said
 
 
-def test_text() -> None:
-    assert text("<a & 'b' \udcff>") == "&lt;a &amp; &#x27;b&#x27; \\udcff&gt;"
+def test_text_is_escaped_and_has_no_lone_surrogates() -> None:
+    summary = summarize_outcomes([failed(Path("/in/a.dng"), "a.png", "<a & 'b' \udcff>")])
+    markup = "".join(render_page(summary, [], "/out", None))
+    assert "<p>&lt;a &amp; &#39;b&#39; \\udcff&gt;</p>" in markup
+
+
+def test_the_page_comes_photo_by_photo() -> None:
+    """Pictures are asked for while the page is written, so that few are in memory at once."""
+    summary = summarize_outcomes(done(Path("/in/a.dng"), f"{index}.png") for index in range(3))
+    asked = []
+
+    def pairs() -> Iterator[tuple[Outcome, BeforeAfter]]:
+        for outcome in summary.shown:
+            asked.append(outcome.output)
+            yield outcome, BeforeAfter((2, 3), b"before", b"after")
+
+    for piece in render_page(summary, pairs(), "/out", None):
+        if "how much to show" in piece:
+            break
+    assert asked == ["0.png"]
 
 
 # Pictures
@@ -271,8 +289,8 @@ def test_text() -> None:
 @pytest.mark.parametrize("cfa", ["RGGB", "GBRG"])
 def test_as_taken_is_the_photo_plainly_developed(cfa: str) -> None:
     raw = synthetic_raw(66, 98, cfa, exposure=0.5)
-    expected = plainly_developed(raw, 1.0)[::2, ::2]
-    found = as_taken(raw, 50.0).astype(int)
+    expected = develop_plainly(raw, 1.0)[::2, ::2]
+    found = develop_as_taken(raw, 50.0).astype(int)
     if cfa == "RGGB":
         assert np.abs(found - expected).max() <= 1  # greens are summed in another order
     else:  # blocks start one site earlier, so only the whole is the same
@@ -284,7 +302,7 @@ def test_as_taken_is_the_photo_plainly_developed(cfa: str) -> None:
 def test_as_taken_keeps_a_flat_photo_flat(cfa: str, size: tuple[int, int]) -> None:
     raw = synthetic_raw(*size, cfa, read_noise=0)
     flat = replace(raw, mosaic=np.full_like(raw.mosaic, 2000), orientation=6)
-    found = as_taken(flat, 1.0)
+    found = develop_as_taken(flat, 1.0)
     assert np.ptp(found, axis=(0, 1)).max() == 0
     assert max(found.shape) <= 2 * SIDE
     assert found.shape[0] >= found.shape[1]  # upright
@@ -300,7 +318,7 @@ def decoders() -> Iterator[Decoders]:
 def test_pairs_have_one_size(tmp_path: Path, decoders: Decoders, name: str, bits: int) -> None:
     write_dng(tmp_path / "a.dng", synthetic_raw(60, 90, exposure=0.02, orientation=6))
     write_picture(tmp_path / f"a.{name}", name, bits, (1201, 801))
-    pair = read_pair(done(tmp_path / "a.dng", f"a.{name}"), tmp_path, decoders)
+    pair = read_before_after(done(tmp_path / "a.dng", f"a.{name}"), tmp_path, decoders)
     assert pair.size == (SIDE, 427)
     assert pair.before is not None
     assert pair.after is not None
@@ -319,10 +337,10 @@ def decoded(jpeg: bytes) -> Any:
 def test_what_is_gone_is_left_out(tmp_path: Path, decoders: Decoders) -> None:
     (photo,) = write_photos(tmp_path, 1)
     (tmp_path / "bad.png").write_bytes(b"no picture")
-    without_picture = read_pair(done(photo, "bad.png"), tmp_path, decoders)
+    without_picture = read_before_after(done(photo, "bad.png"), tmp_path, decoders)
     assert (without_picture.after, without_picture.size) == (None, (32, 48))
     write_picture(tmp_path / "good.png", "png")
-    without_photo = read_pair(done(tmp_path / "gone.dng", "good.png"), tmp_path, decoders)
+    without_photo = read_before_after(done(tmp_path / "gone.dng", "good.png"), tmp_path, decoders)
     assert (without_photo.before, without_photo.size) == (None, (64, 96))
 
 
