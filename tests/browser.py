@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -13,11 +12,15 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 
+from programs import find_program
+
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """Source: W3C WebDriver, section 12.1, web element identifier."""
 START_SECONDS = 30
-DRIVER = shutil.which("chromedriver")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
+DRIVER = find_program("chromedriver", says=r"ChromeDriver \d")
+CHROMIUM = find_program(
+    "chromium", "chromium-browser", "google-chrome", "chrome", says=r"Chrom(e|ium) \d"
+)
 PHONE = {"deviceMetrics": {"width": 390, "height": 844, "pixelRatio": 2, "touch": True}}
 
 

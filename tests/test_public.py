@@ -1,8 +1,11 @@
-"""The names that `import darkroom` offers, and what the README says of the commands."""
+"""The names that `import darkroom` offers, and what the pages for people say of the commands."""
 
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import typer
@@ -13,6 +16,11 @@ from darkroom.cli import EPILOG, app
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+PAGES = [
+    page
+    for folder in (ROOT, ROOT / ".github", ROOT / "weights")
+    for page in sorted(folder.glob("*.md"))
+] + sorted((ROOT / "darkroom").rglob("*.md"))
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
@@ -45,10 +53,35 @@ def test_every_option_is_explained(name: str) -> None:
             assert getattr(parameter, "help", None), f"{name} {parameter.name}"
 
 
-def test_readme_names_only_commands_that_exist() -> None:
-    named = re.findall(r"^(?:.*\| )?darkroom ([a-z-]+)", README, flags=re.MULTILINE)
-    assert named
-    assert set(named) <= set(COMMANDS)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_name_only_what_exists(page: Path) -> None:
+    """Commands and their options in blocks of code, and links to files."""
+    text = page.read_text(encoding="utf-8")
+    blocks = "".join(re.findall(r"^```(?:sh|yaml)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    for name, rest in re.findall(
+        r"(?:^| )darkroom ([a-z][a-z-]+)(?= |$)(.*)", blocks, re.MULTILINE
+    ):
+        options = {
+            known for one in COMMANDS[name].params for known in one.opts + one.secondary_opts
+        }
+        assert set(re.findall(r" (--?[a-z][a-z-]*)", rest.partition("#")[0])) <= options, rest
+    for link in re.findall(r"\]\((?!https?://)([^)#]+)", text):
+        assert (page.parent / link).exists(), link
+
+
+def test_the_readme_is_short() -> None:
+    assert README.count("\n") <= 150
+
+
+def test_the_readmes_python_runs(
+    dng_path: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    shutil.copy(dng_path(name="IMG.ARW"), tmp_path / "folder")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    exec(code, {})
+    assert (tmp_path / "bright" / "IMG.png").is_file()
 
 
 def test_exit_codes_are_the_same_everywhere() -> None:

@@ -32,6 +32,8 @@ def test_weights_and_cards_are_inside(installed: Path) -> None:
     assert (installed / "darkroom" / "py.typed").is_file()
     assert (installed / "darkroom" / "batch" / "report" / "page.html.j2").is_file()
     assert not (installed / "tests").exists()
+    pages = [path.parent for path in installed.rglob("README.md")]
+    assert pages == [bundled], "pages for those who have the source stay there"
 
 
 def test_enhance_works_from_the_wheel(

@@ -104,6 +104,7 @@ def test_pipes_carry_photo_and_picture(dng_path: Dng, weights: str) -> None:
         assert image.size == (64, 48)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 def test_a_reader_that_leaves_ends_quietly(dng_path: Dng, weights: str) -> None:
     photo = dng_path(height=400, width=400)
     command = f"{sys.executable} -m darkroom enhance {photo} -o - --format tif -q -m {weights}"

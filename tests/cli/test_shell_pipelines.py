@@ -2,30 +2,26 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from batches import environment, tiny_weights, write_photos
+from programs import find_program
 
+MAGICK = ("convert", "identify")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 
 
-def is_imagemagick(program: str) -> bool:
-    """Ask the program itself: others go by the name of `convert` too."""
-    found = shutil.which(program)
-    if found is None:
-        return False
-    said = subprocess.run([found, "-version"], capture_output=True, check=False, timeout=30)
-    return b"ImageMagick" in said.stdout
-
-
 needs_magick = pytest.mark.skipif(
-    not (is_imagemagick("convert") and is_imagemagick("identify")), reason="needs ImageMagick"
+    not all(find_program(name, says="ImageMagick", option="-version") for name in MAGICK),
+    reason="needs ImageMagick",
 )
-needs_exiftool = pytest.mark.skipif(shutil.which("exiftool") is None, reason="needs exiftool")
+needs_exiftool = pytest.mark.skipif(
+    find_program("exiftool", says=r"^[\d.]+$", option="-ver") is None, reason="needs exiftool"
+)
+needs_jq = pytest.mark.skipif(find_program("jq", says=r"^jq-") is None, reason="needs jq")
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +92,7 @@ def test_a_closed_pipe_ends_quietly(tmp_path: Path, weights: Path) -> None:
     assert not list((tmp_path / "out").glob(".darkroom-*"))
 
 
-@pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
+@needs_jq
 def test_the_journal_is_for_jq(tmp_path: Path, weights: Path) -> None:
     write_photos(tmp_path / "in", 1)
     (tmp_path / "in/bad.dng").write_text("no photo", encoding="utf-8")
