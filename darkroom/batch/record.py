@@ -16,7 +16,7 @@ class Status(Enum):
     DONE = "done"
     FAILED = "failed"
     WRITING = "writing"
-    """Claims a name; stands alone only where a process was killed before it could say more."""
+    """The picture is ours from now on; alone only where a process was killed then."""
     SKIPPED = "skipped"
     """Done by an earlier run and still valid; never in the journal."""
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from time import monotonic
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.cells import cell_len
@@ -25,7 +24,7 @@ from darkroom.batch.record import Outcome, Status
 from darkroom.cli import output
 
 if TYPE_CHECKING:
-    from darkroom.batch.stages import Progress
+    from darkroom.batch.stages import PhotoProgress
 
 SHOWN = 10
 """Failures and warnings that are repeated at the end, at most; the journal has all."""
@@ -50,7 +49,7 @@ class Display:
         self._counts: Counter[Status] = Counter()
         self._failures: dict[str, Outcome] = {}
         self._warnings = Warnings()
-        self._at_hand: dict[str, Progress] = {}
+        self._at_hand: dict[str, PhotoProgress] = {}
         self._started = monotonic()
         self._console = console = Console(stderr=True)
         mixed = as_json and sys.stdout.isatty()  # two streams on one terminal
@@ -68,12 +67,7 @@ class Display:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if self._is_live:
             self._live.stop()
         if kind is not BrokenPipeError:
@@ -84,7 +78,7 @@ class Display:
         """Photos that failed; those that were half copied and done later do not count."""
         return len(self._failures)
 
-    def watch(self, progress: "Progress") -> None:
+    def watch(self, progress: "PhotoProgress") -> None:
         """Note where a photo is; called from several threads."""
         self._at_hand[progress.job.target] = progress
 
