@@ -40,14 +40,11 @@ class Journal:
         another process holds it.
         """
         self.path = folder / JOURNAL
-        self.dropped = 0
-        """Damaged lines that were found on opening."""
         self._lock = threading.Lock()
         self._places: dict[str, int] = {}
         self._stream = self._open()
         try:
-            self._index()
-            if self.dropped:
+            if not self._index():
                 self._rewrite()
         except OutputError:
             self._stream.close()
@@ -111,14 +108,15 @@ class Journal:
             )
         return stream
 
-    def _index(self) -> None:
-        """Note where each output's last record begins, and count damaged lines."""
+    def _index(self) -> bool:
+        """Note where each output's last record begins; returns whether all lines are whole."""
+        whole = True
         with self.path.open("rb") as stream:
             for place, _, outcome in _records(stream, self.path):
-                if outcome is None:
-                    self.dropped += 1
-                elif outcome.status in (Status.DONE, Status.WRITING):
+                whole = whole and outcome is not None
+                if outcome is not None and outcome.status in (Status.DONE, Status.WRITING):
                     self._places[outcome.output] = place
+        return whole
 
     def _rewrite(self) -> None:
         """Keep only whole lines, so that other programs can read the journal too."""

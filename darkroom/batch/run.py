@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Protocol
 
 from darkroom.batch import storage
+from darkroom.batch.cluster.actors import RayExecutor
+from darkroom.batch.cluster.bucket import Bucket
 from darkroom.batch.cluster.resources import ClusterOptions
 from darkroom.batch.devices import load_models
 from darkroom.batch.failures import UnwritableError, ends_all, is_full, reason
@@ -56,31 +58,12 @@ class Executor(Protocol):
         """Drop photos; one that is being written is finished. May be called again."""
 
 
-class Place(Protocol):
-    """Where pictures go. `root`: what targets are below of; `journal_folder`: on this machine."""
-
-    root: Path
-    journal_folder: Path
-
-    def begin(self) -> None:
-        """See that it can be written to, and remove what killed processes left."""
-
-    def prepare(self, target: str) -> None:
-        """Do what is due before a picture is made. Raises OutputError."""
-
-    def look(self, name: str) -> FileState | None:
-        """Return the state of a photo or picture, None where there is none."""
-
-    def end(self) -> None:
-        """Remove what was left unfinished."""
-
-
 class Folder:
     """A folder, here or shared by all machines of a cluster."""
 
-    def __init__(self, folder: Path, known: Mapping[str, FileState]) -> None:
+    def __init__(self, path: str, known: Mapping[str, FileState]) -> None:
         """Make the folder. `known`: states of URLs that a listing told. Raises OutputError."""
-        self.root = self.journal_folder = folder
+        self.root = self.journal_folder = folder = Path(path)
         self._known = known
         self._clean: set[Path] = set()
         try:
@@ -142,14 +125,18 @@ def run(batch: Batch, watch: Watch = lambda progress: None) -> Generator[Outcome
     Raises UsageError where a cluster does not answer or no worker starts, OutputError where nothing
     more can be written (disk full, folder gone).
     """
-    place = _place(batch)
+    place = (Bucket if storage.is_url(batch.out) else Folder)(batch.out, batch.known)
     with ExitStack() as ends:
         journal = ends.enter_context(Journal(place.journal_folder))
         place.begin()
         ends.callback(place.end)
         pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="photo")
         ends.callback(pool.shutdown, cancel_futures=True)
-        executor = _executor(batch, watch)
+        executor: Executor
+        if batch.cluster is None:
+            executor = LocalExecutor(batch.models, batch.options, watch)
+        else:
+            executor = RayExecutor(batch.cluster, batch.options, batch.out)
         ends.callback(executor.stop)
         planner = Planner(place.root, journal, executor.settings(), batch.options, place.look)
         yield from _Loop(executor, planner, place, pool, batch.total).run(batch.jobs)
@@ -176,25 +163,23 @@ def enhance_all(
     yield from run(Batch(_as_jobs(photos, options, out), str(out), options, models), watch)
 
 
+@dataclass(slots=True)
 class _Loop:
-    """Feeds jobs to a pool of threads and gathers what becomes of them."""
+    """Feeds jobs to a pool of threads and gathers what becomes of them.
 
-    def __init__(
-        self,
-        executor: Executor,
-        planner: Planner,
-        place: Place,
-        pool: ThreadPoolExecutor,
-        left: int | None,
-    ) -> None:
-        self._executor = executor
-        self._planner = planner
-        self._place = place
-        self._pool = pool
-        self._room = executor.capacity()
-        self._pending: dict[Future[Outcome], Job] = {}
-        self._left = left
-        self._made, self._bytes = 0, 0
+    `left`: photos that nothing is known of yet, None where more may arrive. `room`: photos that may
+    be at hand. `made` and `size`: pictures so far, and their bytes.
+    """
+
+    executor: Executor
+    planner: Planner
+    place: Folder | Bucket
+    pool: ThreadPoolExecutor
+    left: int | None
+    pending: dict[Future[Outcome], Job] = field(default_factory=dict)
+    room: int = 0
+    made: int = 0
+    size: int = 0
 
     def run(self, jobs: Iterable[Job | None]) -> Iterator[Outcome]:
         """Yield outcomes as they come; stops early where nothing more can be written."""
@@ -202,37 +187,36 @@ class _Loop:
             if job is None:
                 yield from self._gather(timeout=0)
                 continue
-            self._place.prepare(job.target)
-            while len(self._pending) >= self._room or self._is_pending(job.target):
+            self.place.prepare(job.target)
+            while len(self.pending) >= self.room or any(
+                job.target == other.target for other in self.pending.values()
+            ):
                 yield from self._gather()
-            self._pending[self._pool.submit(self._outcome, job)] = job
-        while self._pending:
+            self.pending[self.pool.submit(self._outcome, job)] = job
+        while self.pending:
             yield from self._gather()
-
-    def _is_pending(self, target: str) -> bool:
-        return any(job.target == target for job in self._pending.values())
 
     def _outcome(self, job: Job) -> Outcome:
         """Make one picture, unless there is nothing to do; in a thread of the pool."""
-        planner = self._planner
+        planner = self.planner
         plan = planner.plan(job)
         if plan.done is not None:
             return replace(plan.done, status=Status.SKIPPED)
         mark = partial(planner.journal.mark_writing, job.source, job.target)
         task = PhotoTask(job, planner.folder / job.target, plan.replace, self._check_folder, mark)
-        return self._record(self._executor.make(task), plan.state)
+        return self._record(self.executor.make(task), plan.state)
 
     def _check_folder(self) -> None:
         """Never make the output folder anew: it may be a disk that comes back."""
-        if not self._planner.journal.path.exists():
+        if not self.planner.journal.path.exists():
             raise UnwritableError(
-                f"{self._planner.folder}: is gone; bring it back and run the same command again"
+                f"{self.planner.folder}: is gone; bring it back and run the same command again"
             )
 
     def _record(self, outcome: Outcome, state: FileState | None) -> Outcome:
         """Add what only the batch knows, and write it down."""
-        known = self._planner.settings
-        return self._planner.journal.append(
+        known = self.planner.settings
+        return self.planner.journal.append(
             replace(
                 outcome,
                 input_size=state and state.size,
@@ -244,9 +228,9 @@ class _Loop:
 
     def _gather(self, timeout: float = POLL_SECONDS) -> Iterator[Outcome]:
         """Yield what finished photos came to. Raises OutputError where none could be written."""
-        self._room = self._executor.capacity()
-        for future in wait(self._pending, timeout, FIRST_COMPLETED).done:
-            job = self._pending.pop(future)
+        self.room = self.executor.capacity()
+        for future in wait(self.pending, timeout, FIRST_COMPLETED).done:
+            job = self.pending.pop(future)
             error = future.exception()
             if error is not None and ends_all(error):
                 yield from self._finish()
@@ -255,24 +239,24 @@ class _Loop:
 
     def _finish(self) -> Iterator[Outcome]:
         """Let photos that are being written be finished, and drop the others."""
-        self._executor.stop()
-        for future in wait(self._pending).done:
+        self.executor.stop()
+        for future in wait(self.pending).done:
             if future.exception() is None:
                 yield self._counted(future.result())
 
     def _counted(self, outcome: Outcome) -> Outcome:
-        if self._left is not None:
-            self._left -= 1
+        if self.left is not None:
+            self.left -= 1
         if outcome.status is Status.DONE:
-            self._made += 1
-            self._bytes += outcome.output_size or 0
+            self.made += 1
+            self.size += outcome.output_size or 0
         return outcome
 
     def _failed(self, job: Job, error: BaseException) -> Outcome:
         """Record a failure; an error that is not darkroom's own is a bug, and says where."""
         state, code = None, error.exit_code if isinstance(error, DarkroomError) else 1
         with suppress(DarkroomError):  # a server that does not answer
-            state = self._place.look(job.source)
+            state = self.place.look(job.source)
         return self._record(
             Outcome(job.source, job.target, Status.FAILED, error=reason(error), exit_code=code),
             state,
@@ -280,33 +264,17 @@ class _Loop:
 
     def _explained(self, error: BaseException) -> OutputError:
         """Say how much space is needed where the disk is full."""
-        if not (is_full(error) and self._made):
+        if not (is_full(error) and self.made):
             return OutputError(str(error))
-        folder = self._place.journal_folder
-        each, free = self._bytes / self._made, shutil.disk_usage(folder).free
+        folder = self.place.journal_folder
+        each, free = self.size / self.made, shutil.disk_usage(folder).free
         need = f"each needs about {each / 1e6:.1f} MB"
-        if self._left is not None:
-            need = f"{self._left} photos are left and need about {self._left * each / 1e6:.1f} MB"
+        if self.left is not None:
+            need = f"{self.left} photos are left and need about {self.left * each / 1e6:.1f} MB"
         return OutputError(
             f"{folder}: the disk is full: {need}, {free / 1e6:.1f} MB are free; "
             "free some and run the same command again"
         )
-
-
-def _place(batch: Batch) -> Place:
-    if not storage.is_url(batch.out):
-        return Folder(Path(batch.out), batch.known)
-    from darkroom.batch.cluster.bucket import Bucket
-
-    return Bucket(batch.out, batch.known)
-
-
-def _executor(batch: Batch, watch: Watch) -> Executor:
-    if batch.cluster is None:
-        return LocalExecutor(batch.models, batch.options, watch)
-    from darkroom.batch.cluster.actors import RayExecutor
-
-    return RayExecutor(batch.cluster, batch.options, batch.out)
 
 
 def _as_jobs(

@@ -28,6 +28,7 @@ from darkroom.batch.options import BatchOptions, Settings
 from darkroom.batch.record import Outcome
 from darkroom.batch.stages import PhotoTask, StoppedError
 from darkroom.errors import DarkroomError, UsageError
+from darkroom.models.device import DTYPES
 
 TRIES = 3
 """So many lost workers are one photo's fault."""
@@ -43,8 +44,6 @@ STOP_SECONDS = 10.0
 """Workers may take so long to finish what they are writing."""
 KILL_SECONDS = 2.0
 """Ray tells within this that a worker was killed."""
-SHORT = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-"""What --precision calls the formats."""
 
 
 @dataclass(slots=True, eq=False)
@@ -175,37 +174,31 @@ class RayExecutor:
         Thread(target=self._start, args=(actor,), daemon=True).start()
 
     def _start(self, actor: _Actor) -> None:
-        """Wait until a worker is ready, in a thread; `capacity` raises what goes wrong."""
+        """Have a worker load the model, in a thread; `capacity` raises what goes wrong."""
+        asked, start = self._cluster.precision, actor.handle.start.remote
         try:
-            self._load(actor)
+            found: Settings = self._answer(start(asked))
+            with self._changed:
+                first = self._settings = self._settings or found
+            if asked == "auto" and found.model_sha256 != first.model_sha256:
+                names = {str(dtype): name for name, dtype in DTYPES.items()}
+                found = self._answer(start(names[f"torch.{first.options['precision']}"]))
+            if found != first:
+                raise UsageError(
+                    "--cluster: machines differ in their model or darkroom; install the same on all"
+                )
+            actor.ready, self._lost_starts = True, 0
         except self._ray.exceptions.RayError as error:
             self._remove(actor)
             self._lost_starts += 1
             if self._lost_starts > START_TRIES * max(1, len(self._actors)):
-                what = f"workers end as they start: {named(error)}"
-                self._error = DarkroomError(f"--cluster: {what}")
+                self._error = DarkroomError(f"--cluster: workers end as they start: {named(error)}")
         except DarkroomError as error:
             self._error = error
         except StoppedError:
             return
         with self._changed:
             self._changed.notify_all()
-
-    def _load(self, actor: _Actor) -> None:
-        """Have a worker load the model. Raises UsageError where it makes other pictures."""
-        asked = self._cluster.precision
-        found: Settings = self._answer(actor.handle.start.remote(asked))
-        with self._changed:
-            first = self._settings = self._settings or found
-        if asked == "auto" and found.model_sha256 != first.model_sha256:
-            precision = SHORT[first.options["precision"]]
-            found = self._answer(actor.handle.start.remote(precision))
-        if found != first:
-            raise UsageError(
-                "--cluster: machines differ in their model or darkroom; install the same on all"
-            )
-        actor.ready = True
-        self._lost_starts = 0
 
     def _answer(self, ref: Any) -> Any:
         """Wait for what a worker answers.
