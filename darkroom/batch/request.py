@@ -10,7 +10,7 @@ from darkroom.batch.devices import load_models
 from darkroom.batch.jobs import FileState, Job, OutputNaming, Search, find_jobs
 from darkroom.batch.options import BatchOptions
 from darkroom.batch.report import check_report
-from darkroom.batch.run import Batch
+from darkroom.batch.run import PreparedBatch
 from darkroom.batch.storage import find_url_jobs, is_url, without_file
 from darkroom.batch.watch import watch_folders
 from darkroom.color.highlights import chosen
@@ -50,7 +50,7 @@ class BatchRequest:
         return journal_folder(out) if is_url(out) else Path(out)
 
 
-def prepare(request: BatchRequest, sources: Sequence[str]) -> Batch:
+def prepare(request: BatchRequest, sources: Sequence[str]) -> PreparedBatch:
     """Find the photos and load the models of a batch, so that `run` can begin.
 
     `sources`: photos, folders and globs, or with the search's `missing` photos of a list, which may
@@ -67,12 +67,12 @@ def prepare(request: BatchRequest, sources: Sequence[str]) -> Batch:
         jobs, known = _find(sources, request.naming, search)
     if request.cluster is not None:
         cluster = ClusterOptions(request.cluster, request.model, request.device, request.precision)
-        return Batch(jobs, out, options, cluster=cluster, known=known)
+        return PreparedBatch(jobs, out, options, cluster=cluster, known=known)
     models = load_models(request.model, request.device, request.precision)
     for model in models:
         check(model, options.picture.denoise)
         chosen(model, options.picture.highlights)
-    return Batch(jobs, out, options, models)
+    return PreparedBatch(jobs, out, options, models)
 
 
 def _find(

@@ -31,7 +31,7 @@ from darkroom.errors import DarkroomError, OutputError
 from darkroom.models.model import Model
 from darkroom.output.atomic import remove_strays
 
-__all__ = ["Batch", "BatchOptions", "enhance_all", "load_models", "run", "settings"]
+__all__ = ["BatchOptions", "PreparedBatch", "enhance_all", "load_models", "run", "settings"]
 
 POLL_SECONDS = 0.5
 """Longest wait without looking at signals, which Windows needs."""
@@ -69,16 +69,17 @@ class Folder:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            reason = f"cannot be made a folder ({error.strerror}); choose another place"
-            raise OutputError(f"{folder}: {reason}") from error
+            raise OutputError(
+                f"{folder}: cannot be made a folder ({error.strerror}); choose another place"
+            ) from error
 
     def begin(self) -> None:
         """Remove what killed processes left in it."""
-        self.prepare("")
+        self.prepare("picture")
 
     def prepare(self, target: str) -> None:
         """Remove what killed processes left in a picture's folder, once."""
-        folder = (self.root / target).parent if target else self.root
+        folder = (self.root / target).parent
         if folder not in self._clean:
             self._clean.add(folder)
             remove_strays(folder)
@@ -94,7 +95,7 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class PreparedBatch:
     """Photos, and where and how their pictures are made.
 
     `jobs`: may come one by one without end, None standing for "nothing at the moment". `out`: a
@@ -116,7 +117,9 @@ class Batch:
         return len(self.jobs) if isinstance(self.jobs, Sized) else None
 
 
-def run(batch: Batch, watch: Watch = lambda progress: None) -> Generator[Outcome, None, None]:
+def run(
+    batch: PreparedBatch, watch: Watch = lambda progress: None
+) -> Generator[Outcome, None, None]:
     """Make the pictures of a batch, and yield what became of each photo as it is done.
 
     `watch` is called from several threads, on this machine only. A journal
@@ -160,7 +163,7 @@ def enhance_all(
         models = (model,)
     else:
         models = load_models(model) if isinstance(model, str | Path) else model
-    yield from run(Batch(_as_jobs(photos, options, out), str(out), options, models), watch)
+    yield from run(PreparedBatch(_as_jobs(photos, options, out), str(out), options, models), watch)
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from darkroom.batch.journal import JOURNAL
 from darkroom.cli import inputs, output
 from darkroom.cli.allocator import share_one_arena
 from darkroom.cli.batch_display import Display
@@ -176,29 +177,23 @@ def batch(
 @contextmanager
 def _reported(request: "BatchRequest", *, quiet: bool) -> Iterator[None]:
     """Write the report, if any, once a batch is through; also when a signal ended watching."""
-    from darkroom.batch.journal import JOURNAL
-    from darkroom.batch.report import write_report
-
-    ended: BaseException | None = None
     try:
         yield
-    except (KeyboardInterrupt, SystemExit) as signalled:
-        if not (request.watch and (request.folder / JOURNAL).exists()):
-            raise
-        ended = signalled
+    except (KeyboardInterrupt, SystemExit):
+        if request.watch and (request.folder / JOURNAL).exists():
+            _write_report(request, quiet=quiet)
+        raise
+    _write_report(request, quiet=quiet)
+
+
+def _write_report(request: "BatchRequest", *, quiet: bool) -> None:
+    from darkroom.batch.report import write_report
+
     if request.report is not None:
         if not quiet:
             output.say(f"writing {request.report}")
-        options = request.options
-        write_report(
-            request.report,
-            request.folder,
-            options.decoders,
-            options.timeout,
-            options.save.overwrite,
-        )
-    if ended is not None:
-        raise ended
+        options, overwrite = request.options, request.options.save.overwrite
+        write_report(request.report, request.folder, options.decoders, options.timeout, overwrite)
 
 
 def _listed(sources: list[str], null: bool, watch: bool) -> list[str]:

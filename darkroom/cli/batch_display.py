@@ -105,12 +105,13 @@ class Display:
     def _sum_up(self, finished: bool) -> None:
         counts, seconds = self._counts, monotonic() - self._started
         if self._as_json:
-            numbers = {
-                Status.DONE.value: counts[Status.DONE],
-                Status.FAILED.value: self.failed,
-                Status.SKIPPED.value: counts[Status.SKIPPED],
+            summary = {
+                "event": "summary",
+                "finished": finished,
+                "done": counts[Status.DONE],
+                "failed": self.failed,
+                "skipped": counts[Status.SKIPPED],
             }
-            summary = {"event": "summary", "finished": finished, **numbers}
             output.print_json({**summary, "total": self._total, "seconds": round(seconds, 3)})
         if self._quiet:
             return

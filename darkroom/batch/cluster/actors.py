@@ -228,7 +228,7 @@ class RayExecutor:
         finally:
             with self._changed:
                 actor.at_hand -= 1
-                actor.reserved = False
+                actor.reserved = actor.reserved and not alone
                 self._changed.notify_all()
 
     def _reserve(self, alone: bool) -> _Actor:

@@ -32,7 +32,7 @@ from darkroom.batch.jobs import Job
 from darkroom.batch.journal import JOURNAL
 from darkroom.batch.options import BatchOptions, Settings
 from darkroom.batch.record import Outcome, Status
-from darkroom.batch.run import Batch, run
+from darkroom.batch.run import PreparedBatch, run
 from darkroom.cli import app
 from darkroom.errors import DarkroomError, OutputError, RawError, UsageError, WeightsError
 from darkroom.output.atomic import TEMPORARY_PATTERN
@@ -147,6 +147,7 @@ class FakeRay:
         self.alive: set[object] = set()
         self.calls: list[tuple[Future[Any], Any, str, tuple[Any, ...]]] = []
         self.neighbours: list[tuple[str, int]] = []
+        self.beside_retried = False
         self.changed = threading.Condition()
         self.open = True
         threading.Thread(target=self.serve, daemon=True).start()
@@ -198,21 +199,22 @@ class FakeRay:
                     return
                 self.calls.sort(key=lambda call: call[2] == "start")
                 call, actor, name, arguments = self.calls.pop()
-                others = sum(other[1] is actor and other[2] == "make" for other in self.calls)
+                beside = [call[3] for call in self.calls if call[1] is actor and call[2] == "make"]
             try:
-                if (answer := self.answer(actor, name, arguments, others)) is not NEVER:
+                if (answer := self.answer(actor, name, arguments, beside)) is not NEVER:
                     call.set_result(answer)
             except self.exceptions.RayError as error:
                 call.set_exception(error)
             except (DarkroomError, KeyError) as error:
                 call.set_exception(self.exceptions.RayTaskError(error))
 
-    def answer(self, actor: object, name: str, arguments: tuple[Any, ...], others: int) -> Any:
+    def answer(self, actor: object, name: str, arguments: Any, beside: list[Any]) -> Any:
         if actor not in self.alive:
             raise self.exceptions.RayError("the worker is gone")
         if name != "make":
             return self.answer_start(arguments[0]) if name == "start" else None
-        self.neighbours.append((arguments[0].target, others))
+        self.neighbours.append((arguments[0].target, len(beside)))
+        self.beside_retried |= any(overwrite for _, overwrite in beside)
         try:
             return self.answer_make(arguments[0])
         except self.exceptions.RayError:
@@ -239,7 +241,7 @@ def go(
     monkeypatch.setattr(actors, "POLL_SECONDS", 0.001)
     monkeypatch.setattr(actors, "REVIEW_SECONDS", 0.0)
     jobs = [Job(str(tmp_path / f"{n:02}.dng"), f"{n:02}.png") for n in range(count)]
-    return list(run(Batch(jobs, str(tmp_path / "out"), cluster=ClusterOptions("h:1"))))
+    return list(run(PreparedBatch(jobs, str(tmp_path / "out"), cluster=ClusterOptions("h:1"))))
 
 
 def test_a_photo_that_kills_its_workers_is_found_out(
@@ -257,8 +259,9 @@ def test_a_photo_that_kills_its_workers_is_found_out(
     assert len(outcomes) == 30
     assert "3 workers were lost" in (outcomes["07.png"].error or "")
     assert outcomes["07.png"].exit_code == 1
-    suspects = [others for target, others in ray.neighbours if target == "07.png"]
-    assert suspects[1:] == [0] * (len(suspects) - 1)  # alone, the second time
+    others = [count for target, count in ray.neighbours if target == "07.png"]
+    assert others[1:] == [0] * (len(others) - 1)  # alone, the second time
+    assert not ray.beside_retried
     again = [outcome for outcome in outcomes.values() if outcome.warnings]
     assert all("worker was lost" in outcome.warnings[-1] for outcome in again)
 
@@ -292,7 +295,7 @@ def test_photos_at_urls_are_told_by_hash(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(actors, "connect", lambda address: FakeRay(make))
         jobs, options = [Job("memory://in/p.dng", "p.png")], BatchOptions(check_hash=check_hash)
         cluster = ClusterOptions("h:1")
-        (outcome,) = run(Batch(jobs, "memory://out", options, cluster=cluster))
+        (outcome,) = run(PreparedBatch(jobs, "memory://out", options, cluster=cluster))
         return outcome.status
 
     assert status(b"one", check_hash=False) is Status.DONE
