@@ -158,11 +158,9 @@ def enhance_all(
     None standing for "nothing at the moment"; or paths of photos and folders. `model`: a name, a
     file, or models ready to run, each on its own device. For the rest see `run`.
     """
-    models: Sequence[Model]
-    if isinstance(model, Model):
-        models = (model,)
-    else:
-        models = load_models(model) if isinstance(model, str | Path) else model
+    if isinstance(model, str | Path):
+        model = load_models(model)
+    models = (model,) if isinstance(model, Model) else model
     yield from run(PreparedBatch(_as_jobs(photos, options, out), str(out), options, models), watch)
 
 

@@ -28,7 +28,7 @@ from darkroom.batch.cluster.resources import (
 )
 from darkroom.batch.cluster.worker import Worker, WorkerConfig
 from darkroom.batch.failures import UnwritableError
-from darkroom.batch.jobs import Job
+from darkroom.batch.jobs import Job, local_state
 from darkroom.batch.journal import JOURNAL
 from darkroom.batch.options import BatchOptions, Settings
 from darkroom.batch.record import Outcome, Status
@@ -304,6 +304,23 @@ def test_photos_at_urls_are_told_by_hash(tmp_path: Path, monkeypatch: pytest.Mon
     assert status(b"two", check_hash=False) is Status.DONE
     assert fs.exists(f"/out/{JOURNAL}")
     fs.store.clear()
+
+
+def test_a_server_that_does_not_answer_costs_its_photo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def state(name: str) -> Any:
+        if storage.is_url(name):
+            raise RawError(f"{name}: TimeoutError; check the address")
+        return local_state(name)
+
+    monkeypatch.setattr(storage, "state", state)
+    monkeypatch.setattr(actors, "connect", lambda address: FakeRay(done))
+    jobs = [Job("https://h/a.dng", "a.png"), Job(str(tmp_path / "b.dng"), "b.png")]
+    batch = PreparedBatch(jobs, str(tmp_path / "out"), cluster=ClusterOptions("h:1"))
+    outcomes = {outcome.output: outcome for outcome in run(batch)}
+    assert (outcomes["a.png"].status, outcomes["a.png"].exit_code) == (Status.FAILED, 4)
+    assert outcomes["b.png"].status is Status.DONE
 
 
 def test_errors_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
