@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from darkroom.batch import watch
 from darkroom.batch.cluster.journal_mirror import journal_folder
 from darkroom.batch.cluster.resources import ClusterOptions
 from darkroom.batch.devices import load_models
@@ -12,7 +13,6 @@ from darkroom.batch.options import BatchOptions
 from darkroom.batch.report import check_report
 from darkroom.batch.run import PreparedBatch
 from darkroom.batch.storage import find_url_jobs, is_url, without_file
-from darkroom.batch.watch import watch_folders
 from darkroom.color.highlights import chosen
 from darkroom.errors import UsageError
 from darkroom.models.denoise import check
@@ -61,7 +61,7 @@ def prepare(request: BatchRequest, sources: Sequence[str]) -> PreparedBatch:
     jobs: Iterable[Job | None]
     known: Mapping[str, FileState] = {}
     if request.watch:
-        jobs = watch_folders(sources, request.naming, search)
+        jobs = watch.watch_folders(sources, request.naming, search)
     else:
         _check_urls(sources, request.cluster)
         jobs, known = _find(sources, request.naming, search)
