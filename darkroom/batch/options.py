@@ -66,17 +66,11 @@ class Settings:
 
 def settings(options: BatchOptions, model: Model) -> Settings:
     """Return what pixels depend on besides the photo; tiles are not among it."""
-    decided: dict[str, Any] = {
-        field.name: _plain(getattr(options.picture, field.name))
-        for field in dataclasses.fields(Options)
-        if field.name != "tile"
-    }
+    decided: dict[str, Any] = {}
+    for name in (field.name for field in dataclasses.fields(Options) if field.name != "tile"):
+        value = getattr(options.picture, name)
+        decided[name] = value.value if isinstance(value, Enum | Gain) else value
     decided |= {"format": options.save.format.value, "precision": str(model.dtype)[6:]}
     if options.save.format is PictureFormat.JPEG:
         decided["quality"] = options.save.quality
     return Settings(json.loads(json.dumps(decided)), weights_sha256(model))
-
-
-def _plain(value: object) -> object:
-    """Return an option as a JSON value."""
-    return value.value if isinstance(value, Enum | Gain) else value

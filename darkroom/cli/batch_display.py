@@ -7,6 +7,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from heapq import nlargest
 from itertools import islice
 from pathlib import Path
 from time import monotonic
@@ -99,8 +100,8 @@ class Display:
             self._live.say(Text(f"failed: {outcome.error}", style="red"))
 
     def _position(self) -> str:
-        number = self._counts.total()
-        return f"[{number}]" if self._total is None else f"[{number}/{self._total}]"
+        total = "" if self._total is None else f"/{self._total}"
+        return f"[{self._counts.total()}{total}]"
 
     def _sum_up(self, finished: bool) -> None:
         counts, seconds = self._counts, monotonic() - self._started
@@ -169,24 +170,19 @@ class Warnings:
     """Counts warnings; those that differ in their numbers only are one."""
 
     def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._first: dict[str, str] = {}
-        self._varied: set[str] = set()
+        self._kinds: dict[str, Counter[str]] = {}
 
     def add(self, texts: Iterable[str]) -> None:
         """Count the warnings about one photo."""
         for text in texts:
-            kind = NUMBER.sub("0", text)
-            self._counts[kind] += 1
-            if self._first.setdefault(kind, text) != text:
-                self._varied.add(kind)
+            self._kinds.setdefault(NUMBER.sub("0", text), Counter())[text] += 1
 
     def lines(self) -> Iterator[str]:
         """Yield the most frequent, as first met, with how many photos they are about."""
-        for kind, count in self._counts.most_common(SHOWN):
-            like = ", and the like" if kind in self._varied else ""
-            photos = f" ({count} photos)" if count > 1 else ""
-            yield f"{self._first[kind]}{like}{photos}"
+        for texts in nlargest(SHOWN, self._kinds.values(), Counter.total):
+            like = ", and the like" if len(texts) > 1 else ""
+            photos = f" ({texts.total()} photos)" if texts.total() > 1 else ""
+            yield f"{next(iter(texts))}{like}{photos}"
 
 
 def shortened(name: str, width: int) -> str:
