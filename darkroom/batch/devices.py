@@ -20,7 +20,7 @@ CUDA_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class DeviceRun:
     """A finished picture, the model as it ran (maybe elsewhere than meant), and its seconds."""
 
     picture: Picture
@@ -28,10 +28,10 @@ class Run:
     seconds: float
 
 
-class Turns:
+class DeviceLock:
     """One thread at a time runs the network; the others prepare and render their photos.
 
-    On CUDA a turn lasts while work is queued, so that the device always has some.
+    On CUDA it is held while work is queued, not until that is done, so the device always has some.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Turns:
         self._lock.release()
 
     def waited(self) -> float:
-        """Return the seconds that this thread has waited for its turns, ever."""
+        """Return the seconds that this thread has waited for the lock, ever."""
         return getattr(self._waits, "seconds", 0.0)
 
 
@@ -55,43 +55,38 @@ class Device:
     """A model on its device, shared by threads; the processor stands by for CUDA."""
 
     def __init__(self, model: Model) -> None:
-        self._turns = Turns()
-        self.model = replace(model, turns=self._turns)
+        self._lock = DeviceLock()
+        self.model = replace(model, lock=self._lock)
         # Now, because after an error nothing may be read from the device any more.
         self._standby = model.on_cpu() if model.device.type == "cuda" else None
         self._errors = 0
 
-    def run(self, raw: RawImage, options: Options, watch: Callable[[float], None]) -> Run:
+    def run(self, raw: RawImage, options: Options, watch: Callable[[float], None]) -> DeviceRun:
         """Enhance one photo; a CUDA error makes it the processor's."""
-        started = perf_counter() - self._turns.waited()
-        if self._standby is not None and self._errors >= CUDA_TRIES:
-            note = f"{self.model.device} failed before; done on the CPU"
-            picture, model = enhance(raw, self._standby, options, watch), self._standby
-            picture = replace(picture, warnings=(*picture.warnings, note))
-        else:
-            picture, model = self._tried(raw, options, watch)
-        return Run(
-            picture,
-            model.for_sensor(raw.cfa.sensor),
-            perf_counter() - self._turns.waited() - started,
-        )
+        started = perf_counter() - self._lock.waited()
+        picture, model = self._enhance(raw, options, watch)
+        seconds = perf_counter() - self._lock.waited() - started
+        return DeviceRun(picture, model.for_sensor(raw.cfa.sensor), seconds)
 
-    def _tried(
+    def _enhance(
         self, raw: RawImage, options: Options, watch: Callable[[float], None]
     ) -> tuple[Picture, Model]:
         """Enhance on the device itself, or where that fails on the processor."""
-        try:
-            picture = enhance(raw, self.model, options, watch)
-        except RuntimeError as error:  # what torch raises for all that CUDA reports
-            if self._standby is None:
-                raise
-            self._errors += 1
-            reason = str(error).partition("\n")[0]
-            note = f"{self.model.device}: {reason}; done on the CPU"
-            picture = enhance(raw, self._standby, options, watch)
-            return replace(picture, warnings=(*picture.warnings, note)), self._standby
-        self._errors = 0
-        return picture, self.model
+        if self._standby is None:
+            return enhance(raw, self.model, options, watch), self.model
+        note = f"{self.model.device} failed before; done on the CPU"
+        if self._errors < CUDA_TRIES:
+            try:
+                picture = enhance(raw, self.model, options, watch)
+            except RuntimeError as error:  # what torch raises for all that CUDA reports
+                self._errors += 1
+                reason = str(error).partition("\n")[0]
+                note = f"{self.model.device}: {reason}; done on the CPU"
+            else:
+                self._errors = 0
+                return picture, self.model
+        picture = enhance(raw, self._standby, options, watch)
+        return replace(picture, warnings=(*picture.warnings, note)), self._standby
 
 
 def load_models(

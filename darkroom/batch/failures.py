@@ -5,14 +5,14 @@ import traceback
 from pathlib import Path
 
 from darkroom.errors import DarkroomError, OutputError
+from darkroom.output.atomic import FULL
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
 FATAL = (*FULL, errno.EROFS, errno.EIO, errno.ENODEV, errno.ESTALE)
 """What ends a batch when writing: no other photo would fare better."""
 
 
-class FolderGoneError(OutputError):
-    """The output folder is not there any more: a disk was unplugged, or it was removed."""
+class UnwritableError(OutputError):
+    """No picture can be written any more: the folder is gone, or the disk is full."""
 
 
 def reason(error: BaseException) -> str:
@@ -22,13 +22,20 @@ def reason(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "not enough memory; use fewer --jobs, or a --tile such as 1024"
     where = traceback.extract_tb(error.__traceback__)[-1]
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"internal error ({text}, {Path(where.filename).name}:{where.lineno}); please report it"
+    return (
+        f"internal error ({named(error)}, {Path(where.filename).name}:{where.lineno}); "
+        "please report it"
+    )
+
+
+def named(error: BaseException) -> str:
+    """Return an error that is not ours in one line: its type and message."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def ends_all(error: BaseException) -> bool:
     """Whether no other photo could be written either."""
-    return isinstance(error, FolderGoneError) or _caused_by(error, FATAL)
+    return isinstance(error, UnwritableError) or _caused_by(error, FATAL)
 
 
 def is_full(error: BaseException) -> bool:

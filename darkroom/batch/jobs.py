@@ -39,7 +39,7 @@ class FileState(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Naming:
+class OutputNaming:
     """What pictures are called: the photo's place below `base`, its name, `suffix` and `ending`.
 
     `base`: None for the closest folder that all photos share. `ending`: with the dot.
@@ -69,7 +69,7 @@ class Search:
 
 
 def find_jobs(
-    sources: Iterable[str | Path], naming: Naming = Naming(), search: Search = Search()
+    sources: Iterable[str | Path], naming: OutputNaming = OutputNaming(), search: Search = Search()
 ) -> list[Job]:
     """Return the jobs of files, folders and globs, in order, each photo once.
 
@@ -81,7 +81,7 @@ def find_jobs(
     found: dict[Path, None] = {}
     roots: list[Path] = []
     for source in sources:
-        for path in _expanded(source, search.missing):
+        for path in expand_glob(source, search.missing):
             is_folder = path.is_dir()
             roots.append(path if is_folder else path.parent)
             found |= dict.fromkeys(_photos(path, search) if is_folder else [path])
@@ -113,7 +113,7 @@ def _absolute(path: str | Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow them
 
 
-def _expanded(source: str | Path, missing: bool = False) -> list[Path]:
+def expand_glob(source: str | Path, missing: bool = False) -> list[Path]:
     """Expand a glob that the shell left alone; a file of just that name goes first."""
     name = os.fspath(source)
     if missing or os.path.lexists(name):
@@ -143,7 +143,7 @@ def _photos(folder: Path, search: Search) -> Iterator[Path]:
                 yield place / name
 
 
-def name_jobs(paths: list[Path], naming: Naming, base: Path) -> list[Job]:
+def name_jobs(paths: list[Path], naming: OutputNaming, base: Path) -> list[Job]:
     """Give each photo its picture's name; a shared name is told apart by the photo's ending.
 
     Raises UsageError where a photo lies outside `base`.

@@ -1,8 +1,10 @@
 r"""What became of each photo of a batch: append-only JSON Lines beside the pictures.
 
 One line per photo and attempt, written and synced when its picture is whole; before the picture
-gets its name, a line with status "writing" claims the name, so that a picture whose record was
-lost to a kill is known to be ours. The last line about an output counts. Readable with jq:
+gets its name, a line with status "writing" says that it is ours, so that a picture whose record was
+lost to a kill is known to be. The last line about an output counts. It is locked
+by our own code, for filelock (4.2) needs a second file beside the pictures, and fails on network
+file systems without locks (ENOLCK). Readable with jq:
 `jq -r 'select(.status == "failed") | "\(.input): \(.error)"' darkroom.jsonl`
 """
 
@@ -15,12 +17,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from darkroom.batch.record import SCHEMA, Outcome, Status
 from darkroom.errors import OutputError
-from darkroom.output.atomic import atomic_write
+from darkroom.output.atomic import FULL, atomic_write
 
 JOURNAL = "darkroom.jsonl"
 """Name of the journal in the folder of the pictures."""
@@ -39,15 +40,12 @@ class Journal:
         another process holds it.
         """
         self.path = folder / JOURNAL
-        self.dropped = 0
-        """Damaged lines that were found on opening."""
         self._lock = threading.Lock()
         self._places: dict[str, int] = {}
         self._stream = self._open()
         try:
-            kept = self._index()
-            if self.dropped:
-                self._rewrite(kept)
+            if not self._index():
+                self._rewrite()
         except OutputError:
             self._stream.close()
             raise
@@ -57,12 +55,7 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._reader.close()
         self._stream.close()
 
@@ -75,7 +68,7 @@ class Journal:
             self._reader.seek(place)
             return Outcome.from_record(json.loads(self._reader.readline()))
 
-    def claim(self, source: str, output: str) -> None:
+    def mark_writing(self, source: str, output: str) -> None:
         """Note that `output` is about to be written, and is ours from now on."""
         self.append(Outcome(source, output, Status.WRITING))
 
@@ -115,33 +108,25 @@ class Journal:
             )
         return stream
 
-    def _index(self) -> list[int]:
-        """Note where each output's last record begins; returns where all whole lines begin."""
-        kept, place = [], 0
-        with self.path.open("rb") as lines:
-            for line in lines:
-                outcome = _parsed(line, self.path)
-                if outcome is None:
-                    self.dropped += 1
-                else:
-                    kept.append(place)
-                    if outcome.status in (Status.DONE, Status.WRITING):
-                        self._places[outcome.output] = place
-                place += len(line)
-        return kept
+    def _index(self) -> bool:
+        """Note where each output's last record begins; returns whether all lines are whole."""
+        whole = True
+        with self.path.open("rb") as stream:
+            for place, _, outcome in _records(stream, self.path):
+                whole = whole and outcome is not None
+                if outcome is not None and outcome.status in (Status.DONE, Status.WRITING):
+                    self._places[outcome.output] = place
+        return whole
 
-    def _rewrite(self, kept: list[int]) -> None:
+    def _rewrite(self) -> None:
         """Keep only whole lines, so that other programs can read the journal too."""
         with atomic_write(self.path, overwrite=True) as whole, self.path.open("rb") as old:
-            for place in kept:
-                old.seek(place)
-                whole.write(old.readline())
+            records = _records(old, self.path)
+            whole.writelines(line for _, line, outcome in records if outcome is not None)
         self._stream.close()
         self._stream = self._open()
         self._places.clear()
-        dropped = self.dropped
         self._index()
-        self.dropped = dropped
 
 
 def read_outcomes(journal: Path) -> Iterator[Outcome]:
@@ -153,18 +138,23 @@ def read_outcomes(journal: Path) -> Iterator[Outcome]:
     last: dict[str, int] = {}
     try:
         with journal.open("rb") as stream:
-            place = 0
-            for line in stream:
-                outcome = _parsed(line, journal)
+            for place, _, outcome in _records(stream, journal):
                 if outcome is not None and outcome.status is not Status.WRITING:
                     last.pop(outcome.output, None)
                     last[outcome.output] = place
-                place += len(line)
             for place in last.values():
                 stream.seek(place)
                 yield Outcome.from_record(json.loads(stream.readline()))
     except OSError as error:
         raise _output_error(journal, error) from error
+
+
+def _records(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes, Outcome | None]]:
+    """Yield where each line of a journal begins, the line, and its record; None where damaged."""
+    place = 0
+    for line in stream:
+        yield place, line, _parsed(line, path)
+        place += len(line)
 
 
 def _parsed(line: bytes, path: Path) -> Outcome | None:
@@ -181,7 +171,7 @@ def _parsed(line: bytes, path: Path) -> Outcome | None:
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         return OutputError(f"{path}: the disk is full; free some and run the same command again")
     return OutputError(f"{path}: cannot be written ({error.strerror}); choose another folder")
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from types import MappingProxyType
 from typing import Any
 
 SCHEMA = 1
@@ -16,7 +15,7 @@ class Status(Enum):
     DONE = "done"
     FAILED = "failed"
     WRITING = "writing"
-    """Claims a name; stands alone only where a process was killed before it could say more."""
+    """The picture is ours from now on; alone only where a process was killed then."""
     SKIPPED = "skipped"
     """Done by an earlier run and still valid; never in the journal."""
 
@@ -58,8 +57,8 @@ class Outcome:
     model_sha256: str = ""
     device: str = ""
     precision: str = ""
-    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    seconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     error: str | None = None
     exit_code: int = 0

@@ -1,40 +1,18 @@
 """What is left of a batch: what its journal says is done, and still is."""
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
 
-from darkroom.batch.jobs import FileState, Job, local_state
+from darkroom.batch import storage
+from darkroom.batch.jobs import FileState, Job
 from darkroom.batch.journal import Journal
+from darkroom.batch.options import BatchOptions, Settings
 from darkroom.batch.record import Outcome, Status
 from darkroom.errors import OutputError
 
 CLOCK_NS = 2_000_000_000
 """Times of one picture may differ by so much: FAT stores them in steps of two seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What is done again.
-
-    `resume`: only what the journal does not say is done. `check_hash`: inputs are compared by
-    SHA-256, not by size and time. `overwrite`: pictures that are not ours, or that somebody
-    changed since, may be replaced.
-    """
-
-    resume: bool = True
-    check_hash: bool = False
-    overwrite: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What pixels depend on besides the photo; as in `Outcome`."""
-
-    options: Mapping[str, Any]
-    model_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,29 +28,18 @@ class Plan:
     state: FileState | None
 
 
-def file_sha256(path: str) -> str | None:
-    """Return the SHA-256 of a file's bytes; None where it cannot be read."""
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
-
-
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """Decides for each photo.
+    """Decides for each photo what is done again, by the options' `resume` and `check_hash`.
 
-    `look`: gives the state of a file's path, None where there is none. `digest`: its SHA-256, None
-    where it cannot be read.
+    `look`: gives the state of a photo or picture by its path or URL, None where there is none.
     """
 
     folder: Path
     journal: Journal
     settings: Settings
-    rules: Rules = Rules()
-    look: Callable[[str], FileState | None] = local_state
-    digest: Callable[[str], str | None] = file_sha256
+    options: BatchOptions
+    look: Callable[[str], FileState | None]
 
     def plan(self, job: Job) -> Plan:
         """Say what to do; safe from several threads.
@@ -85,7 +52,7 @@ class Planner:
         last = self.journal.latest(job.target)
         if last is None:
             self._spare(there is None, f"{target}: exists already, and no batch made it")
-            return Plan(None, self.rules.overwrite, state)
+            return Plan(None, self.options.save.overwrite, state)
         if last.status is Status.WRITING:
             return Plan(None, True, state)
         empty = there is None or there.size == 0  # empty: what power loss makes of some files
@@ -95,18 +62,19 @@ class Planner:
         moved = job.source != last.input and not same
         self._spare(empty or not moved, f"{target}: is the picture of {last.input} already")
         valid = ours and same and self._is_current(last)
-        return Plan(last if valid and self.rules.resume else None, True, state)
+        return Plan(last if valid and self.options.resume else None, True, state)
 
     def _spare(self, safe: bool, reason: str) -> None:
-        if not (safe or self.rules.overwrite):
+        if not (safe or self.options.save.overwrite):
             raise OutputError(f"{reason}; choose another folder, or add --overwrite")
 
     def _is_same(self, job: Job, state: FileState | None, last: Outcome) -> bool:
         """Whether the photo is the one that was done, wherever its card is mounted now."""
         if state is None or PurePath(job.source).name != PurePath(last.input).name:
             return False
-        if self.rules.check_hash and last.input_sha256:
-            return state.size == last.input_size and self.digest(job.source) == last.input_sha256
+        if self.options.check_hash and last.input_sha256:
+            same_size = state.size == last.input_size
+            return same_size and storage.sha256(job.source) == last.input_sha256
         return state == (last.input_size, last.input_mtime_ns)
 
     def _is_current(self, last: Outcome) -> bool:

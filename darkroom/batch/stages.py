@@ -3,23 +3,23 @@
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from darkroom.batch.decoders import Decoders
-from darkroom.batch.devices import Device, Run
+from darkroom.batch.devices import Device, DeviceRun
 from darkroom.batch.jobs import Job, local_state
+from darkroom.batch.options import BatchOptions, Settings, settings
 from darkroom.batch.record import Outcome, Status
 from darkroom.errors import OutputError
 from darkroom.models.model import Model
 from darkroom.output.atomic import check_target
 from darkroom.output.exif import picture_exif
 from darkroom.output.picture import SaveOptions, save_picture
-from darkroom.pipeline import Options, Picture
+from darkroom.pipeline import Picture
 from darkroom.raw.black_level import explain_black
 from darkroom.raw.image import RawImage
 
@@ -33,7 +33,7 @@ class Stage(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class PhotoProgress:
     """A photo has entered a stage, or moved on in it by `share` (0 to 1)."""
 
     job: Job
@@ -41,7 +41,7 @@ class Progress:
     share: float = 0.0
 
 
-Watch = Callable[[Progress], None]
+Watch = Callable[[PhotoProgress], None]
 
 
 class StoppedError(Exception):
@@ -49,79 +49,73 @@ class StoppedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """One photo to make: where it comes from, and what is done and saved.
+class PhotoTask:
+    """One photo to make, and where its picture goes.
 
-    `save.overwrite` allows replacing what is at `target`. `check` is called before a folder is
-    made for it, `claim` right before it is written; both may raise.
+    `overwrite` allows replacing what is at `target`. `check` is called before a folder is made for
+    it, `mark` right before it is written; both may raise.
     """
 
     job: Job
     target: Path
-    picture: Options
-    save: SaveOptions
+    overwrite: bool
     check: Callable[[], Any] = lambda: None
-    claim: Callable[[], Any] = lambda: None
+    mark: Callable[[], Any] = lambda: None
 
 
-class Assembly:
-    """Decoder processes and devices, shared by as many threads as call `make`."""
+class LocalExecutor:
+    """Decoder processes and devices here, shared by as many threads as call `make`."""
 
     def __init__(
-        self, models: Sequence[Model], decoders: int, timeout: float, watch: Watch = lambda p: None
+        self, models: Sequence[Model], options: BatchOptions, watch: Watch = lambda progress: None
     ) -> None:
-        """Start no process yet. `timeout`: seconds after which decoding is given up."""
-        self._decoders = Decoders(decoders, timeout)
+        """Start no process yet."""
+        self._options = options
+        self._settings = settings(options, models[0])
+        self._capacity = options.capacity(len(models))
+        self._decoders = Decoders(options.decoders, options.timeout)
         self._places: queue.SimpleQueue[Device] = queue.SimpleQueue()
         devices = [Device(model) for model in models]
         # While one photo has the network, others are prepared and rendered.
-        for device in devices * (1 + decoders):
+        for device in devices * (1 + options.decoders):
             self._places.put(device)
         self._watch = watch
         self._stopped = threading.Event()
 
-    def __enter__(self) -> Self:
-        return self
+    def settings(self) -> Settings:
+        """Return what pixels depend on."""
+        return self._settings
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether photos at hand are being dropped."""
-        return self._stopped.is_set()
+    def capacity(self) -> int:
+        """Return how many photos may be at hand."""
+        return self._capacity
 
     def stop(self) -> None:
         """Drop photos before their next stage or tile; one that is being written is finished."""
         self._stopped.set()
         self._decoders.close()
 
-    def make(self, order: Order) -> Outcome:
+    def make(self, task: PhotoTask) -> Outcome:
         """Make one picture and say what became of it, without what only the batch knows.
 
         Raises DarkroomError where that fails, StoppedError where the batch ends first.
         """
-        job, seconds = order.job, {}
+        job, seconds = task.job, {}
         self._enter(job, Stage.DECODE)
         with self._decoders.worker() as worker:
             started = perf_counter()
             raw, digest = worker.decode(job.source)
             seconds[Stage.DECODE.value] = perf_counter() - started
-        run = self._develop(raw, order)
+        run = self._run_network(raw, job)
         seconds[Stage.NETWORK.value] = run.seconds
         self._enter(job, Stage.ENCODE)
         started = perf_counter()
         exif = picture_exif(raw)
         facts = describe(raw, run.picture, run.model)
         del raw
-        _write(run.picture, order, exif)
+        _write(run.picture, task, replace(self._options.save, overwrite=task.overwrite), exif)
         seconds[Stage.ENCODE.value] = perf_counter() - started
-        written = local_state(str(order.target))
+        written = local_state(str(task.target))
         return Outcome(
             job.source,
             job.target,
@@ -133,13 +127,13 @@ class Assembly:
             **facts,
         )
 
-    def _develop(self, raw: RawImage, order: Order) -> Run:
+    def _run_network(self, raw: RawImage, job: Job) -> DeviceRun:
         """Have the next device that has a place enhance a photo."""
         device = self._places.get()
         try:
-            self._enter(order.job, Stage.NETWORK)
+            self._enter(job, Stage.NETWORK)
             return device.run(
-                raw, order.picture, lambda share: self._enter(order.job, Stage.NETWORK, share)
+                raw, self._options.picture, lambda share: self._enter(job, Stage.NETWORK, share)
             )
         finally:
             self._places.put(device)
@@ -147,21 +141,21 @@ class Assembly:
     def _enter(self, job: Job, stage: Stage, share: float = 0.0) -> None:
         if self._stopped.is_set():
             raise StoppedError
-        self._watch(Progress(job, stage, share))
+        self._watch(PhotoProgress(job, stage, share))
 
 
-def _write(picture: Picture, order: Order, exif: bytes) -> None:
-    folder = order.target.parent
-    order.check()
+def _write(picture: Picture, task: PhotoTask, save: SaveOptions, exif: bytes) -> None:
+    folder = task.target.parent
+    task.check()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
             f"{folder}: no such folder can be made ({error.strerror}); choose another place"
         ) from error
-    check_target(order.target, order.save.overwrite)
-    order.claim()
-    save_picture(picture.pixels, order.target, order.save, exif=exif)
+    check_target(task.target, save.overwrite)
+    task.mark()
+    save_picture(picture.pixels, task.target, save, exif=exif)
 
 
 def describe(raw: RawImage, picture: Picture, model: Model) -> dict[str, Any]:

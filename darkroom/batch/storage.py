@@ -7,14 +7,23 @@ import hashlib
 import re
 import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path, PurePosixPath
-from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from darkroom.batch.jobs import RAW_ENDINGS, FileState, Job, Naming, Search, local_state, name_jobs
+from darkroom.batch.failures import named
+from darkroom.batch.jobs import (
+    RAW_ENDINGS,
+    FileState,
+    Job,
+    OutputNaming,
+    Search,
+    local_state,
+    name_jobs,
+)
 from darkroom.errors import DarkroomError, OutputError, RawError, UsageError
 from darkroom.output.atomic import TEMPORARY_PATTERN
 
@@ -48,12 +57,9 @@ def state(name: str) -> FileState | None:
     """
     if not is_url(name):
         return local_state(name)
-    fs, path = _opened(name)
-    with _Reported(name, RawError):
-        try:
-            return _state(fs.info(path))
-        except FileNotFoundError:
-            return None
+    with _Opened(name, RawError) as (fs, path), suppress(FileNotFoundError):
+        return _state(fs.info(path))
+    return None
 
 
 def states(url: str) -> dict[str, FileState]:
@@ -61,8 +67,7 @@ def states(url: str) -> dict[str, FileState]:
 
     Raises OutputError where a server does not answer.
     """
-    fs, path = _opened(url)
-    with _Reported(url, OutputError):
+    with _Opened(url, OutputError) as (fs, path):
         fs.invalidate_cache()
         found = fs.find(path, detail=True)
     root = path.rstrip("/") + "/"
@@ -71,30 +76,33 @@ def states(url: str) -> dict[str, FileState]:
 
 def fetch(url: str, target: Path) -> None:
     """Copy what is at a URL into a local file. Raises RawError."""
-    fs, path = _opened(url)
-    with _Reported(url, RawError):
+    with _Opened(url, RawError) as (fs, path):
         fs.get_file(path, str(target))
 
 
 def read(url: str) -> bytes | None:
     """Return what is at a URL, None where there is nothing. Raises OutputError."""
-    fs, path = _opened(url)
-    with _Reported(url, OutputError):
-        try:
-            return bytes(fs.cat_file(path))
-        except FileNotFoundError:
-            return None
+    with _Opened(url, OutputError) as (fs, path), suppress(FileNotFoundError):
+        return bytes(fs.cat_file(path))
+    return None
 
 
-def sha256(url: str) -> str | None:
-    """Return the SHA-256 of what is at a URL, None where there is nothing. Raises RawError."""
-    fs, path = _opened(url)
-    with _Reported(url, RawError):
-        try:
-            with fs.open(path, "rb") as stream:
-                return hashlib.file_digest(stream, "sha256").hexdigest()
-        except FileNotFoundError:
-            return None
+def sha256(name: str) -> str | None:
+    """Return the SHA-256 of what is at a path or URL, None where nothing can be read.
+
+    Raises RawError where a server does not answer.
+    """
+    if not is_url(name):
+        with suppress(OSError), Path(name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        return None
+    with (
+        _Opened(name, RawError) as (fs, path),
+        suppress(FileNotFoundError),
+        fs.open(path, "rb") as file,
+    ):
+        return hashlib.file_digest(file, "sha256").hexdigest()
+    return None
 
 
 def publish(source: Path, url: str, replace: bool) -> FileState:
@@ -103,8 +111,7 @@ def publish(source: Path, url: str, replace: bool) -> FileState:
     Object stores take it in one request; elsewhere it gets its name once it is complete. Raises
     OutputError, also for what is there already unless `replace`.
     """
-    fs, path = _opened(url)
-    with _Reported(url, OutputError):
+    with _Opened(url, OutputError) as (fs, path):
         there = fs.exists(path)
         if there and not replace:
             raise OutputError(f"{url}: exists already; choose another place or add --overwrite")
@@ -127,22 +134,20 @@ def publish(source: Path, url: str, replace: bool) -> FileState:
 
 def remove(url: str) -> None:
     """Remove what is at a URL. Raises OutputError."""
-    fs, path = _opened(url)
-    with _Reported(url, OutputError):
+    with _Opened(url, OutputError) as (fs, path):
         fs.rm_file(path)
 
 
 def remove_strays(url: str, names: Iterable[str]) -> None:
     """Remove the unfinished files of killed workers among the names below a URL."""
-    fs, path = _opened(url)
-    with _Reported(url, OutputError):
+    with _Opened(url, OutputError) as (fs, path):
         for name in names:
             if PurePosixPath(name).match(TEMPORARY_PATTERN):
                 fs.rm_file(join(path, name))
 
 
 def find_url_jobs(
-    sources: Iterable[str], naming: Naming = Naming(), search: Search = Search()
+    sources: Iterable[str], naming: OutputNaming = OutputNaming(), search: Search = Search()
 ) -> tuple[list[Job], dict[str, FileState]]:
     """Return the jobs of URLs of photos, folders and globs, and the states that listing told.
 
@@ -174,29 +179,24 @@ def find_url_jobs(
     return jobs, {url: found for url, found in known.items() if found is not None}
 
 
-class _Reported:
-    """Turns whatever a storage library raises into ours: their errors have no common base."""
+class _Opened:
+    """Gives a URL's file system, whose errors become `kind`: they have no common base."""
 
     def __init__(self, url: str, kind: type[DarkroomError]) -> None:
         self._url = url
         self._kind = kind
 
-    def __enter__(self) -> None:
-        return
+    def __enter__(self) -> tuple[Any, str]:
+        return _file_system(self._url)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, DarkroomError):
-            what = "nothing is there" if isinstance(error, FileNotFoundError) else _line(error)
+            what = "nothing is there" if isinstance(error, FileNotFoundError) else named(error)
             remedy = "check the address and the permission to use it"
             raise self._kind(f"{self._url}: {what}; {remedy}") from error
 
 
-def _opened(url: str) -> tuple[Any, str]:
+def _file_system(url: str) -> tuple[Any, str]:
     """Return the file system of a URL and the path in it. Raises UsageError."""
     try:
         core = import_module("fsspec.core")
@@ -205,7 +205,7 @@ def _opened(url: str) -> tuple[Any, str]:
     try:
         fs, path = core.url_to_fs(url, use_listings_cache=False)
     except (ImportError, ValueError) as error:
-        raise UsageError(f"{url}: {_line(error)}; pip install what it needs, everywhere") from error
+        raise UsageError(f"{url}: {named(error)}; pip install what it needs, everywhere") from error
     return fs, str(path)
 
 
@@ -237,10 +237,9 @@ def _folder(source: str) -> str:
 
 def _listed(source: str, search: Search) -> dict[str, FileState | None]:
     """List the photos of a folder's URL, or of a glob, in the order of their names."""
-    fs, path = _opened(source)
     folder = _folder(source)
-    root = _opened(folder)[1].rstrip("/") + "/"
-    with _Reported(source, RawError):
+    root = _file_system(folder)[1].rstrip("/") + "/"
+    with _Opened(source, RawError) as (fs, path):
         if "*" in source:
             found = fs.glob(path, detail=True)
         else:
@@ -256,7 +255,3 @@ def _listed(source: str, search: Search) -> dict[str, FileState | None]:
         more = "" if search.recursive or "*" in source else "; add -r for subfolders"
         raise RawError(f"{source}: no RAW photo is there{more or '; check the address'}")
     return dict(photos)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

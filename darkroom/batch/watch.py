@@ -9,10 +9,10 @@ from pathlib import Path
 from darkroom.batch.jobs import (
     FileState,
     Job,
-    Naming,
+    OutputNaming,
     Search,
-    _expanded,
     common_folder,
+    expand_glob,
     find_jobs,
     local_state,
 )
@@ -24,7 +24,7 @@ SETTLE_SECONDS = 2.0
 
 def watch_folders(
     folders: Sequence[str | Path],
-    naming: Naming = Naming(),
+    naming: OutputNaming = OutputNaming(),
     search: Search = Search(),
     poll_seconds: float = 1.0,
 ) -> Iterator[Job | None]:
@@ -33,7 +33,7 @@ def watch_folders(
     A photo has arrived once it stayed the same for SETTLE_SECONDS; one that changes afterwards
     arrives anew. Folders may vanish and come back, but are there at the start: else RawError.
     """
-    places = [path for folder in folders for path in _expanded(folder)]
+    places = [path for folder in folders for path in expand_glob(folder)]
     if strange := [path for path in places if not path.is_dir()]:
         raise UsageError(f"{strange[0]}: is no folder; --watch looks at folders")
     fixed = naming if naming.base else replace(naming, base=common_folder(places))
@@ -56,7 +56,7 @@ def watch_folders(
         time.sleep(poll_seconds)
 
 
-def _there(folders: Sequence[Path], naming: Naming, search: Search) -> Iterator[Job]:
+def _there(folders: Sequence[Path], naming: OutputNaming, search: Search) -> Iterator[Job]:
     """Find what is there now; a folder that is gone for the moment holds nothing."""
     for folder in folders:
         with suppress(RawError):

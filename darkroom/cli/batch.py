@@ -3,14 +3,15 @@
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from darkroom.batch.journal import JOURNAL
 from darkroom.cli import inputs, output
 from darkroom.cli.allocator import share_one_arena
 from darkroom.cli.batch_display import Display
@@ -30,8 +31,7 @@ from darkroom.cli.options import (
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
-    from darkroom.batch.jobs import FileState, Job, Naming, Search
-    from darkroom.batch.run import BatchOptions
+    from darkroom.batch.request import BatchRequest
 
 SIGNALS = ("SIGTERM", "SIGHUP")
 """What ends a batch like Ctrl-C does; the exit code is 128 + the signal's number."""
@@ -141,47 +141,32 @@ def batch(
     after, which are read again for it, the others in one line each.
     """
     share_one_arena()
-    from darkroom.batch.cluster.run import Crew, enhance_on_cluster, journal_folder
-    from darkroom.batch.jobs import Naming, Search
-    from darkroom.batch.report import check_report
-    from darkroom.batch.run import BatchOptions, enhance_all, load_models
-    from darkroom.batch.storage import without_file
-    from darkroom.batch.watch import watch_folders
+    from darkroom.batch.jobs import OutputNaming, Search
+    from darkroom.batch.options import BatchOptions
+    from darkroom.batch.request import BatchRequest, prepare
+    from darkroom.batch.run import run
     from darkroom.output.picture import PictureFormat, SaveOptions
 
-    place = without_file(out)
-    folder = journal_folder(place)
-    _check_urls([place], cluster, report)
     save = SaveOptions(PictureFormat.from_name(file_format), bits, quality, overwrite)
     picture = inputs.enhance_options(ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights)
-    options = BatchOptions(picture, save, jobs, timeout, resume, check_hash)
-    naming = Naming(f".{file_format.lower().removeprefix('.')}", suffix, base)
-    search = Search(recursive, everything, folder, missing=sources == ["-"])
-    if report is not None:
-        check_report(report, folder, overwrite)
+    request = BatchRequest(
+        out,
+        BatchOptions(picture, save, jobs, timeout, resume, check_hash),
+        OutputNaming(f".{file_format.lower().removeprefix('.')}", suffix, base),
+        Search(recursive, everything, missing=sources == ["-"]),
+        watch,
+        model,
+        device,
+        precision,
+        cluster,
+        report,
+    )
     with _ended_by_signals():
-        found: Iterable[Job | None]
-        known: dict[str, FileState] = {}
-        if watch:
-            total, found = None, watch_folders(_no_list(sources), naming, search)
-        else:
-            names = _listed(null) if sources == ["-"] else _no_list(sources)
-            _check_urls(names, cluster)
-            listed, known = _find(names, naming, search)
-            total, found = len(listed), listed
-        models = load_models(model, device, precision) if cluster is None else ()
-        for network in models:
-            picture.resolve(network)
+        found = prepare(request, _listed(sources, null, watch))
         with (
-            _reported(report, folder, options, live=watch, quiet=quiet),
-            Display(total, folder, quiet=quiet, as_json=as_json) as display,
-            closing(
-                enhance_all(found, folder, models, options, display.watch)
-                if cluster is None
-                else enhance_on_cluster(
-                    found, place, Crew(cluster, model, device, precision), options, known
-                )
-            ) as outcomes,
+            _reported(request, quiet=quiet),
+            Display(found.total, request.folder, quiet=quiet, as_json=as_json) as display,
+            closing(run(found, display.watch)) as outcomes,
         ):
             for outcome in outcomes:
                 display.show(outcome)
@@ -190,73 +175,37 @@ def batch(
 
 
 @contextmanager
-def _reported(
-    path: Path | None, out: Path, options: "BatchOptions", *, live: bool, quiet: bool
-) -> Iterator[None]:
-    """Write the report, if any, once a batch is through; `live`: also when a signal ended it."""
-    from darkroom.batch.journal import JOURNAL
-    from darkroom.batch.report import write_report
-
-    ended: BaseException | None = None
+def _reported(request: "BatchRequest", *, quiet: bool) -> Iterator[None]:
+    """Write the report, if any, once a batch is through; also when a signal ended watching."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit) as signalled:
-        if not (live and (out / JOURNAL).exists()):
-            raise
-        ended = signalled
-    if path is not None:
+    except (KeyboardInterrupt, SystemExit):
+        if request.watch and (request.folder / JOURNAL).exists():
+            _write_report(request, quiet=quiet)
+        raise
+    _write_report(request, quiet=quiet)
+
+
+def _write_report(request: "BatchRequest", *, quiet: bool) -> None:
+    from darkroom.batch.report import write_report
+
+    if request.report is not None:
         if not quiet:
-            output.say(f"writing {path}")
-        write_report(path, out, options.decoders, options.timeout, options.save.overwrite)
-    if ended is not None:
-        raise ended
+            output.say(f"writing {request.report}")
+        options, overwrite = request.options, request.options.save.overwrite
+        write_report(request.report, request.folder, options.decoders, options.timeout, overwrite)
 
 
-def _find(
-    names: list[str], naming: "Naming", search: "Search"
-) -> "tuple[list[Job], dict[str, FileState]]":
-    """Find the photos, and what is known of them already. Raises UsageError where there are none.
-
-    `search.missing`: the names are a list from standard input, which may be empty.
-    """
-    from darkroom.batch.jobs import find_jobs
-    from darkroom.batch.storage import find_url_jobs, is_url, without_file
-
-    names = [without_file(name) for name in names]
-    if any(is_url(name) for name in names):
-        return find_url_jobs(names, naming, search)
-    found = find_jobs(names, naming, search)
-    if not found and not search.missing:
-        more = "add --all for files of any ending" if search.recursive else "add -r for subfolders"
-        raise UsageError(f"{', '.join(names)}: no RAW photo in there; {more}")
-    return found, {}
-
-
-def _check_urls(names: list[str], cluster: str | None, report: Path | None = None) -> None:
-    """Raise UsageError for URLs where only paths will do."""
-    from darkroom.batch.storage import is_url, without_file
-
-    urls = [name for name in names if is_url(without_file(name))]
-    if urls and cluster is None:
-        raise UsageError(f"{urls[0]}: URLs need --cluster; copy the photos to a folder instead")
-    if urls and report is not None:
-        raise UsageError(f"{urls[0]}: --report needs the pictures in a folder; leave it out")
-    if urls and len(urls) < len(names):
-        raise UsageError(f"{urls[0]}: paths and URLs do not mix; run a batch for each")
-
-
-def _no_list(sources: list[str]) -> list[str]:
+def _listed(sources: list[str], null: bool, watch: bool) -> list[str]:
+    """Return the sources; for a lone - the paths on standard input, one a line or ended by NUL."""
+    if sources == ["-"] and not watch:
+        if sys.stdin.isatty():
+            raise UsageError("standard input is a terminal; pipe a list of paths into it")
+        lines = sys.stdin.buffer.read().split(b"\0" if null else b"\n")
+        return [os.fsdecode(line) for line in lines if line]
     if "-" in sources:
         raise UsageError("- stands for a list of photos and goes alone, without --watch")
     return sources
-
-
-def _listed(null: bool) -> list[str]:
-    """Read paths from standard input, one a line or ended by NUL."""
-    if sys.stdin.isatty():
-        raise UsageError("standard input is a terminal; pipe a list of paths into it")
-    lines = sys.stdin.buffer.read().split(b"\0" if null else b"\n")
-    return [os.fsdecode(line) for line in lines if line]
 
 
 @contextmanager
@@ -266,13 +215,9 @@ def _ended_by_signals() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    before = {}
-    for name in SIGNALS:
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            before[number] = signal.signal(number, end)
-    try:
+    with ExitStack() as before:
+        for name in SIGNALS:
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                before.callback(signal.signal, number, signal.signal(number, end))
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

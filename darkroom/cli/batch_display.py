@@ -7,10 +7,10 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from heapq import nlargest
 from itertools import islice
 from pathlib import Path
 from time import monotonic
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.cells import cell_len
@@ -25,7 +25,7 @@ from darkroom.batch.record import Outcome, Status
 from darkroom.cli import output
 
 if TYPE_CHECKING:
-    from darkroom.batch.stages import Progress
+    from darkroom.batch.stages import PhotoProgress
 
 SHOWN = 10
 """Failures and warnings that are repeated at the end, at most; the journal has all."""
@@ -50,7 +50,7 @@ class Display:
         self._counts: Counter[Status] = Counter()
         self._failures: dict[str, Outcome] = {}
         self._warnings = Warnings()
-        self._at_hand: dict[str, Progress] = {}
+        self._at_hand: dict[str, PhotoProgress] = {}
         self._started = monotonic()
         self._console = console = Console(stderr=True)
         mixed = as_json and sys.stdout.isatty()  # two streams on one terminal
@@ -68,12 +68,7 @@ class Display:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if self._is_live:
             self._live.stop()
         if kind is not BrokenPipeError:
@@ -84,7 +79,7 @@ class Display:
         """Photos that failed; those that were half copied and done later do not count."""
         return len(self._failures)
 
-    def watch(self, progress: "Progress") -> None:
+    def watch(self, progress: "PhotoProgress") -> None:
         """Note where a photo is; called from several threads."""
         self._at_hand[progress.job.target] = progress
 
@@ -105,18 +100,19 @@ class Display:
             self._live.say(Text(f"failed: {outcome.error}", style="red"))
 
     def _position(self) -> str:
-        number = self._counts.total()
-        return f"[{number}]" if self._total is None else f"[{number}/{self._total}]"
+        total = "" if self._total is None else f"/{self._total}"
+        return f"[{self._counts.total()}{total}]"
 
     def _sum_up(self, finished: bool) -> None:
         counts, seconds = self._counts, monotonic() - self._started
         if self._as_json:
-            numbers = {
-                Status.DONE.value: counts[Status.DONE],
-                Status.FAILED.value: self.failed,
-                Status.SKIPPED.value: counts[Status.SKIPPED],
+            summary = {
+                "event": "summary",
+                "finished": finished,
+                "done": counts[Status.DONE],
+                "failed": self.failed,
+                "skipped": counts[Status.SKIPPED],
             }
-            summary = {"event": "summary", "finished": finished, **numbers}
             output.print_json({**summary, "total": self._total, "seconds": round(seconds, 3)})
         if self._quiet:
             return
@@ -174,24 +170,19 @@ class Warnings:
     """Counts warnings; those that differ in their numbers only are one."""
 
     def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._first: dict[str, str] = {}
-        self._varied: set[str] = set()
+        self._kinds: dict[str, Counter[str]] = {}
 
     def add(self, texts: Iterable[str]) -> None:
         """Count the warnings about one photo."""
         for text in texts:
-            kind = NUMBER.sub("0", text)
-            self._counts[kind] += 1
-            if self._first.setdefault(kind, text) != text:
-                self._varied.add(kind)
+            self._kinds.setdefault(NUMBER.sub("0", text), Counter())[text] += 1
 
     def lines(self) -> Iterator[str]:
         """Yield the most frequent, as first met, with how many photos they are about."""
-        for kind, count in self._counts.most_common(SHOWN):
-            like = ", and the like" if kind in self._varied else ""
-            photos = f" ({count} photos)" if count > 1 else ""
-            yield f"{self._first[kind]}{like}{photos}"
+        for texts in nlargest(SHOWN, self._kinds.values(), Counter.total):
+            like = ", and the like" if len(texts) > 1 else ""
+            photos = f" ({texts.total()} photos)" if texts.total() > 1 else ""
+            yield f"{next(iter(texts))}{like}{photos}"
 
 
 def shortened(name: str, width: int) -> str:

@@ -15,7 +15,7 @@ from darkroom.raw.image import Color, RawImage, Sensor
 from darkroom.weights import registry
 from darkroom.weights.registry import Output
 
-NO_TURNS = nullcontext()
+NO_LOCK = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Model:
     `network`: where it takes the photo's noise it waits on the processor, in float32, for
     `conditioned`. `trained_on`: patterns (fnmatch) of the cameras that it was trained on; empty
     means any. `gain_network`: for the learned rule of the gain. `amplifier`: what came with the
-    weights to find the gain, on the processor: (N, C, h, w), not amplified, to (N,) gains. `turns`:
+    weights to find the gain, on the processor: (N, C, h, w), not amplified, to (N,) gains. `lock`:
     held while the network runs, where threads share a device. `counterpart`: the same for the other
     kind of sensor, where there is one.
     """
@@ -40,7 +40,7 @@ class Model:
     trained_on: tuple[str, ...] = ()
     gain_network: GainNetwork | None = None
     amplifier: nn.Module | None = None
-    turns: AbstractContextManager[None] = NO_TURNS
+    lock: AbstractContextManager[None] = NO_LOCK
     counterpart: "Model | None" = None
 
     @property
@@ -56,7 +56,7 @@ class Model:
         h and w are multiples of the architecture's, unless it takes any. The result is float32, on
         the model's device.
         """
-        with self.turns:
+        with self.lock:
             picture: Tensor = self.network(packed.to(self.device, self.dtype))
         return picture.float()
 
@@ -84,7 +84,7 @@ class Model:
         """Return the model for a kind of sensor: itself, or its counterpart where that fits."""
         if self.counterpart is None or self.architecture.sensor is sensor:
             return self
-        return replace(self.counterpart, turns=self.turns, counterpart=self)
+        return replace(self.counterpart, lock=self.lock, counterpart=self)
 
     def on_cpu(self) -> "Model":
         """Return the same network on the processor, in float32; this one stays as it is."""

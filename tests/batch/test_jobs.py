@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from darkroom.batch import watch
-from darkroom.batch.jobs import Job, Naming, Search, find_jobs
+from darkroom.batch.jobs import Job, OutputNaming, Search, find_jobs
 from darkroom.batch.watch import watch_folders
 from darkroom.errors import RawError, UsageError
 
@@ -38,11 +38,11 @@ def test_a_folder_gives_its_raw_photos(tmp_path: Path) -> None:
 
 def test_the_tree_is_kept(tmp_path: Path) -> None:
     make(tmp_path, "x/IMG.ARW", "y/IMG.ARW", "y/z/IMG.ARW")
-    found = find_jobs([tmp_path], Naming(".jpg", "_bright"), Search(recursive=True))
+    found = find_jobs([tmp_path], OutputNaming(".jpg", "_bright"), Search(recursive=True))
     assert targets(found) == ["x/IMG_bright.jpg", "y/IMG_bright.jpg", "y/z/IMG_bright.jpg"]
     by_name = find_jobs([tmp_path / "x/IMG.ARW", tmp_path / "y/IMG.ARW"])
     assert targets(by_name) == ["x/IMG.png", "y/IMG.png"]
-    one = find_jobs([tmp_path / "x/IMG.ARW"], Naming(base=tmp_path))
+    one = find_jobs([tmp_path / "x/IMG.ARW"], OutputNaming(base=tmp_path))
     assert targets(one) == ["x/IMG.png"]
 
 
@@ -79,9 +79,9 @@ def test_names_are_checked(tmp_path: Path) -> None:
         find_jobs([tmp_path / "b.dng"])
     assert len(find_jobs([tmp_path / "b.dng"], search=Search(missing=True))) == 1
     with pytest.raises(UsageError, match="outside --base"):
-        find_jobs([tmp_path / "x/a.dng"], Naming(base=tmp_path / "y"))
+        find_jobs([tmp_path / "x/a.dng"], OutputNaming(base=tmp_path / "y"))
     with pytest.raises(UsageError, match="slashes"):
-        Naming(suffix="/../x")
+        OutputNaming(suffix="/../x")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs symbolic links")

@@ -91,9 +91,9 @@ def test_a_failure_says_nothing_about_whose_the_picture_is(tmp_path: Path) -> No
     assert [outcome.status for outcome in read_outcomes(tmp_path / JOURNAL)] == [Status.FAILED]
 
 
-def test_claims_are_ours_but_no_outcomes(tmp_path: Path) -> None:
+def test_pictures_being_written_are_ours_but_no_outcomes(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
-        journal.claim("/a", "a.png")
+        journal.mark_writing("/a", "a.png")
         latest = journal.latest("a.png")
     assert latest is not None
     assert latest.status is Status.WRITING

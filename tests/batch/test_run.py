@@ -15,13 +15,13 @@ import torch
 from batches import tiny_weights, write_photos
 from PIL import Image
 
-from darkroom.batch import devices
+from darkroom.batch import devices, stages
 from darkroom.batch import run as batch
-from darkroom.batch import stages as assembly
 from darkroom.batch.jobs import Job
 from darkroom.batch.journal import JOURNAL, read_outcomes
 from darkroom.batch.record import Outcome, Status
-from darkroom.batch.run import BatchOptions, Progress, Stage, enhance_all, load_models
+from darkroom.batch.run import BatchOptions, enhance_all, load_models
+from darkroom.batch.stages import PhotoProgress, Stage
 from darkroom.errors import OutputError, UsageError
 from darkroom.gain import given_gain
 from darkroom.models.loading import load_model
@@ -283,7 +283,7 @@ def test_leaving_early_drops_cleanly(tmp_path: Path, model: Model) -> None:
 
 
 def test_progress_is_told_in_order(tmp_path: Path, model: Model) -> None:
-    paths, seen = write_photos(tmp_path / "in", 2), list[Progress]()
+    paths, seen = write_photos(tmp_path / "in", 2), list[PhotoProgress]()
     list(enhance_all(paths, tmp_path / "out", model, OPTIONS, seen.append))
     for name in ("p000.png", "p001.png"):
         stages = [progress.stage for progress in seen if progress.job.target == name]
@@ -293,7 +293,7 @@ def test_progress_is_told_in_order(tmp_path: Path, model: Model) -> None:
 def test_a_full_disk_stops_and_says_what_is_needed(
     tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths, out, save = write_photos(tmp_path / "in", 6), tmp_path / "out", assembly.save_picture
+    paths, out, save = write_photos(tmp_path / "in", 6), tmp_path / "out", stages.save_picture
     room = threading.Semaphore(3)
 
     def full(picture: Any, target: Path, *rest: Any, **named: Any) -> None:
@@ -302,7 +302,7 @@ def test_a_full_disk_stops_and_says_what_is_needed(
         save(picture, target, *rest, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(assembly, "save_picture", full)
+        patch.setattr(stages, "save_picture", full)
         outcomes = enhance_all(paths, out, model, dataclasses.replace(OPTIONS, jobs=1))
         with pytest.raises(OutputError, match=r"disk is full: 3 photos are left and need .* MB"):
             list(outcomes)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from darkroom.batch import storage
-from darkroom.batch.cluster.journal_mirror import Mirror
-from darkroom.batch.jobs import FileState, Naming, Search
+from darkroom.batch.cluster.journal_mirror import JournalMirror
+from darkroom.batch.jobs import FileState, OutputNaming, Search
 from darkroom.batch.journal import JOURNAL, Journal
 from darkroom.batch.record import Outcome, Status
 from darkroom.errors import OutputError, RawError, UsageError
@@ -98,7 +98,7 @@ def test_folders_globs_and_photos() -> None:
         put(f"memory://in/{name}", name.encode())
     top = {"memory://in/a.ARW": "a.jpg", "memory://in/b.dng": "b.dng.jpg"}
     top |= {"memory://in/b.nef": "b.nef.jpg"}
-    naming, deep = Naming(".jpg"), Search(recursive=True)
+    naming, deep = OutputNaming(".jpg"), Search(recursive=True)
     for source, search, expected in (
         ("memory://in", Search(), top),
         ("memory://in", deep, top | {"memory://in/sub/c.dng": "sub/c.jpg"}),
@@ -159,14 +159,14 @@ def test_times_as_file_systems_tell_them(told: dict[str, object], expected: int)
 
 
 def test_a_journal_moves_on_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mirror = Mirror("memory://out")
+    mirror = JournalMirror("memory://out")
     with Journal(mirror.folder) as journal:
         journal.append(Outcome("memory://in/a.dng", "a.png", Status.DONE))
         mirror.push()
         assert storage.state(f"memory://out/{JOURNAL}") is None  # it is not time to
         mirror.push(now=True)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
-    there = Mirror("memory://out/")
+    there = JournalMirror("memory://out/")
     assert there.folder != mirror.folder
     with Journal(there.folder) as journal:
         assert journal.latest("a.png") is not None

@@ -191,7 +191,7 @@ def test_native_bfloat16(tmp_path: Path, text: str, native: bool):
 
 @pytest.mark.parametrize("name", ["safelight", "safelight-large"])
 def test_our_own_take_their_twins_for_the_other_sensor(name: str, synthetic_raw) -> None:
-    """Loaded once, on the same device, in the same turns."""
+    """Loaded once, on the same device, under the same lock."""
     model = load_model(name, "cpu", "fp32")
     xtrans = synthetic_raw(36, 36, "xtrans")
     assert model.for_sensor(Sensor.BAYER) is model

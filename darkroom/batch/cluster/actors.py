@@ -1,119 +1,94 @@
-"""Workers as Ray actors: started where there is room, given photos, replaced as they are lost."""
+"""Workers as Ray actors: started where nodes have room, given photos, replaced as they are lost.
 
-from collections import deque
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from time import monotonic, sleep
-from types import TracebackType
-from typing import Any, Self
+A photo waits in its own thread for a worker and for the picture. What a lost worker had at hand is
+done again, each photo with nothing beside it, so that one that brings its worker down is found out
+and given up while its neighbours are not.
 
-from darkroom.batch.cluster.resources import Crew, Node, connect, full_name, shape
-from darkroom.batch.cluster.worker import Failure, Post, Worker
-from darkroom.batch.jobs import Job
+Ray's tasks (max_retries, a model cached per process) were tried: as fast on two nodes of one core
+(7.2 photos of 1 MP a second either way), but slower after a node was killed (5 to 20 s until what
+it had at hand was begun again, not 3 s), and on a GPU each photo at hand would load a model.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Condition, Thread
+from time import monotonic
+from typing import Any
+
+from darkroom.batch import storage
+from darkroom.batch.cluster.resources import (
+    ClusterOptions,
+    Node,
+    choose_resources,
+    connect,
+    full_name,
+)
+from darkroom.batch.cluster.worker import Worker, WorkerConfig
+from darkroom.batch.failures import named
+from darkroom.batch.options import BatchOptions, Settings
 from darkroom.batch.record import Outcome
-from darkroom.batch.resume import Plan, Settings
-from darkroom.batch.run import POLL_SECONDS, BatchOptions
+from darkroom.batch.stages import PhotoTask, StoppedError
 from darkroom.errors import DarkroomError, UsageError
+from darkroom.models.device import DTYPES
 
 TRIES = 3
-"""So many lost workers make a photo the suspect."""
+"""So many lost workers are one photo's fault."""
 START_TRIES = 3
 """So many starts per worker, lost in a row, make the cluster unfit."""
 REVIEW_SECONDS = 5.0
 """How often nodes that joined or left are looked for."""
 PATIENCE_SECONDS = 600.0
 """Without any worker for so long, a batch gives up; machines of a cloud take minutes to start."""
+POLL_SECONDS = 0.5
+"""How often a thread looks whether the batch has ended."""
 STOP_SECONDS = 10.0
 """Workers may take so long to finish what they are writing."""
-SHORT = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-"""What --precision calls the formats."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A photo to make, and how many workers were lost over it."""
-
-    job: Job
-    plan: Plan
-    losses: int = 0
-
-
-Answer = tuple[Request, Outcome | Failure]
+KILL_SECONDS = 2.0
+"""Ray tells within this that a worker was killed."""
 
 
 @dataclass(slots=True, eq=False)
-class _Member:
-    """A worker. `alone`: it takes nothing else until its suspect (`next`) is done."""
+class _Actor:
+    """A worker as Ray's `handle`. `reserved`: it gets no other photo than the one that waits."""
 
-    actor: Any
+    handle: Any
     ready: bool = False
     at_hand: int = 0
-    alone: bool = False
-    next: Request | None = None
+    reserved: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """What an answer will be to; without a request, to `start`."""
+class RayExecutor:
+    """Makes pictures with the workers of a Ray cluster."""
 
-    member: _Member
-    request: Request | None = None
-    precision: str = ""
-
-
-@dataclass(slots=True)
-class _State:
-    members: list[_Member] = field(default_factory=list)
-    tasks: dict[Any, _Task] = field(default_factory=dict)
-    waiting: deque[Request] = field(default_factory=deque)
-    lost_starts: int = 0
-    reviewed: float = 0.0
-    last_ready: float = field(default_factory=monotonic)
-
-
-class Workers:
-    """All workers of a batch; used by one thread, as a context that ends them."""
-
-    def __init__(self, crew: Crew, options: BatchOptions, out: str) -> None:
-        """Join the cluster and have workers start. Raises UsageError where that fails."""
-        self._crew = crew
-        self._ray = connect(crew.address)
-        self._settings: Settings | None = None
-        self._now = _State()
-        self.lost = 0
-        """Workers that were lost so far."""
+    def __init__(self, cluster: ClusterOptions, options: BatchOptions, out: str) -> None:
+        """Join the cluster. Raises UsageError where that fails, or no node is fit."""
+        self._cluster = cluster
+        self._ray = connect(cluster.address)
         try:
-            self._shape = shape(self._nodes(), crew.device, options.jobs)
+            self._needs = choose_resources(self._nodes(), cluster.device, options.jobs)
         except UsageError:
             self._ray.shutdown()
             raise
-        device = "cuda" if self._shape.gpus else "cpu"
-        decoders = options.jobs or self._shape.decoders
-        model = full_name(crew.model)
-        self._post = Post(out, model, device, options, self._shape.cpus, decoders)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for member in self._now.members:
-            self._ray.kill(member.actor)
-        self._ray.shutdown()
-
-    @property
-    def busy(self) -> int:
-        """Photos at hand or waiting for a worker."""
-        return len(self._now.waiting) + sum(bool(task.request) for task in self._now.tasks.values())
-
-    @property
-    def has_room(self) -> bool:
-        """Whether another photo would find a worker at once."""
-        return not self._now.waiting and self._choose(self._post.at_once) is not None
+        self._options = replace(options, jobs=options.jobs or self._needs.decoders)
+        self._config = WorkerConfig(
+            out if storage.is_url(out) else str(Path(out).absolute()),
+            full_name(cluster.model),
+            "cuda" if self._needs.gpus else "cpu",
+            self._options,
+            self._needs.cpus,
+        )
+        self._at_once = self._options.capacity(devices=1)
+        self._changed = Condition()
+        self._actors: list[_Actor] = []
+        self._settings: Settings | None = None
+        self._error: DarkroomError | None = None
+        self._stopped = self._left = False
+        self._lost_starts = 0
+        self._reviewed = 0.0
+        self._last_ready = monotonic()
 
     def settings(self) -> Settings:
         """Wait for the first worker, and return what pixels depend on.
@@ -121,190 +96,169 @@ class Workers:
         Raises DarkroomError where workers cannot start.
         """
         while self._settings is None:
-            self.answers()
+            self.capacity()
+            with self._changed:
+                self._changed.wait(POLL_SECONDS)
         return self._settings
 
-    def give(self, request: Request) -> None:
-        """Take one more photo."""
-        self._now.waiting.append(request)
-        self._assign()
-
-    def answers(self) -> list[Answer]:
-        """Wait a moment for photos that are done, or cannot be, and return them.
+    def capacity(self) -> int:
+        """Return how many photos may be at hand; adds workers where nodes have room.
 
         Raises DarkroomError where no worker can be had.
         """
-        self._review()
-        refs = list(self._now.tasks)
-        if not refs:
-            sleep(POLL_SECONDS)
-            return []
-        ready, _ = self._ray.wait(refs, num_returns=1, timeout=POLL_SECONDS)
-        if ready:
-            ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
-        found = [answer for ref in ready if (answer := self._taken(ref)) is not None]
-        self._assign()
-        return found
+        now = monotonic()
+        with self._changed:
+            if self._error is not None:
+                raise self._error
+            ready = sum(actor.ready for actor in self._actors)
+            if ready:
+                self._last_ready = now
+            elif now - self._last_ready > PATIENCE_SECONDS:
+                raise UsageError(
+                    f"--cluster {self._cluster.address}: no worker started within "
+                    f"{PATIENCE_SECONDS:g} s; see whether {self._needs.cpus} CPU and "
+                    f"{self._needs.gpus} GPU are free on a node (ray status)"
+                )
+            if now - self._reviewed >= REVIEW_SECONDS:
+                self._reviewed = now
+                for _ in range(self._needs.fitting(self._nodes()) - len(self._actors)):
+                    self._add_actor()
+        return max(1, ready * self._at_once)
 
-    def stop(self) -> list[Answer]:
-        """Drop photos, except those that are being written; returns what came of these."""
-        self._now.waiting.clear()
-        for member in self._now.members:
-            member.next = None
-            member.actor.stop.remote()
-        refs = [ref for ref, task in self._now.tasks.items() if task.request]
-        if not refs:
-            return []
-        ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=STOP_SECONDS)
-        found = [answer for ref in ready if (answer := self._taken(ref)) is not None]
-        return [(request, made) for request, made in found if not _stopped(made)]
+    def make(self, task: PhotoTask) -> Outcome:
+        """Have a worker make a picture, and where it is lost over it another, with nothing else."""
+        task.mark()
+        for losses in range(TRIES):
+            overwrite = task.overwrite or losses > 0  # it may be there already
+            with self._actor(alone=losses > 0) as actor:
+                try:
+                    made: Outcome = self._answer(actor.handle.make.remote(task.job, overwrite))
+                except self._ray.exceptions.RayError:
+                    self._remove(actor)
+                    continue
+            if losses:
+                note = "its first worker was lost; done again by another"
+                made = replace(made, warnings=(*made.warnings, note))
+            return made
+        raise DarkroomError(
+            f"{task.job.source}: {TRIES} workers were lost over it; "
+            "try it alone with darkroom enhance"
+        )
+
+    def stop(self) -> None:
+        """Drop photos, except those that are being written, and leave the cluster."""
+        with self._changed:
+            if self._stopped:
+                return
+            self._stopped = True
+            self._changed.notify_all()
+            actors = list(self._actors)
+            for actor in actors:
+                actor.handle.stop.remote()
+            self._changed.wait_for(lambda: not any(a.at_hand for a in actors), STOP_SECONDS)
+            for actor in actors:
+                self._ray.kill(actor.handle)
+            self._changed.wait_for(lambda: not any(a.at_hand for a in actors), KILL_SECONDS)
+            self._left = True
+        self._ray.shutdown()
 
     def _nodes(self) -> list[Node]:
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
-    def _review(self) -> None:
-        """Add workers where nodes have room. Raises DarkroomError where there is none for long."""
-        now = self._now
-        if any(member.ready for member in now.members):
-            now.last_ready = monotonic()
-        elif monotonic() - now.last_ready > PATIENCE_SECONDS:
-            raise UsageError(
-                f"--cluster {self._crew.address}: no worker started within {PATIENCE_SECONDS:g} s; "
-                f"see whether {self._shape.cpus} CPU and {self._shape.gpus} GPU are free on a node "
-                "(ray status)"
-            )
-        if monotonic() - now.reviewed < REVIEW_SECONDS:
-            return
-        now.reviewed = monotonic()
-        wanted = self._shape.fitting(self._nodes())
-        for _ in range(wanted - len(now.members)):
-            self._start()
-
-    def _start(self) -> None:
+    def _add_actor(self) -> None:
         actor_class = self._ray.remote(Worker).options(
-            num_cpus=self._shape.cpus,
-            num_gpus=self._shape.gpus,
+            num_cpus=self._needs.cpus,
+            num_gpus=self._needs.gpus,
             max_restarts=0,  # what was lost is told apart and counted here
             max_task_retries=0,
-            max_concurrency=self._post.at_once + 1,  # one for `stop`
+            max_concurrency=self._at_once + 1,  # one for `stop`
         )
-        member = _Member(actor_class.remote(self._post))
-        self._now.members.append(member)
-        self._load(member, self._crew.precision)
+        actor = _Actor(actor_class.remote(self._config))
+        self._actors.append(actor)
+        Thread(target=self._start, args=(actor,), daemon=True).start()
 
-    def _load(self, member: _Member, precision: str) -> None:
-        task = _Task(member, precision=precision)
-        self._now.tasks[member.actor.start.remote(precision)] = task
-
-    def _taken(self, ref: Any) -> Answer | None:
-        """Take what a worker answered; None where that was to `start`, or the photo waits again."""
-        exceptions = self._ray.exceptions
-        task = self._now.tasks.pop(ref)
+    def _start(self, actor: _Actor) -> None:
+        """Have a worker load the model, in a thread; `capacity` raises what goes wrong."""
+        asked, start = self._cluster.precision, actor.handle.start.remote
         try:
-            value = self._ray.get(ref)
-        except exceptions.RayTaskError as error:
-            value = Failure(_internal(error))
-        except exceptions.RayError as error:
-            return self._lost(task, error)
-        if task.request is None:
-            self._started(task, value)
-            return None
-        self._leave(task.member)
-        if value.__class__ is Outcome and task.request.losses:
-            note = "its first worker was lost; done again by another"
-            value = replace(value, warnings=(*value.warnings, note))
-        return task.request, value
-
-    def _started(self, task: _Task, value: Settings | Failure) -> None:
-        """Let a worker take photos if it makes the same pictures as all others."""
-        if isinstance(value, Failure):
-            raise _error(value)
-        first = self._settings = self._settings or value
-        if value == first:
-            task.member.ready = True
-            self._now.lost_starts = 0
+            found: Settings = self._answer(start(asked))
+            with self._changed:
+                first = self._settings = self._settings or found
+            if asked == "auto" and found.model_sha256 != first.model_sha256:
+                names = {str(dtype): name for name, dtype in DTYPES.items()}
+                found = self._answer(start(names[f"torch.{first.options['precision']}"]))
+            if found != first:
+                raise UsageError(
+                    "--cluster: machines differ in their model or darkroom; install the same on all"
+                )
+            actor.ready, self._lost_starts = True, 0
+        except self._ray.exceptions.RayError as error:
+            self._remove(actor)
+            self._lost_starts += 1
+            if self._lost_starts > START_TRIES * max(1, len(self._actors)):
+                self._error = DarkroomError(f"--cluster: workers end as they start: {named(error)}")
+        except DarkroomError as error:
+            self._error = error
+        except StoppedError:
             return
-        precision = SHORT[first.options["precision"]]
-        if task.precision != "auto" or value.model_sha256 == first.model_sha256:
-            raise UsageError(
-                "--cluster: machines differ in their model or darkroom; install the same on all"
-            )
-        self._load(task.member, precision)
+        with self._changed:
+            self._changed.notify_all()
 
-    def _leave(self, member: _Member) -> None:
-        """Note that a worker is done with a photo, and give it the suspect it waits for."""
-        member.at_hand -= 1
-        if member.at_hand == 0:
-            request, member.next = member.next, None
-            member.alone = request is not None
-            if request is not None:
-                self._send(member, request)
+    def _answer(self, ref: Any) -> Any:
+        """Wait for what a worker answers.
 
-    def _lost(self, task: _Task, error: Exception) -> Answer | None:
-        """Do without a worker; its photo is given to another, or given up."""
-        member, request, now = task.member, task.request, self._now
-        if member in now.members:
-            now.members.remove(member)
-            self.lost += 1
-            with suppress(self._ray.exceptions.RayError):
-                self._ray.kill(member.actor)
-            if member.next is not None:
-                now.waiting.appendleft(member.next)
-                member.next = None
-        if request is None:
-            now.lost_starts += 1
-            if now.lost_starts > START_TRIES * max(1, len(now.members)):
-                raise DarkroomError(f"--cluster: workers end as they start: {_line(error)}")
-            return None
-        if request.losses + 1 >= TRIES:
-            text = f"{TRIES} workers were lost over it; try it alone with darkroom enhance"
-            return request, Failure(f"{request.job.source}: {text}")
-        now.waiting.appendleft(replace(request, losses=request.losses + 1))
-        return None
+        Raises what it raised, DarkroomError for a bug, Ray's RayError where the worker is lost.
+        """
+        call = ref.future()
+        while not wait([call], POLL_SECONDS).done:
+            if self._left:
+                raise StoppedError
+        try:
+            return call.result()
+        except self._ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, DarkroomError | StoppedError):
+                raise error.cause from None
+            text = f"internal error ({named(error.cause)}); please report it"
+            raise DarkroomError(text) from error
 
-    def _assign(self) -> None:
-        """Hand out waiting photos; a suspect goes to a worker that gets nothing else meanwhile."""
-        waiting = self._now.waiting
-        while waiting:
-            suspect = waiting[0].losses > 0
-            member = self._choose(None if suspect else self._post.at_once)
-            if member is None:
-                return
-            request = waiting.popleft()
-            member.alone = suspect
-            if suspect and member.at_hand:
-                member.next = request
-            else:
-                self._send(member, request)
+    @contextmanager
+    def _actor(self, alone: bool) -> Iterator[_Actor]:
+        """Wait for the worker with the least at hand; `alone`: until it has nothing else."""
+        with self._changed:
+            actor = self._reserve(alone)
+            actor.at_hand += 1
+        try:
+            yield actor
+        finally:
+            with self._changed:
+                actor.at_hand -= 1
+                actor.reserved = actor.reserved and not alone
+                self._changed.notify_all()
 
-    def _choose(self, at_once: int | None) -> _Member | None:
+    def _reserve(self, alone: bool) -> _Actor:
+        actor: _Actor = self._wait(lambda: self._free(alone))
+        actor.reserved = alone
+        self._wait(lambda: not (alone and actor.at_hand))
+        return actor if actor in self._actors else self._reserve(alone)  # lost meanwhile
+
+    def _wait(self, find: Callable[[], Any]) -> Any:
+        """Wait until there is something to find, and return it. Raises StoppedError."""
+        found = self._changed.wait_for(lambda: self._stopped or find())
+        if self._stopped:
+            raise StoppedError
+        return found
+
+    def _free(self, alone: bool) -> _Actor | None:
         """Return the ready worker with the least at hand; None where all have their fill."""
-        free = [member for member in self._now.members if member.ready and not member.alone]
-        member = min(free, key=lambda member: member.at_hand, default=None)
-        return member if member and (at_once is None or member.at_hand < at_once) else None
+        free = [actor for actor in self._actors if actor.ready and not actor.reserved]
+        actor = min(free, key=lambda actor: actor.at_hand, default=None)
+        return actor if actor and (alone or actor.at_hand < self._at_once) else None
 
-    def _send(self, member: _Member, request: Request) -> None:
-        overwrite = request.plan.replace or request.losses > 0  # it may be there already
-        member.at_hand += 1
-        ref = member.actor.make.remote(request.job, overwrite)
-        self._now.tasks[ref] = _Task(member, request)
-
-
-def _error(failure: Failure) -> DarkroomError:
-    """Return an error that ends a batch with the failure's exit code."""
-    error = DarkroomError(failure.error)
-    error.exit_code = failure.exit_code  # type: ignore[misc]
-    return error
-
-
-def _stopped(made: Outcome | Failure) -> bool:
-    return isinstance(made, Failure) and made.stopped
-
-
-def _internal(error: Any) -> str:
-    cause = error.cause
-    return f"internal error ({_line(cause)}); please report it"
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    def _remove(self, actor: _Actor) -> None:
+        """Do without a lost worker."""
+        with self._changed:
+            if actor in self._actors:
+                self._actors.remove(actor)
+                with suppress(self._ray.exceptions.RayError):
+                    self._ray.kill(actor.handle)
+            self._changed.notify_all()

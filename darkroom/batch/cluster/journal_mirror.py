@@ -21,7 +21,7 @@ def journal_folder(url: str) -> Path:
     return platformdirs.user_state_path("darkroom") / "journals" / name
 
 
-class Mirror:
+class JournalMirror:
     """A journal that is kept on this machine's disk and copied to the pictures' URL.
 
     Object stores cannot add to a file. The longer one counts, so that a batch can go on elsewhere.

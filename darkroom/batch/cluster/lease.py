@@ -1,7 +1,7 @@
 """One batch at a time writes to a URL: a file there says which machine's it is.
 
-On one machine the journal's lock sees to that. Object stores have no locks: a claim that is not
-renewed runs out, and of two that are made at the same moment the earlier one's batch ends.
+On one machine the journal's lock sees to that. Object stores have no locks: a lease that is not
+renewed runs out, and of two that are taken at the same moment the earlier one's batch ends.
 """
 
 import json
@@ -20,11 +20,11 @@ VALID_SECONDS = 300.0
 """Longer than clocks of machines differ, and than a renewal takes."""
 
 
-class Claim:
-    """The claim of this machine's batch to write below a URL; used by one thread."""
+class Lease:
+    """The right of this machine's batch to write below a URL; used by one thread."""
 
     def __init__(self, url: str, folder: Path) -> None:
-        """Claim nothing yet. `folder`: of the journal here; batches that share it share claims."""
+        """Take nothing yet. `folder`: of the journal here; batches that share it share leases."""
         self._url = storage.join(url, NAME)
         self._place = url
         token = folder / "machine"
@@ -33,8 +33,8 @@ class Claim:
         self._machine = token.read_text(encoding="ascii")
         self._renew_at = 0.0
 
-    def hold(self) -> None:
-        """Claim the URL, or renew the claim if it is time to.
+    def renew(self) -> None:
+        """Take the lease, or renew it if it is time to.
 
         Raises OutputError where another machine's batch is writing.
         """
@@ -53,7 +53,7 @@ class Claim:
             storage.publish(file, self._url, replace=True)
         self._renew_at = monotonic() + RENEW_SECONDS
 
-    def drop(self) -> bool:
+    def release(self) -> bool:
         """Give the URL free; False where another machine's batch has it."""
         found = self._read()
         if found.get("machine") == self._machine:
@@ -61,7 +61,7 @@ class Claim:
         return not self._is_others(found)
 
     def _read(self) -> dict[str, object]:
-        """Return the claim that is there, empty where there is none or it cannot be made out."""
+        """Return the lease that is there, empty where there is none or it cannot be made out."""
         try:
             found = json.loads(storage.read(self._url) or b"{}")
         except ValueError:  # half-written elsewhere

@@ -1,4 +1,4 @@
-"""Who works for a batch on a Ray cluster, and what each takes of a machine."""
+"""Joining a Ray cluster, and what each worker of a batch takes of a machine."""
 
 import os
 import signal
@@ -23,8 +23,8 @@ Node = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
-    """Who does the work: workers with one `model` on the Ray cluster at `address`.
+class ClusterOptions:
+    """Where a batch is made: by workers with one `model` on the Ray cluster at `address`.
 
     `address`: auto, HOST:PORT or ray://HOST:PORT. `model`: a name, or a file that all machines
     have. `device`: auto (GPUs where the cluster has any), cpu or cuda. `precision`: auto is what
@@ -42,7 +42,7 @@ class Crew:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class WorkerResources:
     """What one worker takes of a node."""
 
     cpus: int
@@ -62,7 +62,9 @@ class Shape:
         )
 
 
-def shape(nodes: Iterable[Node], device: str, jobs: int | None = None) -> Shape:
+def choose_resources(
+    nodes: Iterable[Node], device: str, jobs: int | None = None
+) -> WorkerResources:
     """Choose what one worker takes, so that every useful node holds at least one.
 
     `nodes`: the resources of each. `jobs`: photos decoded at the same time per worker, None for
@@ -75,9 +77,9 @@ def shape(nodes: Iterable[Node], device: str, jobs: int | None = None) -> Shape:
     if device.startswith("cuda") and not with_gpu:
         raise UsageError(f"--device {device}: no node of the cluster has a GPU; use --device cpu")
     if device == "cpu" or not with_gpu:
-        return Shape(int(min(2 * (jobs or 1), *(node["CPU"] for node in useful))))
+        return WorkerResources(int(min(2 * (jobs or 1), *(node["CPU"] for node in useful))))
     share = int(min(node["CPU"] // node["GPU"] for node in with_gpu))
-    return Shape(max(1, min(2 * (jobs or MAX_DECODERS), share)), 1)
+    return WorkerResources(max(1, min(2 * (jobs or MAX_DECODERS), share)), 1)
 
 
 def connect(address: str) -> Any:
@@ -87,7 +89,7 @@ def connect(address: str) -> Any:
         ray = import_module("ray")
     except ImportError as error:
         raise UsageError("--cluster needs Ray; pip install 'darkroom[cluster]'") from error
-    _probe(address)
+    _check_address(address)
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
     try:
@@ -101,8 +103,8 @@ def connect(address: str) -> Any:
     return ray
 
 
-def _probe(address: str) -> None:
-    """Knock, for Ray itself waits long for nobody. Raises UsageError."""
+def _check_address(address: str) -> None:
+    """Raise UsageError where nothing listens; Ray itself would try for a minute."""
     if address in ("auto", "local"):
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")

@@ -4,8 +4,10 @@ import hashlib
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,21 +20,30 @@ from typer.testing import CliRunner
 
 from darkroom.batch import storage
 from darkroom.batch.cluster import actors
-from darkroom.batch.cluster.resources import Shape, connect, shape
-from darkroom.batch.cluster.run import Crew, enhance_on_cluster
-from darkroom.batch.cluster.worker import Failure, Post, Worker
-from darkroom.batch.jobs import Job
+from darkroom.batch.cluster.resources import (
+    ClusterOptions,
+    WorkerResources,
+    choose_resources,
+    connect,
+)
+from darkroom.batch.cluster.worker import Worker, WorkerConfig
+from darkroom.batch.failures import UnwritableError
+from darkroom.batch.jobs import Job, local_state
 from darkroom.batch.journal import JOURNAL
+from darkroom.batch.options import BatchOptions, Settings
 from darkroom.batch.record import Outcome, Status
-from darkroom.batch.resume import Settings
-from darkroom.batch.run import BatchOptions
+from darkroom.batch.run import PreparedBatch, run
 from darkroom.cli import app
-from darkroom.errors import DarkroomError, OutputError, UsageError
+from darkroom.errors import DarkroomError, OutputError, RawError, UsageError, WeightsError
 from darkroom.output.atomic import TEMPORARY_PATTERN
 from darkroom.pipeline import Options
 
 SETTINGS = Settings({"precision": "float32"}, "abc")
 COUNT = 24
+QUIET_SECONDS = 0.02
+"""A pretended cluster answers when no call has come for so long."""
+NEVER = object()
+"""What a worker answers that never does."""
 
 
 # What a worker takes
@@ -41,16 +52,16 @@ COUNT = 24
 def test_shapes() -> None:
     small, big = {"CPU": 4.0}, {"CPU": 64.0}
     gpus = {"CPU": 32.0, "GPU": 4.0}
-    assert shape([small, big], "auto") == Shape(2)
-    assert shape([small, big], "auto", jobs=3) == Shape(4)
-    assert shape([{"CPU": 1.0}, {}], "cpu") == Shape(1)
-    assert shape([small, gpus], "auto") == Shape(8, 1)
-    assert shape([gpus], "cuda", jobs=2) == Shape(4, 1)
-    assert shape([gpus], "cpu") == Shape(2)
-    assert Shape(8, 1).fitting([small, gpus, {}]) == 4
+    assert choose_resources([small, big], "auto") == WorkerResources(2)
+    assert choose_resources([small, big], "auto", jobs=3) == WorkerResources(4)
+    assert choose_resources([{"CPU": 1.0}, {}], "cpu") == WorkerResources(1)
+    assert choose_resources([small, gpus], "auto") == WorkerResources(8, 1)
+    assert choose_resources([gpus], "cuda", jobs=2) == WorkerResources(4, 1)
+    assert choose_resources([gpus], "cpu") == WorkerResources(2)
+    assert WorkerResources(8, 1).fitting([small, gpus, {}]) == 4
     for nodes, device in (([{}], "cpu"), ([small], "cuda")):
         with pytest.raises(UsageError):
-            shape(nodes, device)
+            choose_resources(nodes, device)
 
 
 @settings(max_examples=50, deadline=None)
@@ -63,7 +74,7 @@ def test_shapes() -> None:
 def test_every_node_holds_a_worker_and_none_too_many(
     nodes: list[dict[str, int]], jobs: int | None
 ) -> None:
-    taken = shape(nodes, "auto", jobs)
+    taken = choose_resources(nodes, "auto", jobs)
     for node in nodes:
         fits = taken.fitting([node])
         assert fits * taken.cpus <= node["CPU"]
@@ -108,30 +119,38 @@ def test_urls_where_only_paths_will_do(arguments: list[str], message: str) -> No
 
 def test_gpus_are_ray_s_to_pick() -> None:
     with pytest.raises(UsageError, match="Ray picks"):
-        Crew(device="cuda:1")
+        ClusterOptions(device="cuda:1")
 
 
 # A pretended cluster: answers come when they are waited for
 
 
 class FakeRay:
-    """As much of Ray as is used; `make(job)` and `start(precision)` answer for all workers."""
+    """As much of Ray as is used; `make(job)` and `start(precision)` answer for all workers.
+
+    One call at a time is answered once no other comes, `start` before photos, and of these the
+    newest first: any order goes.
+    """
 
     class exceptions:  # noqa: N801 - Ray's name
         class RayError(Exception):
             pass
 
         class RayTaskError(RayError):
-            pass
+            def __init__(self, cause: Exception) -> None:
+                self.cause = cause
 
     def __init__(self, make: Callable[[Job], Any], nodes: int = 2) -> None:
         self.answer_make = make
         self.answer_start: Callable[[str], Any] = lambda precision: SETTINGS
         self.count = nodes
-        self.at_hand: dict[object, list[Job]] = {}
         self.alive: set[object] = set()
-        self.calls: dict[object, tuple[Any, ...]] = {}
+        self.calls: list[tuple[Future[Any], Any, str, tuple[Any, ...]]] = []
         self.neighbours: list[tuple[str, int]] = []
+        self.beside_retried = False
+        self.changed = threading.Condition()
+        self.open = True
+        threading.Thread(target=self.serve, daemon=True).start()
 
     def nodes(self) -> list[dict[str, Any]]:
         return [{"Alive": True, "Resources": {"CPU": 1.0}}] * self.count
@@ -142,18 +161,26 @@ class FakeRay:
     def options(self, **resources: Any) -> Any:
         outer = self
 
+        class Ref:
+            def __init__(self, actor: object, name: str, arguments: tuple[Any, ...]) -> None:
+                self.call = Future[Any]()
+                with outer.changed:
+                    outer.calls.append((self.call, actor, name, arguments))
+                    outer.changed.notify_all()
+
+            def future(self) -> Future[Any]:
+                return self.call
+
         class Method:
             def __init__(self, actor: object, name: str) -> None:
                 self.actor, self.name = actor, name
 
-            def remote(self, *arguments: Any) -> object:
-                ref = object()
-                outer.calls[ref] = (self.actor, self.name, *arguments)
-                return ref
+            def remote(self, *arguments: Any) -> Ref:
+                return Ref(self.actor, self.name, arguments)
 
         class Actor:
             @classmethod
-            def remote(cls, post: Post) -> Any:
+            def remote(cls, config: WorkerConfig) -> Any:
                 actor = cls()
                 outer.alive.add(actor)
                 return actor
@@ -163,17 +190,31 @@ class FakeRay:
 
         return Actor
 
-    def wait(self, refs: list[Any], num_returns: int, timeout: float) -> Any:
-        return refs[: -num_returns - 1 : -1], refs[:-num_returns]  # newest first: any order goes
+    def serve(self) -> None:
+        while self.open:
+            with self.changed:
+                while self.changed.wait(QUIET_SECONDS) or not (self.calls or not self.open):
+                    pass
+                if not self.open:
+                    return
+                self.calls.sort(key=lambda call: call[2] == "start")
+                call, actor, name, arguments = self.calls.pop()
+                beside = [call[3] for call in self.calls if call[1] is actor and call[2] == "make"]
+            try:
+                if (answer := self.answer(actor, name, arguments, beside)) is not NEVER:
+                    call.set_result(answer)
+            except self.exceptions.RayError as error:
+                call.set_exception(error)
+            except (DarkroomError, KeyError) as error:
+                call.set_exception(self.exceptions.RayTaskError(error))
 
-    def get(self, ref: Any) -> Any:
-        actor, name, *arguments = self.calls.pop(ref)
+    def answer(self, actor: object, name: str, arguments: Any, beside: list[Any]) -> Any:
         if actor not in self.alive:
             raise self.exceptions.RayError("the worker is gone")
-        if name == "start":
-            return self.answer_start(arguments[0])
-        others = sum(call[0] is actor and call[1] == "make" for call in self.calls.values())
-        self.neighbours.append((arguments[0].target, others))
+        if name != "make":
+            return self.answer_start(arguments[0]) if name == "start" else None
+        self.neighbours.append((arguments[0].target, len(beside)))
+        self.beside_retried |= any(overwrite for _, overwrite in beside)
         try:
             return self.answer_make(arguments[0])
         except self.exceptions.RayError:
@@ -184,7 +225,9 @@ class FakeRay:
         self.alive.discard(actor)
 
     def shutdown(self) -> None:
-        pass
+        with self.changed:
+            self.open = False
+            self.changed.notify_all()
 
 
 def done(job: Job) -> Outcome:
@@ -198,7 +241,7 @@ def go(
     monkeypatch.setattr(actors, "POLL_SECONDS", 0.001)
     monkeypatch.setattr(actors, "REVIEW_SECONDS", 0.0)
     jobs = [Job(str(tmp_path / f"{n:02}.dng"), f"{n:02}.png") for n in range(count)]
-    return list(enhance_on_cluster(jobs, tmp_path / "out", Crew("h:1")))
+    return list(run(PreparedBatch(jobs, str(tmp_path / "out"), cluster=ClusterOptions("h:1"))))
 
 
 def test_a_photo_that_kills_its_workers_is_found_out(
@@ -216,8 +259,9 @@ def test_a_photo_that_kills_its_workers_is_found_out(
     assert len(outcomes) == 30
     assert "3 workers were lost" in (outcomes["07.png"].error or "")
     assert outcomes["07.png"].exit_code == 1
-    suspects = [others for target, others in ray.neighbours if target == "07.png"]
-    assert suspects[1:] == [0] * (len(suspects) - 1)  # alone, the second time
+    others = [count for target, count in ray.neighbours if target == "07.png"]
+    assert others[1:] == [0] * (len(others) - 1)  # alone, the second time
+    assert not ray.beside_retried
     again = [outcome for outcome in outcomes.values() if outcome.warnings]
     assert all("worker was lost" in outcome.warnings[-1] for outcome in again)
 
@@ -250,7 +294,8 @@ def test_photos_at_urls_are_told_by_hash(tmp_path: Path, monkeypatch: pytest.Mon
         fs.pipe_file("/in/p.dng", photo)  # another time, too
         monkeypatch.setattr(actors, "connect", lambda address: FakeRay(make))
         jobs, options = [Job("memory://in/p.dng", "p.png")], BatchOptions(check_hash=check_hash)
-        (outcome,) = enhance_on_cluster(jobs, "memory://out", Crew("h:1"), options)
+        cluster = ClusterOptions("h:1")
+        (outcome,) = run(PreparedBatch(jobs, "memory://out", options, cluster=cluster))
         return outcome.status
 
     assert status(b"one", check_hash=False) is Status.DONE
@@ -261,14 +306,29 @@ def test_photos_at_urls_are_told_by_hash(tmp_path: Path, monkeypatch: pytest.Mon
     fs.store.clear()
 
 
+def test_a_server_that_does_not_answer_costs_its_photo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def state(name: str) -> Any:
+        if storage.is_url(name):
+            raise RawError(f"{name}: TimeoutError; check the address")
+        return local_state(name)
+
+    monkeypatch.setattr(storage, "state", state)
+    monkeypatch.setattr(actors, "connect", lambda address: FakeRay(done))
+    jobs = [Job("https://h/a.dng", "a.png"), Job(str(tmp_path / "b.dng"), "b.png")]
+    batch = PreparedBatch(jobs, str(tmp_path / "out"), cluster=ClusterOptions("h:1"))
+    outcomes = {outcome.output: outcome for outcome in run(batch)}
+    assert (outcomes["a.png"].status, outcomes["a.png"].exit_code) == (Status.FAILED, 4)
+    assert outcomes["b.png"].status is Status.DONE
+
+
 def test_errors_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def make(job: Job) -> Any:
         if job.target == "03.png":
-            return Failure("03.dng: is damaged", 4)
+            raise RawError("03.dng: is damaged")
         if job.target == "04.png":
-            error = FakeRay.exceptions.RayTaskError()
-            error.cause = KeyError("x")  # type: ignore[attr-defined]
-            raise error
+            raise KeyError("x")
         return done(job)
 
     outcomes = {outcome.output: outcome for outcome in go(FakeRay(make), tmp_path, monkeypatch)}
@@ -279,7 +339,9 @@ def test_errors_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_full_disk_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def make(job: Job) -> Any:
-        return Failure("the disk is full", 5, fatal=True) if job.target == "09.png" else done(job)
+        if job.target == "09.png":
+            raise UnwritableError("the disk is full")
+        return done(job)
 
     with pytest.raises(OutputError, match="disk is full"):
         go(FakeRay(make), tmp_path, monkeypatch)
@@ -290,9 +352,9 @@ def test_a_full_disk_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("answer", "code", "message"),
     [
-        (Failure("weights are not installed", 3), 3, "not installed"),
+        (WeightsError("weights are not installed"), 3, "not installed"),
         (FakeRay.exceptions.RayError("no module named darkroom"), 1, "end as they start"),
-        (None, 2, "no worker started"),
+        (NEVER, 2, "no worker started"),
     ],
 )
 def test_workers_that_cannot_start(
@@ -306,8 +368,7 @@ def test_workers_that_cannot_start(
         return answer
 
     ray.answer_start = begin
-    if answer is None:
-        ray.wait = lambda refs, num_returns, timeout: ([], refs)  # type: ignore[method-assign]
+    if answer is NEVER:
         monkeypatch.setattr(actors, "PATIENCE_SECONDS", 0.05)
     with pytest.raises(DarkroomError, match=message) as raised:
         go(ray, tmp_path, monkeypatch)
@@ -328,7 +389,7 @@ def test_all_workers_make_the_same_pictures(
     ray.answer_start = begin
     assert len(go(ray, tmp_path, monkeypatch)) == 30
     assert asked == ["auto", "auto", "bf16"]
-    names = iter("abc")
+    ray, names = FakeRay(done), iter("abc")
     ray.answer_start = lambda precision: Settings({"precision": "float32"}, next(names))
     with pytest.raises(UsageError, match="machines differ"):
         go(ray, tmp_path / "other", monkeypatch)
@@ -342,8 +403,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
 
 
-def post(weights: Path, out: str) -> Post:
-    return Post(out, str(weights), "cpu", BatchOptions(Options(tile="off")), 1, 1)
+def config(weights: Path, out: str) -> WorkerConfig:
+    return WorkerConfig(out, str(weights), "cpu", BatchOptions(Options(tile="off"), jobs=1), 1)
 
 
 def test_a_worker_between_urls(tmp_path: Path, weights: Path) -> None:
@@ -353,36 +414,30 @@ def test_a_worker_between_urls(tmp_path: Path, weights: Path) -> None:
     fs.store.clear()
     fs.pipe_file("/in/p.dng", photo.read_bytes())
     fs.pipe_file("/in/bad.dng", b"no photo")
-    worker = Worker(post(weights, "memory://out"))
+    worker = Worker(config(weights, "memory://out"))
     assert isinstance(worker.start("fp32"), Settings)
     try:
         made = worker.make(Job("memory://in/p.dng", "sub/p.png"), overwrite=False)
-        again = worker.make(Job("memory://in/p.dng", "sub/p.png"), overwrite=False)
-        bad = worker.make(Job("memory://in/bad.dng", "bad.png"), overwrite=False)
-        gone = worker.make(Job("memory://in/gone.dng", "gone.png"), overwrite=False)
+        with pytest.raises(OutputError, match="exists already"):
+            worker.make(Job("memory://in/p.dng", "sub/p.png"), overwrite=False)
+        with pytest.raises(RawError, match=r"^memory://in/bad\.dng: "):
+            worker.make(Job("memory://in/bad.dng", "bad.png"), overwrite=False)
+        with pytest.raises(RawError, match="nothing is there"):
+            worker.make(Job("memory://in/gone.dng", "gone.png"), overwrite=False)
     finally:
         worker.stop()
-    assert isinstance(made, Outcome)
     data = fs.cat_file("/out/sub/p.png")
     assert data.startswith(b"\x89PNG")
     assert (made.input, made.output_size) == ("memory://in/p.dng", len(data))
-    assert isinstance(again, Failure)
-    assert (again.exit_code, "exists already" in again.error) == (5, True)
-    assert isinstance(bad, Failure)
-    assert bad.error.startswith("memory://in/bad.dng: ")
-    assert isinstance(gone, Failure)
-    assert "nothing is there" in gone.error
     assert sorted(fs.find("/out")) == ["/out/sub/p.png"]
     fs.store.clear()
 
 
 def test_a_worker_that_does_not_share_the_folder(tmp_path: Path, weights: Path) -> None:
     out = tmp_path / "out"
-    worker = Worker(post(weights, str(out)))
-    failure = worker.start("fp32")
-    assert isinstance(failure, Failure)
-    assert failure.exit_code == 5
-    assert "mount it there" in failure.error
+    worker = Worker(config(weights, str(out)))
+    with pytest.raises(OutputError, match="mount it there"):
+        worker.start("fp32")
     assert not out.exists()
 
 

@@ -1,0 +1,76 @@
+"""What a user may decide about a batch, and what of that the pixels depend on."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from darkroom.batch.devices import weights_sha256
+from darkroom.errors import UsageError
+from darkroom.gain import Gain
+from darkroom.models.model import Model
+from darkroom.output.picture import PictureFormat, SaveOptions
+from darkroom.pipeline import Options
+
+MAX_JOBS = 8
+"""Decoders by default, at most: enough for a GPU that takes 50 ms for 12 MP."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """What a user may decide about a batch.
+
+    `picture`: per photo. `save`: how pictures are written; without its `overwrite`, only pictures
+    that an earlier batch made and nobody changed since are ever replaced. `jobs`: photos decoded,
+    and as many encoded, at the same time; None for what the processor bears. `timeout`: seconds
+    after which decoding a photo is given up. `resume`: skip what the journal says is done; False
+    does all again. `check_hash`: tell changed inputs by their SHA-256, not size and time.
+    Raises UsageError for numbers out of range.
+    """
+
+    picture: Options = Options()
+    save: SaveOptions = SaveOptions(PictureFormat.PNG)  # noqa: RUF009 - frozen
+    jobs: int | None = None
+    timeout: float = 60.0
+    resume: bool = True
+    check_hash: bool = False
+
+    def __post_init__(self) -> None:
+        if self.jobs is not None and self.jobs < 1:
+            raise UsageError(f"--jobs {self.jobs}: at least 1")
+        if not self.timeout > 0:
+            raise UsageError(f"--timeout {self.timeout:g}: give seconds, more than 0")
+        if self.picture.bits != self.save.bits:
+            raise UsageError("pictures are made and saved with the same bits; give both 8 or 16")
+
+    @property
+    def decoders(self) -> int:
+        """Decoder processes: `jobs`, or half the cores, for the network needs some too."""
+        return self.jobs or max(1, min(MAX_JOBS, (os.cpu_count() or 1) // 2))
+
+    def capacity(self, devices: int) -> int:
+        """Photos at hand for so many devices: decode, network, encode, and one ahead."""
+        return 2 * (self.decoders + devices)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What pixels depend on besides the photo; as in `Outcome`."""
+
+    options: Mapping[str, Any]
+    model_sha256: str
+
+
+def settings(options: BatchOptions, model: Model) -> Settings:
+    """Return what pixels depend on besides the photo; tiles are not among it."""
+    decided: dict[str, Any] = {}
+    for name in (field.name for field in dataclasses.fields(Options) if field.name != "tile"):
+        value = getattr(options.picture, name)
+        decided[name] = value.value if isinstance(value, Enum | Gain) else value
+    decided |= {"format": options.save.format.value, "precision": str(model.dtype)[6:]}
+    if options.save.format is PictureFormat.JPEG:
+        decided["quality"] = options.save.quality
+    return Settings(json.loads(json.dumps(decided)), weights_sha256(model))
