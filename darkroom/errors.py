@@ -12,7 +12,11 @@ DarkroomError              1   at least one photo failed
 The number is the exit code of the command line (documented in the README).
 """
 
+import errno
 from typing import ClassVar
+
+DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+"""What the system answers where the disk, or the user's share of it, is full."""
 
 
 class DarkroomError(Exception):
@@ -55,3 +59,8 @@ class OutputError(DarkroomError):
     """A result could not be written; nothing is left behind under its name."""
 
     exit_code = 5
+
+
+def printable(words: str) -> str:
+    """Return foreign words as one line that cannot drive a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in words).split())

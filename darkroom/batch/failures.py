@@ -4,10 +4,9 @@ import errno
 import traceback
 from pathlib import Path
 
-from darkroom.errors import DarkroomError, OutputError
-from darkroom.output.atomic import FULL
+from darkroom.errors import DISK_FULL, DarkroomError, OutputError
 
-FATAL = (*FULL, errno.EROFS, errno.EIO, errno.ENODEV, errno.ESTALE)
+FATAL = (*DISK_FULL, errno.EROFS, errno.EIO, errno.ENODEV, errno.ESTALE)
 """What ends a batch when writing: no other photo would fare better."""
 
 
@@ -40,7 +39,7 @@ def ends_all(error: BaseException) -> bool:
 
 def is_full(error: BaseException) -> bool:
     """Whether the disk is full, or the user's share of it."""
-    return _caused_by(error, FULL)
+    return _caused_by(error, DISK_FULL)
 
 
 def _caused_by(error: BaseException, codes: tuple[int, ...]) -> bool:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from darkroom.batch.record import SCHEMA, Outcome, Status
-from darkroom.errors import OutputError
-from darkroom.output.atomic import FULL, atomic_write
+from darkroom.errors import DISK_FULL, OutputError
+from darkroom.output.atomic import atomic_write
 
 JOURNAL = "darkroom.jsonl"
 """Name of the journal in the folder of the pictures."""
@@ -171,7 +171,7 @@ def _parsed(line: bytes, path: Path) -> Outcome | None:
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:
-    if error.errno in FULL:
+    if error.errno in DISK_FULL:
         return OutputError(f"{path}: the disk is full; free some and run the same command again")
     return OutputError(f"{path}: cannot be written ({error.strerror}); choose another folder")
 

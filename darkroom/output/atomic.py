@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from darkroom.errors import OutputError
+from darkroom.errors import DISK_FULL, OutputError
 
 if sys.platform != "win32":
     import fcntl
@@ -22,7 +22,6 @@ TEMPORARY_PATTERN = ".darkroom-*.part"
 FRESH_SECONDS = 2.0
 """On Windows, where files are renamed closed, one written to so lately may be about to be."""
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 """What link(2) answers on file systems without hard links (FAT, exFAT, some network shares)."""
 
@@ -85,7 +84,7 @@ def atomic_write(
     with _reported(path, room):
         temporary, stream = _unfinished(final)
     try:
-        with _reported(path, room, only=FULL):
+        with _reported(path, room, only=DISK_FULL):
             yield stream
         with _reported(path, room):
             stream.flush()
@@ -184,7 +183,7 @@ def _reported(path: Path, room: str, only: tuple[int, ...] = ()) -> Iterator[Non
 
 def _output_error(path: Path, error: OSError, room: str = "") -> OutputError:
     """One line that says what is wrong with writing `path` and what to do."""
-    if error.errno in FULL:
+    if error.errno in DISK_FULL:
         return OutputError(
             f"{path}: the disk is full{room}; free some space or choose another disk"
         )

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.ExifTags import Base
 
+from darkroom.errors import printable
 from darkroom.raw.image import Exposure
 
 CFA_PATTERN, KODAK_MATRIX = 33422, 37400
@@ -225,5 +226,4 @@ def _join(make: str, model: str) -> str:
 
 def _text(block: bytes) -> str:
     """Printable text up to the first zero byte, runs of blanks made one."""
-    text = block.partition(b"\x00")[0].decode("utf-8", "replace")
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return printable(block.partition(b"\x00")[0].decode("utf-8", "replace"))

@@ -21,7 +21,7 @@ import requests
 import urllib3
 
 from darkroom import __version__
-from darkroom.errors import WeightsError
+from darkroom.errors import WeightsError, printable
 
 MAX_BYTES = 512 * 2**20  # no published network here has more than 94 MB with its training state
 MAX_PAGE_BYTES = 2**20
@@ -281,8 +281,3 @@ def disk_full(folder: Path, words: str) -> WeightsError:
         f"disk full: {words}, {shutil.disk_usage(folder).free:,} free in {folder}; "
         "free some, or set DARKROOM_WEIGHTS to another folder"
     )
-
-
-def printable(words: str) -> str:
-    """Return foreign words as one line that cannot drive a terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in words).split())

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from darkroom.errors import UsageError, WeightsError
+from darkroom.errors import DISK_FULL, UsageError, WeightsError
 from darkroom.weights import registry, store
 from darkroom.weights.download import Download, MissingError, RetryPolicy, check_size, disk_full
 from darkroom.weights.registry import FileEntry, WeightsEntry
 from darkroom.weights.store import InstalledFile, State, Trust
 
 LOCK_SECONDS = 1800.0
-FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
 
 class Watcher(Protocol):
@@ -142,7 +141,7 @@ def _installing(entry: WeightsEntry, watcher: Watcher) -> Iterator[Path]:
             staging.mkdir(exist_ok=True)
             yield staging
         except OSError as error:
-            if error.errno in FULL:
+            if error.errno in (*DISK_FULL, errno.EFBIG):
                 shutil.rmtree(staging, ignore_errors=True)
                 raise disk_full(staging.parent, f"{error.strerror}") from error
             raise WeightsError(
