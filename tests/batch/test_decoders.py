@@ -2,8 +2,9 @@
 
 import dataclasses
 import hashlib
-import json
 import os
+import pickle
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,24 +15,29 @@ import pytest
 
 from darkroom.batch import decoders as decoding
 from darkroom.batch.decoders import Decoders
-from darkroom.batch.wire import from_header, header
 from darkroom.errors import RawError
 from darkroom.raw.image import CFA, BlackOrigin, Color, Exposure, RawImage, WhiteBalance
 from darkroom.raw.reader import read_raw
 
 EVIL = """
 def evil(path):
-    import ctypes, os, re, sys
+    import ctypes, numpy, os, re
     if 'segv' in path.name: ctypes.string_at(0)
     if 'abort' in path.name: os.abort()
     if 'exit' in path.name: os._exit(3)
     if 'print' in path.name: os.write(1, b'noise on stdout'); print('and more', flush=True)
     if 'loop' in path.name: re.match('(a+)+b', 'a' * 60)  # in C, holding the GIL
-    if 'hog' in path.name: hog = [bytearray(1 << 28) for _ in range(1000)]
+    if 'hog' in path.name: hog = [numpy.empty(1 << 28, 'u1') for _ in range(1000)]
     if 'bug' in path.name: raise KeyError('a bug')
+    if 'half' in path.name: decoders.pickle.dump = half
     return read(path)
-read, d.read_raw = d.read_raw, evil
-d.MEMORY_LIMIT = 1 << 30
+def half(answer, file, protocol):
+    import os
+    file.write(decoders.pickle.dumps(answer, protocol)[:-1000])
+    file.flush()
+    os.kill(os.getpid(), 9)
+read, decoders.read_raw = decoders.read_raw, evil
+decoders.MEMORY_LIMIT = 1 << 30
 """
 
 
@@ -67,7 +73,7 @@ def test_a_photo_crosses_unchanged(dng_path: Callable[..., Path], cfa: str) -> N
 
 
 def test_every_field_crosses(synthetic_raw: Callable[..., RawImage]) -> None:
-    """No field has its default, so one that is forgotten shows."""
+    """No field has its default, so one that is lost shows."""
     raw = dataclasses.replace(
         synthetic_raw(),
         mosaic=np.arange(24, dtype=np.float32).reshape(4, 6),
@@ -95,8 +101,7 @@ def test_every_field_crosses(synthetic_raw: Callable[..., RawImage]) -> None:
         assert not same(getattr(raw, field.name), field.default), field.name
     for field in dataclasses.fields(BlackOrigin):
         assert not same(getattr(raw.black_origin, field.name), field.default), field.name
-    crossed = json.loads(json.dumps(header(raw)))
-    assert same(from_header(crossed, raw.mosaic), raw)
+    assert same(pickle.loads(pickle.dumps(raw, pickle.HIGHEST_PROTOCOL)), raw)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +109,7 @@ def test_every_field_crosses(synthetic_raw: Callable[..., RawImage]) -> None:
     [
         pytest.param("segv", "SIGSEGV", marks=pytest.mark.skipif(os.name == "nt", reason="POSIX")),
         pytest.param("abort", "SIGABRT", marks=pytest.mark.skipif(os.name == "nt", reason="POSIX")),
+        pytest.param("half", "killed", marks=pytest.mark.skipif(os.name == "nt", reason="POSIX")),
         ("exit", "exit code 3"),
         ("bug", "exit code 1"),
         ("loop", "took more than 3 s"),
@@ -123,6 +129,18 @@ def test_a_dying_decoder_costs_one_photo(
         decode(decoders, bad)
     assert str(bad) in str(caught.value)
     assert decode(decoders, good).camera == "Example One"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX")
+def test_a_worker_that_dies_between_photos_costs_none(dng_path: Callable[..., Path]) -> None:
+    path = dng_path()
+    with Decoders(1, timeout=30) as decoders, decoders.worker() as worker:
+        first = worker.decode(str(path))
+        process = worker._process
+        assert process is not None
+        os.kill(process.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert same(worker.decode(str(path)).raw, first.raw)
 
 
 def test_what_c_prints_spoils_nothing(decoders: Decoders, dng_path: Callable[..., Path]) -> None:
@@ -168,7 +186,8 @@ def test_closing_ends_a_hanging_decoder_at_once(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_worker_ends_with_its_parent(dng_path: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_worker_ends_with_its_parent(dng_path: Callable[..., Path], busy: bool) -> None:
     """Killed without a word, the parent leaves no process behind, even one that hangs."""
     import subprocess
 
@@ -182,7 +201,7 @@ def test_a_worker_ends_with_its_parent(dng_path: Callable[..., Path]) -> None:
         "with d.worker() as w:\n"
         "    w.decode(sys.argv[1])\n"
         "    print(w._process.pid, flush=True)\n"
-        "    w.decode(sys.argv[2])\n"
+        f"    {'w.decode(sys.argv[2])' if busy else 'time.sleep(60)'}\n"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", code, str(dng_path()), str(dng_path(name="loop.dng"))],
