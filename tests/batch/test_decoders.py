@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import os
 import pickle
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -131,15 +130,14 @@ def test_a_dying_decoder_costs_one_photo(
     assert decode(decoders, good).camera == "Example One"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="POSIX")
 def test_a_worker_that_dies_between_photos_costs_none(dng_path: Callable[..., Path]) -> None:
     path = dng_path()
     with Decoders(1, timeout=30) as decoders, decoders.worker() as worker:
         first = worker.decode(str(path))
         process = worker._process
         assert process is not None
-        os.kill(process.pid, signal.SIGKILL)
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        process.kill()
+        process.wait()
         assert same(worker.decode(str(path)).raw, first.raw)
 
 
