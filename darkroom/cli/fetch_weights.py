@@ -66,10 +66,10 @@ def fetch_weights(
         if wrong:
             raise UsageError(message)
     from darkroom.cli import weights_actions as actions
-    from darkroom.cli.weights_report import open_report
+    from darkroom.weights import store
 
-    entries = actions.find_entries(names or ())
-    with open_report(as_json) as report:
+    entries = [store.find(name) for name in dict.fromkeys(names or ())]
+    with actions.open_report(as_json) as report:
         if checkpoint is not None and own_name is not None:
             actions.import_checkpoint(checkpoint, own_name, dry_run, report)
         elif verify:
