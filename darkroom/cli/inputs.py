@@ -111,3 +111,11 @@ def tile_size(text: str) -> "TileOption":
     if text.isdecimal() and int(text) > 0:
         return int(text)
     raise UsageError(f"--tile {text}: give auto, off, or a number of photosites such as 2048")
+
+
+def photo_size(text: str) -> tuple[int, int]:
+    """Read `--size`: width x height in photosites. Raises UsageError for anything else."""
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise UsageError(f"--size {text}: give width x height in photosites, such as 4000x3000")
+    return int(width), int(height)
