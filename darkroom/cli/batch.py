@@ -148,10 +148,10 @@ def batch(
         cluster,
         report,
     )
-    with _ended_by_signals():
-        found = prepare(request, _listed(sources, null, watch))
+    with _end_by_signals():
+        found = prepare(request, _read_sources(sources, null, watch))
         with (
-            _reported(request, quiet=quiet),
+            _report_afterwards(request, quiet=quiet),
             Display(found.total, request.folder, quiet=quiet, as_json=as_json) as display,
             closing(run(found, display.watch)) as outcomes,
         ):
@@ -162,7 +162,7 @@ def batch(
 
 
 @contextmanager
-def _reported(request: "BatchRequest", *, quiet: bool) -> Iterator[None]:
+def _report_afterwards(request: "BatchRequest", *, quiet: bool) -> Iterator[None]:
     """Write the report, if any, once a batch is through; also when a signal ended watching."""
     try:
         yield
@@ -183,7 +183,7 @@ def _write_report(request: "BatchRequest", *, quiet: bool) -> None:
         write_report(request.report, folder, asked.decoders, asked.timeout, asked.save.overwrite)
 
 
-def _listed(sources: list[str], null: bool, watch: bool) -> list[str]:
+def _read_sources(sources: list[str], null: bool, watch: bool) -> list[str]:
     """Return the sources; for a lone - the paths on standard input, one a line or ended by NUL."""
     if sources == ["-"] and not watch:
         if sys.stdin.isatty():
@@ -196,7 +196,7 @@ def _listed(sources: list[str], null: bool, watch: bool) -> list[str]:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def _end_by_signals() -> Iterator[None]:
     """Let signals end the command as an exception does: everything is cleaned up on the way."""
 
     def end(number: int, frame: FrameType | None) -> None:

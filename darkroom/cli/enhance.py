@@ -63,7 +63,9 @@ def enhance(
             picture_options = inputs.enhance_options(
                 ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights
             )
-            network = inputs.load(model, device, precision)
+            from darkroom.models.loading import load_model
+
+            network = load_model(model, device, precision)
         from darkroom.batch.stages import describe
         from darkroom.output.exif import picture_exif
         from darkroom.output.picture import save_picture
@@ -109,8 +111,8 @@ def _plan_output(
     if target == inputs.STANDARD and file_format is None:
         raise UsageError("-o - needs --format png, tif or jpg")
     kind = PictureFormat.from_name(file_format) if file_format else PictureFormat.from_path(target)
-    if target == inputs.STANDARD and sys.stdout.isatty():
-        raise UsageError("standard output is a terminal; redirect it, or name a file with -o")
     if target != inputs.STANDARD:
         check_target(target, overwrite)
+    elif sys.stdout.isatty():
+        raise UsageError("standard output is a terminal; redirect it, or name a file with -o")
     return target, SaveOptions(kind, bits=bits, quality=quality, overwrite=overwrite)

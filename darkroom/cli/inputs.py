@@ -9,7 +9,6 @@ from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
     from darkroom.gain import Gain, GainRule
-    from darkroom.models.model import Model
     from darkroom.models.tiling import TileOption
     from darkroom.pipeline import Options
     from darkroom.raw.image import RawImage
@@ -95,13 +94,6 @@ def choice(option: str, kind: type[Choice], text: str | None) -> Choice | None:
     if text is not None and text not in names:
         raise UsageError(f"{option} {text}: give one of {', '.join(names)}")
     return None if text is None else kind(text)
-
-
-def load(name: str, device: str, precision: str) -> "Model":
-    """Load a model by name or file."""
-    from darkroom.models.loading import load_model
-
-    return load_model(name, device, precision)
 
 
 def tile_size(text: str) -> "TileOption":
