@@ -105,11 +105,14 @@ class _Worker:
         timer.daemon = True
         timer.start()
         try:
-            answer = _ask(process, path)
+            assert process.stdin is not None
+            pickle.dump(path, process.stdin)
+            process.stdin.flush()
+            answer = _receive(process)
         except (EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
             late = time.monotonic() >= deadline
-            reason = self._reason(late, _end(process, DYING_SECONDS))
-            raise RawError(f"{path}: {reason}") from error
+            code = _end(process, DYING_SECONDS)
+            raise RawError(f"{path}: {self._reason(late, code)}") from error
         finally:
             timer.cancel()
         if isinstance(answer, RawError):
@@ -173,13 +176,6 @@ def _end(process: subprocess.Popen[bytes], patience: float = 0.0) -> int:
     with suppress(OSError), process:  # closes its pipes; a path that was not read is flushed then
         process.kill()
     return process.returncode
-
-
-def _ask(process: subprocess.Popen[bytes], path: str) -> Decoded | RawError:
-    assert process.stdin is not None
-    pickle.dump(path, process.stdin)
-    process.stdin.flush()
-    return _receive(process)
 
 
 def _receive(process: subprocess.Popen[bytes]) -> Decoded | RawError:

@@ -100,7 +100,7 @@ class Journal:
             stream = self.path.open("r+b" if self.path.exists() else "x+b", buffering=0)
         except OSError as error:
             raise _output_error(self.path, error) from error
-        if not _taken(stream):
+        if not _take_lock(stream):
             stream.close()
             raise OutputError(
                 f"{self.path.parent}: another darkroom batch is writing there; wait for it, or "
@@ -153,11 +153,11 @@ def _records(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes, Outcome
     """Yield where each line of a journal begins, the line, and its record; None where damaged."""
     place = 0
     for line in stream:
-        yield place, line, _parsed(line, path)
+        yield place, line, _parse(line, path)
         place += len(line)
 
 
-def _parsed(line: bytes, path: Path) -> Outcome | None:
+def _parse(line: bytes, path: Path) -> Outcome | None:
     """Read one line; None where it is damaged."""
     if not line.endswith(b"\n"):
         return None
@@ -182,7 +182,7 @@ if sys.platform == "win32":
     LOCK_OFFSET = 1 << 30
     """A byte far past the records: locks are mandatory on Windows, and others may read."""
 
-    def _taken(stream: Any) -> bool:
+    def _take_lock(stream: Any) -> bool:
         stream.seek(LOCK_OFFSET)
         try:
             msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
@@ -193,7 +193,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _taken(stream: Any) -> bool:
+    def _take_lock(stream: Any) -> bool:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

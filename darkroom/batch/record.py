@@ -1,7 +1,7 @@
 """What became of one photo of a batch: the record that journal, report and JSON output share."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from typing import Any
 
@@ -65,10 +65,8 @@ class Outcome:
 
     def record(self) -> dict[str, Any]:
         """Return the outcome as JSON values, schema version first."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        values |= {
+        values = asdict(self) | {
             "status": self.status.value,
-            "options": dict(self.options),
             "seconds": {stage: round(seconds, 4) for stage, seconds in self.seconds.items()},
             "warnings": list(self.warnings),
         }

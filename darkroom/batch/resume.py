@@ -56,12 +56,13 @@ class Planner:
         if last.status is Status.WRITING:
             return Plan(None, True, state)
         empty = there is None or there.size == 0  # empty: what power loss makes of some files
-        ours = there is not None and _is(there, last)
+        drift = 0 if there is None else abs(there.mtime_ns - (last.output_mtime_ns or 0))
+        ours = there is not None and there.size == last.output_size and drift <= CLOCK_NS
         self._spare(ours or empty, f"{target}: was changed since a batch made it")
         same = self._is_same(job, state, last)
         moved = job.source != last.input and not same
         self._spare(empty or not moved, f"{target}: is the picture of {last.input} already")
-        valid = ours and same and self._is_current(last)
+        valid = ours and same and Settings(last.options, last.model_sha256) == self.settings
         return Plan(last if valid and self.options.resume else None, True, state)
 
     def _spare(self, safe: bool, reason: str) -> None:
@@ -76,15 +77,3 @@ class Planner:
             same_size = state.size == last.input_size
             return same_size and storage.sha256(job.source) == last.input_sha256
         return state == (last.input_size, last.input_mtime_ns)
-
-    def _is_current(self, last: Outcome) -> bool:
-        return (
-            dict(last.options) == dict(self.settings.options)
-            and last.model_sha256 == self.settings.model_sha256
-        )
-
-
-def _is(state: FileState, last: Outcome) -> bool:
-    """Whether a picture is the one of the record."""
-    drift = abs(state.mtime_ns - (last.output_mtime_ns or 0))
-    return state.size == last.output_size and drift <= CLOCK_NS

@@ -235,17 +235,17 @@ class _Loop:
             error = future.exception()
             if error is not None and ends_all(error):
                 yield from self._finish()
-                raise self._explained(error) from error
-            yield self._counted(future.result() if error is None else self._failed(job, error))
+                raise self._explain(error) from error
+            yield self._count(future.result() if error is None else self._fail(job, error))
 
     def _finish(self) -> Iterator[Outcome]:
         """Let photos that are being written be finished, and drop the others."""
         self.executor.stop()
         for future in wait(self.pending).done:
             if future.exception() is None:
-                yield self._counted(future.result())
+                yield self._count(future.result())
 
-    def _counted(self, outcome: Outcome) -> Outcome:
+    def _count(self, outcome: Outcome) -> Outcome:
         if self.left is not None:
             self.left -= 1
         if outcome.status is Status.DONE:
@@ -253,7 +253,7 @@ class _Loop:
             self.size += outcome.output_size or 0
         return outcome
 
-    def _failed(self, job: Job, error: BaseException) -> Outcome:
+    def _fail(self, job: Job, error: BaseException) -> Outcome:
         """Record a failure; an error that is not darkroom's own is a bug, and says where."""
         state, code = None, error.exit_code if isinstance(error, DarkroomError) else 1
         with suppress(DarkroomError):  # a server that does not answer
@@ -263,7 +263,7 @@ class _Loop:
             state,
         )
 
-    def _explained(self, error: BaseException) -> OutputError:
+    def _explain(self, error: BaseException) -> OutputError:
         """Say how much space is needed where the disk is full."""
         if not (is_full(error) and self.made):
             return OutputError(str(error))
@@ -282,14 +282,12 @@ def _as_jobs(
     photos: Iterable[Job | Path | str | None], options: BatchOptions, out: Path
 ) -> Iterable[Job | None]:
     """Find the jobs of paths; jobs stay as they are, and may come one by one."""
-    if isinstance(photos, Sized):
-        found = list(photos)
-    else:
-        first = next(iter(photos := iter(photos)), None)
+    if not isinstance(photos, Sized):
+        first = next(photos := iter(photos), None)
         photos = itertools.chain((first,), photos)
         if first is None or isinstance(first, Job):
             return photos  # type: ignore[return-value]
-        found = list(photos)
+    found = list(photos)
     paths = [photo for photo in found if isinstance(photo, str | Path)]
     jobs = [photo for photo in found if isinstance(photo, Job)]
     naming = OutputNaming(f".{options.save.format.value}")

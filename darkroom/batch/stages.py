@@ -75,9 +75,8 @@ class LocalExecutor:
         self._capacity = options.capacity(len(models))
         self._decoders = Decoders(options.decoders, options.timeout)
         self._places: queue.SimpleQueue[Device] = queue.SimpleQueue()
-        devices = [Device(model) for model in models]
         # While one photo has the network, others are prepared and rendered.
-        for device in devices * (1 + options.decoders):
+        for device in [Device(model) for model in models] * (1 + options.decoders):
             self._places.put(device)
         self._watch = watch
         self._stopped = threading.Event()

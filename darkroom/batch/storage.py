@@ -96,11 +96,7 @@ def sha256(name: str) -> str | None:
         with suppress(OSError), Path(name).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
         return None
-    with (
-        _Opened(name, RawError) as (fs, path),
-        suppress(FileNotFoundError),
-        fs.open(path, "rb") as file,
-    ):
+    with _Opened(name, RawError) as (fs, path), suppress(FileNotFoundError), fs.open(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
     return None
 
@@ -162,7 +158,7 @@ def find_url_jobs(
             known.setdefault(source, None)
             roots.append(place.parent)
         else:
-            known |= _listed(source, search)
+            known |= _list(source, search)
             roots.append(_place(_folder(source)))
     if not known:
         return [], {}
@@ -210,18 +206,14 @@ def _file_system(url: str) -> tuple[Any, str]:
 
 
 def _state(info: Mapping[str, Any]) -> FileState:
-    return FileState(int(info.get("size") or 0), _nanoseconds(info))
-
-
-def _nanoseconds(info: Mapping[str, Any]) -> int:
-    """Return when a file was written; file systems tell it as seconds, date or ISO 8601."""
+    """Return a file's state; file systems tell when it was written as seconds, date or ISO 8601."""
     value = next((info[key] for key in TIMES if info.get(key) is not None), None)
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
     if isinstance(value, datetime):
-        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-        value = aware.timestamp()
-    return round(value * 1e6) * 1000 if isinstance(value, int | float) else 0
+        value = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    nanoseconds = round(value * 1e6) * 1000 if isinstance(value, int | float) else 0
+    return FileState(int(info.get("size") or 0), nanoseconds)
 
 
 def _place(url: str) -> PurePosixPath:
@@ -235,7 +227,7 @@ def _folder(source: str) -> str:
     return source.partition("*")[0].rpartition("/")[0] if "*" in source else source.rstrip("/")
 
 
-def _listed(source: str, search: Search) -> dict[str, FileState | None]:
+def _list(source: str, search: Search) -> dict[str, FileState | None]:
     """List the photos of a folder's URL, or of a glob, in the order of their names."""
     folder = _folder(source)
     root = _file_system(folder)[1].rstrip("/") + "/"

@@ -15,6 +15,10 @@ from darkroom.errors import DarkroomError
 INTERRUPTED = 130
 """Exit code after Ctrl-C. Source: shells report 128 + the signal's number."""
 
+NEED_PHOTOS = ("enhance", "batch", "estimate")
+"""Commands that without arguments show their help."""
+OTHERS = ("inspect", "models", "fetch_weights", "demo", "evaluate", "bench", "train")
+
 EPILOG = (
     "Exit codes: 0 done · 1 a photo failed · 2 usage · 3 weights missing or rejected · "
     "4 unsupported or damaged RAW · 5 output could not be written · 130 interrupted."
@@ -73,22 +77,9 @@ def darkroom(
     use_large_pages()
 
 
-for _module, _function in (
-    ("enhance", "enhance"),
-    ("batch", "batch"),
-    ("estimate", "estimate"),
-    ("inspect", "inspect_photo"),
-    ("models", "models"),
-    ("fetch_weights", "fetch_weights"),
-    ("demo", "demo"),
-    ("evaluate", "evaluate"),
-    ("bench", "bench"),
-    ("train", "train"),
-):
-    _command = getattr(import_module(f"darkroom.cli.{_module}"), _function)
-    app.command(
-        _module.replace("_", "-"), no_args_is_help=_module in {"enhance", "batch", "estimate"}
-    )(_command)
+for _name in NEED_PHOTOS + OTHERS:
+    _command = getattr(import_module(f"darkroom.cli.{_name}"), _name)
+    app.command(_name.replace("_", "-"), no_args_is_help=_name in NEED_PHOTOS)(_command)
 
 
 def main() -> None:

@@ -12,22 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from darkroom.batch.journal import JOURNAL
-from darkroom.cli import inputs, output
+from darkroom.cli import inputs, options, output
 from darkroom.cli.allocator import share_one_arena
 from darkroom.cli.batch_display import Display
-from darkroom.cli.options import (
-    Denoise,
-    Ev,
-    GainRule,
-    Highlights,
-    HotPixels,
-    Json,
-    ModelName,
-    Overwrite,
-    Precision,
-    Quiet,
-    Tile,
-)
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,16 +50,16 @@ def batch(
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on with what arrives in the folders, until Ctrl-C.")
     ] = False,
-    model: ModelName = "safelight",
+    model: options.ModelName = "safelight",
     ratio: Annotated[
         float | None,
         typer.Option("--ratio", help="Amplify so many times, 1 to 1000. Default: automatic."),
     ] = None,
-    ev: Ev = 0.0,
-    gain: GainRule = None,
-    hot_pixels: HotPixels = None,
-    denoise: Denoise = 1.0,
-    highlights: Highlights = None,
+    ev: options.Ev = 0.0,
+    gain: options.GainRule = None,
+    hot_pixels: options.HotPixels = None,
+    denoise: options.Denoise = 1.0,
+    highlights: options.Highlights = None,
     file_format: Annotated[
         str, typer.Option("--format", metavar="png|tif|jpg", help="Of the pictures.")
     ] = "png",
@@ -87,7 +74,7 @@ def batch(
     ] = None,
     bits: Annotated[int, typer.Option("--bits", help="8 or 16 per sample (PNG and TIFF).")] = 8,
     quality: Annotated[int, typer.Option("--quality", help="Of JPEG, 1 to 100.")] = 92,
-    overwrite: Overwrite = False,
+    overwrite: options.Overwrite = False,
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Skip what is done, or do all again.")
     ] = True,
@@ -102,12 +89,12 @@ def batch(
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SECONDS", help="Give a photo's decoding up then.")
     ] = 60.0,
-    tile: Tile = "auto",
+    tile: options.Tile = "auto",
     device: Annotated[
         str,
         typer.Option("--device", metavar="auto|cpu|cuda[:N|:all]", help="Where networks run."),
     ] = "auto",
-    precision: Precision = "auto",
+    precision: options.Precision = "auto",
     report: Annotated[
         Path | None,
         typer.Option("--report", metavar="FILE.html", help="Write a page with before and after."),
@@ -120,8 +107,8 @@ def batch(
             help="Work on all machines of a Ray cluster; paths that they share, or URLs.",
         ),
     ] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Brighten many dark RAW photos; run it again to go on where it ended.
 
@@ -161,10 +148,10 @@ def batch(
         cluster,
         report,
     )
-    with _ended_by_signals():
-        found = prepare(request, _listed(sources, null, watch))
+    with _end_by_signals():
+        found = prepare(request, _read_sources(sources, null, watch))
         with (
-            _reported(request, quiet=quiet),
+            _report_afterwards(request, quiet=quiet),
             Display(found.total, request.folder, quiet=quiet, as_json=as_json) as display,
             closing(run(found, display.watch)) as outcomes,
         ):
@@ -175,7 +162,7 @@ def batch(
 
 
 @contextmanager
-def _reported(request: "BatchRequest", *, quiet: bool) -> Iterator[None]:
+def _report_afterwards(request: "BatchRequest", *, quiet: bool) -> Iterator[None]:
     """Write the report, if any, once a batch is through; also when a signal ended watching."""
     try:
         yield
@@ -192,11 +179,11 @@ def _write_report(request: "BatchRequest", *, quiet: bool) -> None:
     if request.report is not None:
         if not quiet:
             output.say(f"writing {request.report}")
-        options, overwrite = request.options, request.options.save.overwrite
-        write_report(request.report, request.folder, options.decoders, options.timeout, overwrite)
+        asked, folder = request.options, request.folder
+        write_report(request.report, folder, asked.decoders, asked.timeout, asked.save.overwrite)
 
 
-def _listed(sources: list[str], null: bool, watch: bool) -> list[str]:
+def _read_sources(sources: list[str], null: bool, watch: bool) -> list[str]:
     """Return the sources; for a lone - the paths on standard input, one a line or ended by NUL."""
     if sources == ["-"] and not watch:
         if sys.stdin.isatty():
@@ -209,7 +196,7 @@ def _listed(sources: list[str], null: bool, watch: bool) -> list[str]:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def _end_by_signals() -> Iterator[None]:
     """Let signals end the command as an exception does: everything is cleaned up on the way."""
 
     def end(number: int, frame: FrameType | None) -> None:

@@ -95,13 +95,10 @@ class Display:
         if self._as_json:
             output.print_json({"event": "photo", **outcome.record()})
         if self._lines and outcome.status is not Status.SKIPPED:
-            output.say(f"{self._position()} {line(outcome)}")
+            total = "" if self._total is None else f"/{self._total}"
+            output.say(f"[{self._counts.total()}{total}] {line(outcome)}")
         elif self._is_live and outcome.status is Status.FAILED:
             self._live.say(Text(f"failed: {outcome.error}", style="red"))
-
-    def _position(self) -> str:
-        total = "" if self._total is None else f"/{self._total}"
-        return f"[{self._counts.total()}{total}]"
 
     def _sum_up(self, finished: bool) -> None:
         counts, seconds = self._counts, monotonic() - self._started
@@ -112,8 +109,10 @@ class Display:
                 "done": counts[Status.DONE],
                 "failed": self.failed,
                 "skipped": counts[Status.SKIPPED],
+                "total": self._total,
+                "seconds": round(seconds, 3),
             }
-            output.print_json({**summary, "total": self._total, "seconds": round(seconds, 3)})
+            output.print_json(summary)
         if self._quiet:
             return
         for text in self._warnings.lines():
@@ -127,10 +126,9 @@ class Display:
             if self._total is not None and counts.total() < self._total:
                 parts.append(f"{self._total - counts.total()} left, run it again to go on")
             output.say(f"{', '.join(parts)} in {clock(seconds)}; see {self._out / JOURNAL}")
-        if self._is_live or self._as_json:
-            return
-        for outcome in islice(self._failures.values(), SHOWN) if self.failed > 1 else ():
-            output.say(f"failed: {outcome.error}")
+        if self._lines and self.failed > 1:
+            for outcome in islice(self._failures.values(), SHOWN):
+                output.say(f"failed: {outcome.error}")
 
     def _render(self) -> Group:
         """Draw photos done, rate, time left, failures, and where each photo at hand is."""

@@ -6,21 +6,19 @@ from typing import Annotated
 
 import typer
 
-from darkroom.cli import inputs, output
+from darkroom.cli import output
 from darkroom.cli.options import Device, Json, Precision
 from darkroom.errors import RawError
-
-Models = Annotated[
-    list[str],
-    typer.Option("--model", "-m", metavar="NAME|FILE", help="May be given again, to compare."),
-]
 
 
 def bench(
     photo: Annotated[
         Path | None, typer.Argument(metavar="[PHOTO]", help="Default: a 12-MP test chart.")
     ] = None,
-    models: Models = ["safelight"],  # noqa: B006 (Typer copies it)
+    models: Annotated[
+        list[str],
+        typer.Option("--model", "-m", metavar="NAME|FILE", help="May be given again, to compare."),
+    ] = ["safelight"],  # noqa: B006 (Typer copies it)
     runs: Annotated[int, typer.Option("--runs", min=1, help="After one warm-up.")] = 3,
     bits: Annotated[int, typer.Option("--bits", help="8 or 16 per sample.")] = 8,
     device: Device = "auto",
@@ -36,11 +34,12 @@ def bench(
     darkroom bench -m safelight -m redi
     """
     from darkroom.evaluation.benchmark import make_sample_photo, measure_peak_memory, time_stages
+    from darkroom.models.loading import load_model
 
     data = _bytes(photo) if photo else make_sample_photo()
     first: dict[str, float] = {}
     for name in models:
-        network = inputs.load(name, device, precision)
+        network = load_model(name, device, precision)
         if not as_json:
             typer.echo(f"{network.name} on {network.device}, {str(network.dtype)[6:]}")
         for stage in time_stages(data, network, runs, bits):

@@ -1,20 +1,13 @@
 """darkroom demo: the whole way on a photo of known truth, made on the spot."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from darkroom.cli import inputs, output
 from darkroom.cli.options import Device, ModelName, Overwrite, Precision, Quiet
-from darkroom.cli.progress import Stages
-from darkroom.cli.structure import parse_size
 from darkroom.errors import OutputError, UsageError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 
 SHEET_HEIGHT = 600
 SMALLEST = 120
@@ -49,7 +42,9 @@ def demo(
     import numpy as np
 
     from darkroom.evaluation.chart import draw_chart, photograph_chart
+    from darkroom.evaluation.image_grid import draw_picture_grid
     from darkroom.evaluation.reference import compare_with_truth, develop_plainly
+    from darkroom.models.loading import load_model
     from darkroom.output.atomic import atomic_write, check_target
     from darkroom.output.dng import write_dng
     from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
@@ -58,20 +53,20 @@ def demo(
 
     if not 0 < exposure <= 1:
         raise UsageError(f"--exposure {exposure:g}: give a share of the light, above 0 up to 1")
-    width, height = parse_size(size)
+    width, height = inputs.photo_size(size)
     if min(width, height) < SMALLEST:
         raise UsageError(f"--size {size}: give width x height, each at least {SMALLEST}")
     paths = [out / name for name in FILES]
     _make_folder(out)
     for path in paths:
         check_target(path, overwrite)
-    with Stages(quiet) as stages:
+    with output.Stages(quiet) as stages:
         with stages.stage("photograph the chart"):
             chart = draw_chart(height, width)
             with atomic_write(paths[0], overwrite) as stream:
                 write_dng(stream, photograph_chart(chart, exposure=exposure))
         with stages.stage("load the model"):
-            network = inputs.load(model, device, precision)
+            network = load_model(model, device, precision)
         with stages.stage("enhance") as watch:
             raw = read_raw(paths[0])
             picture = enhance(raw, network, Options(), watch)
@@ -80,11 +75,15 @@ def demo(
             save = SaveOptions(PictureFormat.PNG, overwrite=overwrite)
             save_picture(picture.pixels, paths[1], save)
             bright = picture.pixels.astype(np.uint8, copy=False)
-            panels = (develop_plainly(raw, 1.0), plain, bright)
-            save_picture(_sheet(panels, picture.gain.value), paths[2], save)
+            panels = [
+                ("as taken", develop_plainly(raw, 1.0)),
+                (f"amplified {picture.gain.value:.0f} times", plain),
+                ("darkroom", bright),
+            ]
+            save_picture(draw_picture_grid(panels, height=SHEET_HEIGHT), paths[2], save)
             top, left = raw.margins  # a dark edge may have been taken for optical black
             scene = chart[top : top + bright.shape[0], left : left + bright.shape[1]]
-            without, enhanced = (compare_with_truth(pixels, scene).psnr for pixels in panels[1:])
+            without, enhanced = (compare_with_truth(one, scene).psnr for one in (plain, bright))
     if not quiet:
         output.say(f"amplified x{picture.gain.value:.0f}: {picture.gain.reason}")
         output.say(f"look at {paths[2]}")
@@ -98,11 +97,3 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: {error.strerror}; choose another folder") from error
-
-
-def _sheet(panels: "tuple[NDArray[np.uint8], ...]", gain: float) -> "NDArray[np.uint8]":
-    """Lay out the photo as taken, amplified only, and enhanced."""
-    from darkroom.evaluation.image_grid import draw_picture_grid
-
-    labels = ("as taken", f"amplified {gain:.0f} times", "darkroom")
-    return draw_picture_grid(list(zip(labels, panels, strict=True)), height=SHEET_HEIGHT)

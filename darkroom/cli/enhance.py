@@ -2,38 +2,19 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from darkroom.cli import inputs, output
-from darkroom.cli.options import (
-    Denoise,
-    Device,
-    Ev,
-    GainRule,
-    Highlights,
-    HotPixels,
-    Json,
-    ModelName,
-    Overwrite,
-    Photo,
-    Precision,
-    Quiet,
-    Ratio,
-    Tile,
-)
-from darkroom.cli.progress import Stages
+from darkroom.cli import inputs, options, output
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
-    from darkroom.models.model import Model
     from darkroom.output.picture import SaveOptions
-    from darkroom.pipeline import Options
 
 
 def enhance(
-    photo: Photo,
+    photo: options.Photo,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -44,25 +25,25 @@ def enhance(
             "Default: PHOTO's name with .png, in this folder.",
         ),
     ] = None,
-    model: ModelName = "safelight",
-    ratio: Ratio = None,
-    ev: Ev = 0.0,
-    gain: GainRule = None,
-    hot_pixels: HotPixels = None,
-    denoise: Denoise = 1.0,
-    highlights: Highlights = None,
+    model: options.ModelName = "safelight",
+    ratio: options.Ratio = None,
+    ev: options.Ev = 0.0,
+    gain: options.GainRule = None,
+    hot_pixels: options.HotPixels = None,
+    denoise: options.Denoise = 1.0,
+    highlights: options.Highlights = None,
     file_format: Annotated[
         str | None,
         typer.Option("--format", metavar="png|tif|jpg", help="Needed where the output is -."),
     ] = None,
     bits: Annotated[int, typer.Option("--bits", help="8 or 16 per sample (PNG and TIFF).")] = 8,
     quality: Annotated[int, typer.Option("--quality", help="Of JPEG, 1 to 100.")] = 92,
-    overwrite: Overwrite = False,
-    tile: Tile = "auto",
-    device: Device = "auto",
-    precision: Precision = "auto",
-    as_json: Json = False,
-    quiet: Quiet = False,
+    overwrite: options.Overwrite = False,
+    tile: options.Tile = "auto",
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Brighten one dark RAW photo.
 
@@ -77,55 +58,39 @@ def enhance(
     target, save = _plan_output(photo, out, file_format, bits, quality, overwrite)
     if target == inputs.STANDARD and as_json:
         raise UsageError("--json and -o - both want standard output; write the picture to a file")
-    with Stages(quiet) as stages:
+    with output.Stages(quiet) as stages:
         with stages.stage("load the model"):
-            options = inputs.enhance_options(
+            picture_options = inputs.enhance_options(
                 ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights
             )
-            network = inputs.load(model, device, precision)
-        record = _enhance(photo, target, network, options, save, stages)
+            from darkroom.models.loading import load_model
+
+            network = load_model(model, device, precision)
+        from darkroom.batch.stages import describe
+        from darkroom.output.exif import picture_exif
+        from darkroom.output.picture import save_picture
+        from darkroom.pipeline import enhance
+
+        with stages.stage("read"):
+            raw = inputs.read_photo(photo)
+        with stages.stage("enhance") as watch:
+            picture = enhance(raw, network, picture_options, watch)
+        with stages.stage("write"):
+            sink = sys.stdout.buffer if target == inputs.STANDARD else target
+            save_picture(picture.pixels, sink, save, exif=picture_exif(raw))
+    facts = describe(raw, picture, network)
+    seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
     if not quiet:
-        for line in record["warnings"]:
+        for line in picture.warnings:
             output.warn(line)
-        output.say(_summary(record))
+        output.say(
+            "{output}: {width} x {height}, x{gain:.4g} ({gain_reason}), {model} on {device} "
+            "in {precision}, {total:.1f} s".format(
+                **facts, output=target, total=sum(seconds.values())
+            )
+        )
     if as_json:
-        output.print_json(record)
-
-
-def _enhance(
-    photo: Path,
-    target: Path,
-    model: "Model",
-    options: "Options",
-    save: "SaveOptions",
-    stages: Stages,
-) -> dict[str, Any]:
-    """Read, enhance and write; returns the record of what was done."""
-    from darkroom.batch.stages import describe
-    from darkroom.output.exif import picture_exif
-    from darkroom.output.picture import save_picture
-    from darkroom.pipeline import enhance
-
-    with stages.stage("read"):
-        raw = inputs.read_photo(photo)
-    with stages.stage("enhance") as watch:
-        picture = enhance(raw, model, options, watch)
-    with stages.stage("write"):
-        sink = sys.stdout.buffer if target == inputs.STANDARD else target
-        save_picture(picture.pixels, sink, save, exif=picture_exif(raw))
-    return {
-        "photo": str(photo),
-        "output": str(target),
-        **describe(raw, picture, model),
-        "seconds": {name: round(seconds, 3) for name, seconds in stages.seconds.items()},
-    }
-
-
-def _summary(record: dict[str, Any]) -> str:
-    return (
-        "{output}: {width} x {height}, x{gain:.4g} ({gain_reason}), {model} on {device} "
-        "in {precision}, {total:.1f} s"
-    ).format(**record, total=sum(record["seconds"].values()))
+        output.print_json({"photo": str(photo), "output": str(target), **facts, "seconds": seconds})
 
 
 def _plan_output(
@@ -146,8 +111,8 @@ def _plan_output(
     if target == inputs.STANDARD and file_format is None:
         raise UsageError("-o - needs --format png, tif or jpg")
     kind = PictureFormat.from_name(file_format) if file_format else PictureFormat.from_path(target)
-    if target == inputs.STANDARD and sys.stdout.isatty():
-        raise UsageError("standard output is a terminal; redirect it, or name a file with -o")
     if target != inputs.STANDARD:
         check_target(target, overwrite)
+    elif sys.stdout.isatty():
+        raise UsageError("standard output is a terminal; redirect it, or name a file with -o")
     return target, SaveOptions(kind, bits=bits, quality=quality, overwrite=overwrite)

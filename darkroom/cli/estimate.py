@@ -39,7 +39,7 @@ def estimate(
     rule, brightness = inputs.gain_rule(gain)
     given = inputs.given_gain(ratio, gain)
     raw = inputs.read_photo(photo)
-    found = (given or _measured(raw, model, rule, brightness)).brightened(ev)
+    found = (given or _measure(raw, model, rule, brightness)).brightened(ev)
     if as_json:
         output.print_json(
             {
@@ -58,25 +58,23 @@ def estimate(
     typer.echo(f"{found.value:.4g}  {found.reason}")
 
 
-def _measured(raw: "RawImage", model: str, rule: "Rule | None", brightness: int) -> "Gain":
+def _measure(raw: "RawImage", model: str, rule: "Rule | None", brightness: int) -> "Gain":
     """Find a photo's gain as enhance does, loading the network only where the rule needs it."""
     from darkroom.gain import GainRule as Rule
     from darkroom.gain import choose_gain
+    from darkroom.weights import registry, store
     from darkroom.weights.gain_network import load_gain_network
 
-    known = rule or _known_rule(model)
+    known = rule
+    if rule is None:
+        entry = {**registry.ENTRIES, **store.imported()}.get(model)
+        if entry is not None and entry.architecture not in AMPLIFIED:  # else only tensors tell
+            known = entry.gain_rule
     if known not in (None, Rule.LLPACKNET):
         return choose_gain(raw, known, brightness, network=load_gain_network())
+    from darkroom.models.loading import load_model
     from darkroom.pipeline import Options, find_gain
 
-    network = inputs.load(model, "cpu", "fp32").for_sensor(raw.cfa.sensor)
+    network = load_model(model, "cpu", "fp32").for_sensor(raw.cfa.sensor)
     network.check(raw)
     return find_gain(raw, network, Options(rule=rule, brightness=brightness).resolve(network))
-
-
-def _known_rule(model: str) -> "Rule | None":
-    """Return the rule of weights by name; None where only their tensors tell."""
-    from darkroom.weights import registry, store
-
-    entry = {**registry.ENTRIES, **store.imported()}.get(model)
-    return None if entry is None or entry.architecture in AMPLIFIED else entry.gain_rule

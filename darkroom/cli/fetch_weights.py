@@ -8,44 +8,41 @@ import typer
 from darkroom.cli.options import Json
 from darkroom.errors import UsageError
 
-Names = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="NAME", help="Which weights; none lists what there is."),
-]
-Every = Annotated[bool, typer.Option("--all", help="All published weights.")]
-From = Annotated[
-    str | None,
-    typer.Option("--from", metavar="DIR|URL", help="A folder or a mirror instead of the authors."),
-]
-Import = Annotated[
-    Path | None,
-    typer.Option(
-        "--import",
-        metavar="FILE",
-        help="Install a checkpoint of your own (with --as); NETWORK=FILE where two fit it.",
-    ),
-]
-As = Annotated[
-    str | None, typer.Option("--as", metavar="NAME", help="What to call the imported checkpoint.")
-]
-Verify = Annotated[bool, typer.Option("--verify", help="Check the SHA-256 of what is installed.")]
-Remove = Annotated[bool, typer.Option("--remove", help="Delete installed weights.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")]
-Accept = Annotated[
-    bool, typer.Option("--accept-license", help="Agree to licences that are not open.")
-]
-
 
 def fetch_weights(
-    names: Names = None,
-    every: Every = False,
-    source: From = None,
-    checkpoint: Import = None,
-    own_name: As = None,
-    verify: Verify = False,
-    remove: Remove = False,
-    dry_run: DryRun = False,
-    accept: Accept = False,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Which weights; none lists what there is."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All published weights.")] = False,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="DIR|URL", help="A folder or a mirror instead of the authors."
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--import",
+            metavar="FILE",
+            help="Install a checkpoint of your own (with --as); NETWORK=FILE where two fit it.",
+        ),
+    ] = None,
+    own_name: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="What to call the imported checkpoint."),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check the SHA-256 of what is installed.")
+    ] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Delete installed weights.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")
+    ] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept-license", help="Agree to licences that are not open.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Download published weights, checked and installed whole or not at all; or list them.
@@ -66,10 +63,10 @@ def fetch_weights(
         if wrong:
             raise UsageError(message)
     from darkroom.cli import weights_actions as actions
-    from darkroom.cli.weights_report import open_report
+    from darkroom.weights import store
 
-    entries = actions.find_entries(names or ())
-    with open_report(as_json) as report:
+    entries = [store.find(name) for name in dict.fromkeys(names or ())]
+    with actions.open_report(as_json) as report:
         if checkpoint is not None and own_name is not None:
             actions.import_checkpoint(checkpoint, own_name, dry_run, report)
         elif verify:

@@ -9,7 +9,6 @@ from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
     from darkroom.gain import Gain, GainRule
-    from darkroom.models.model import Model
     from darkroom.models.tiling import TileOption
     from darkroom.pipeline import Options
     from darkroom.raw.image import RawImage
@@ -97,13 +96,6 @@ def choice(option: str, kind: type[Choice], text: str | None) -> Choice | None:
     return None if text is None else kind(text)
 
 
-def load(name: str, device: str, precision: str) -> "Model":
-    """Load a model by name or file."""
-    from darkroom.models.loading import load_model
-
-    return load_model(name, device, precision)
-
-
 def tile_size(text: str) -> "TileOption":
     """Read `--tile`: auto, off, or a number of photosites. Raises UsageError for anything else."""
     if text in {"auto", "off"}:
@@ -111,3 +103,11 @@ def tile_size(text: str) -> "TileOption":
     if text.isdecimal() and int(text) > 0:
         return int(text)
     raise UsageError(f"--tile {text}: give auto, off, or a number of photosites such as 2048")
+
+
+def photo_size(text: str) -> tuple[int, int]:
+    """Read `--size`: width x height in photosites. Raises UsageError for anything else."""
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise UsageError(f"--size {text}: give width x height in photosites, such as 4000x3000")
+    return int(width), int(height)

@@ -10,28 +10,40 @@ if TYPE_CHECKING:
     from darkroom.raw.image import RawImage
 
 
-def inspect_photo(photo: Photo, as_json: Json = False) -> None:
+def inspect(photo: Photo, as_json: Json = False) -> None:
     """Show a photo's levels and where they come from, its filters, exposure, and models that fit.
 
     Example:
 
     darkroom inspect IMG.ARW
     """
-    raw = inputs.read_photo(photo)
-    record = {"photo": str(photo), **facts(raw)}
+    from rich.console import Console
+    from rich.table import Table
+
+    record = {"photo": str(photo), **describe(inputs.read_photo(photo))}
     if as_json:
         output.print_json(record)
-    else:
-        show(record)
+        return
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in _rows(record):
+        table.add_row(name, value)
+    Console().print(table)
+    for line in record["warnings"]:
+        output.warn(line)
 
 
-def facts(raw: "RawImage") -> dict[str, Any]:
+def describe(raw: "RawImage") -> dict[str, Any]:
     """Return everything about a photo as plain JSON values."""
+    from darkroom.mosaic.hot_pixels import repair
     from darkroom.mosaic.noise import measure_noise
+    from darkroom.mosaic.packing import linearise
     from darkroom.raw.black_level import explain_black
     from darkroom.weights import registry, store
 
     height, width = raw.mosaic.shape
+    balance = raw.color.white_balance
     fitting = {
         entry.name: {
             "installed": store.state(entry) in (store.State.BUNDLED, store.State.INSTALLED),
@@ -66,38 +78,13 @@ def facts(raw: "RawImage") -> dict[str, Any]:
             "greatest": float(raw.mosaic.max()),
         },
         "noise": asdict(measure_noise(raw)),
-        "hot_pixels": _hot_pixels(raw),
-        "white_balance": None
-        if raw.color.white_balance is None
-        else raw.color.white_balance.tolist(),
+        "hot_pixels": repair(linearise(raw), raw.cfa, balance),
+        "white_balance": None if balance is None else balance.tolist(),
         "white_balance_source": raw.color.source.value,
         "xyz_to_camera": raw.color.xyz_to_camera.tolist(),
         "models": fitting,
         "warnings": list(raw.warnings),
     }
-
-
-def _hot_pixels(raw: "RawImage") -> int:
-    """Count the hot and dead photosites that would be repaired."""
-    from darkroom.mosaic.hot_pixels import repair
-    from darkroom.mosaic.packing import linearise
-
-    return repair(linearise(raw), raw.cfa, raw.color.white_balance)
-
-
-def show(record: dict[str, Any]) -> None:
-    """Print the facts as a table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in _rows(record):
-        table.add_row(name, value)
-    Console().print(table)
-    for line in record["warnings"]:
-        output.warn(line)
 
 
 def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:

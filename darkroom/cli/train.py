@@ -79,8 +79,17 @@ def train(
     validation = None if validate is None else Validation.simulate(validate, recipe.cfa)
 
     def tell(report: "TrainingReport") -> None:
-        if not quiet:
-            _tell(report, steps)
+        if quiet:
+            return
+        left = (steps - report.step) * report.seconds_per_step / 60
+        output.say(
+            f"step {report.step} of {steps}: loss {report.loss:.4f}, "
+            f"{report.seconds_per_step:.2f} s a step, {report.crops_per_second:.1f} crops/s, "
+            f"{left:.0f} min left"
+        )
+        if report.scores:
+            scores = (f"{name} {score.psnr:.2f} dB" for name, score in report.scores.items())
+            output.say(f"  PSNR {', '.join(scores)}")
 
     if not (with_curves := has_matplotlib()):
         output.warn(f"{CURVES} is left out: {NEEDED}")
@@ -89,15 +98,3 @@ def train(
         pass
     if not quiet:
         output.say(f"{out / recipe.name}.safetensors: done")
-
-
-def _tell(report: "TrainingReport", steps: int) -> None:
-    left = (steps - report.step) * report.seconds_per_step / 60
-    output.say(
-        f"step {report.step} of {steps}: loss {report.loss:.4f}, "
-        f"{report.seconds_per_step:.2f} s a step, {report.crops_per_second:.1f} crops/s, "
-        f"{left:.0f} min left"
-    )
-    if report.scores:
-        scores = (f"{name} {score.psnr:.2f} dB" for name, score in report.scores.items())
-        output.say(f"  PSNR {', '.join(scores)}")

@@ -1,32 +1,143 @@
-"""What `darkroom fetch-weights` does: list, verify, remove, fetch and import."""
+"""What `darkroom fetch-weights` does and shows: list, verify, remove, fetch and import."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from darkroom.cli import output
-from darkroom.cli.weights_report import (
-    WeightsReport,
-    describe_trust,
-    find_size,
-    format_size,
-    show_progress,
-)
 from darkroom.errors import WeightsError
 from darkroom.weights import registry, store
 from darkroom.weights.registry import FileEntry, WeightsEntry
-from darkroom.weights.store import State
+from darkroom.weights.store import State, Trust
 
 if TYPE_CHECKING:
-    from darkroom.weights.fetch import FetchSource
+    from darkroom.weights.fetch import FetchSource, Watcher
 
 
-def find_entries(names: Iterable[str]) -> list[WeightsEntry]:
-    """Return the entries of these names, each once; WeightsError for a name nobody knows."""
-    return [store.find(name) for name in dict.fromkeys(names)]
+class WeightsReport:
+    """What was done, as lines or as one JSON document, and what failed."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self.done: list[dict[str, Any]] = []
+        self.errors: dict[str, WeightsError] = {}
+
+    def say(self, entry: WeightsEntry, line: str) -> None:
+        """Tell what was done with an entry, and keep it for the JSON document."""
+        self.done.append(describe_entry(entry))
+        if not self.as_json:
+            typer.echo(line)
+
+    @contextmanager
+    def each(self, entry: WeightsEntry) -> Iterator[None]:
+        """Keep one entry's failure from ending the work on the others."""
+        try:
+            yield
+        except WeightsError as error:
+            self.errors[entry.name] = error
+
+
+@contextmanager
+def open_report(as_json: bool) -> Iterator[WeightsReport]:
+    """Print JSON at the end; a lone failure is raised as it is, several as their count."""
+    report = WeightsReport(as_json)
+    yield report
+    if as_json:
+        errors = [{"name": name, "error": str(error)} for name, error in report.errors.items()]
+        output.print_json({"weights": report.done, "errors": errors})
+    if len(report.errors) == 1:
+        raise next(iter(report.errors.values()))
+    if report.errors:
+        for error in report.errors.values():
+            typer.secho(f"error: {error}", fg="red", err=True)
+        raise WeightsError(f"{len(report.errors)} failed: {', '.join(report.errors)}")
+
+
+@contextmanager
+def show_progress() -> Iterator["Watcher"]:
+    """Show progress bars on a terminal, and notes always, on standard error."""
+    from rich import progress
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    bars = progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        redirect_stdout=False,
+        disable=not console.is_terminal,
+    )
+
+    class Bars:
+        def __init__(self) -> None:
+            self.tasks: dict[FileEntry, Any] = {}
+
+        def progress(self, file: FileEntry, done: int, total: int | None) -> None:
+            if file not in self.tasks:
+                self.tasks[file] = bars.add_task(file.name, total=total)
+            bars.update(self.tasks[file], completed=done, total=total)
+
+        def note(self, text: str) -> None:
+            console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+    with bars:
+        yield Bars()
+
+
+def find_size(entry: WeightsEntry) -> int | None:
+    """Return the bytes of an entry's files: as published, else as recorded, else None."""
+    return entry.size or sum(file.size for file in store.record(entry).values()) or None
+
+
+def format_size(size: int | None) -> str:
+    """Return bytes as MB, which are 10^6."""
+    return "unknown" if size is None else f"{size / 1e6:.1f} MB"
+
+
+def describe_trust(entry: WeightsEntry) -> str:
+    """Say how far the entry's bytes can be trusted: as its least known file."""
+    if all(file.sha256 for file in entry.files) and entry.licence != store.OWN_LICENCE:
+        return Trust.REGISTRY.value
+    return Trust.FIRST_USE.value if store.record(entry) else "not known yet"
+
+
+def describe_entry(entry: WeightsEntry) -> dict[str, Any]:
+    """Describe an entry for --json."""
+    recorded = {} if entry.bundled else store.record(entry)
+    return {
+        "name": entry.name,
+        "state": store.state(entry).value,
+        "path": str(store.folder(entry)),
+        "architecture": entry.architecture,
+        "sensor": entry.sensor.value,
+        "size": find_size(entry),
+        "trust": describe_trust(entry),
+        "licence": {
+            "name": entry.licence.name,
+            "open": entry.licence.open,
+            "url": entry.licence.url,
+            "notice": entry.licence.notice,
+        },
+        "source": entry.source,
+        "description": entry.description,
+        "files": [
+            {
+                "name": file.name,
+                "urls": file.urls,
+                "size": recorded.get(file.name, file).size,
+                "sha256": recorded.get(file.name, file).sha256,
+            }
+            for file in entry.files
+        ],
+    }
 
 
 def list_published() -> list[WeightsEntry]:
@@ -48,16 +159,9 @@ def list_entries(report: WeightsReport) -> None:
     rows = [("NAME", "STATE", "SIZE", "HASH", "LICENCE", "WHAT")]
     entries = _list_known()
     for entry in entries:
-        rows.append(
-            (
-                entry.name,
-                store.state(entry).value,
-                format_size(find_size(entry)),
-                describe_trust(entry),
-                entry.licence.name,
-                entry.description,
-            )
-        )
+        size, trust = format_size(find_size(entry)), describe_trust(entry)
+        state, licence = store.state(entry).value, entry.licence.name
+        rows.append((entry.name, state, size, trust, licence, entry.description))
     widths = [max(len(row[column]) for row in rows) for column in range(5)] + [0]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
     if not report.as_json:
@@ -72,9 +176,8 @@ def verify_entries(entries: list[WeightsEntry], report: WeightsReport) -> None:
     """Check the SHA-256 of each entry."""
     for entry in entries:
         with report.each(entry):
-            path = store.verify(entry)
-            words = describe_trust(entry)
-            report.say(entry, f"{entry.name}: whole in {path.parent}; SHA-256 {words}")
+            place = store.verify(entry).parent
+            report.say(entry, f"{entry.name}: whole in {place}; SHA-256 {describe_trust(entry)}")
 
 
 def remove_entries(entries: list[WeightsEntry], dry_run: bool, report: WeightsReport) -> None:
@@ -173,6 +276,5 @@ def import_checkpoint(checkpoint: Path, name: str, dry_run: bool, report: Weight
         report.say(entry, f"{name}: {entry.description}; would go to {store.folder(entry)}")
         return
     content = save({key: tensor.clone().contiguous() for key, tensor in state.items()})
-
     (file,) = install_own(entry, content, str(source.path.resolve()))
     report.say(entry, f"{name}: {entry.description}; SHA-256 {file.sha256}")

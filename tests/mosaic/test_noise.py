@@ -219,7 +219,7 @@ def test_louder_and_amplified_are_what_they_say() -> None:
 def test_inspect_shows_it(
     dng_path: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from darkroom.cli.inspect import inspect_photo
+    from darkroom.cli.inspect import inspect
 
-    inspect_photo(dng_path(height=128, width=128))
+    inspect(dng_path(height=128, width=128))
     assert "per unit of light" in capsys.readouterr().out

@@ -398,15 +398,15 @@ def test_row_noise_of_real_sensors_falls_on_columns_that_were_not_used(
 def test_inspect_shows_it(
     dng_path: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from darkroom.cli.inspect import inspect_photo
+    from darkroom.cli.inspect import inspect
 
     raw, frame = exposed(off=-0.5, rows=1.0)
     photo = tmp_path / "masked.dng"
     write_dng(photo, raw, frame=np.clip(np.rint(frame), 0, WHITE).astype(np.uint16))
-    inspect_photo(photo)
+    inspect(photo)
     shown = " ".join(capsys.readouterr().out.split())
     for words in ("511.", "measured on the masked pixels", "stated black 512", "error 0.", "left"):
         assert words in shown
-    inspect_photo(dng_path())
+    inspect(dng_path())
     shown = " ".join(capsys.readouterr().out.split())
     assert "512: as the file states it: the file has no masked pixels" in shown

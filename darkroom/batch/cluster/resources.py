@@ -10,10 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from darkroom.batch.options import MAX_JOBS
 from darkroom.errors import UsageError
 
-MAX_DECODERS = 8
-"""Per GPU worker: enough for a GPU that takes 50 ms for 12 MP."""
 CONNECT_SECONDS = 10.0
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
 """Ray reports nobody's use, and keeps off standard output, which is for events. Read on import."""
@@ -79,7 +78,7 @@ def choose_resources(
     if device == "cpu" or not with_gpu:
         return WorkerResources(int(min(2 * (jobs or 1), *(node["CPU"] for node in useful))))
     share = int(min(node["CPU"] // node["GPU"] for node in with_gpu))
-    return WorkerResources(max(1, min(2 * (jobs or MAX_DECODERS), share)), 1)
+    return WorkerResources(max(1, min(2 * (jobs or MAX_JOBS), share)), 1)
 
 
 def connect(address: str) -> Any:

@@ -29,9 +29,25 @@ def render_page(
     `photos`: those of `summary.shown` and their pictures, taken one by one. `folder`: of the
     pictures, as text. `links`: where that folder is, seen from the page; None for no links.
     """
+    pages = Environment(
+        loader=PackageLoader("darkroom.batch.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_replace_surrogates,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters.update(
+        address=lambda name: quote(name, errors="surrogateescape"),
+        base64=lambda data: base64.b64encode(data).decode("ascii"),
+        duration=format_duration,
+        exposure=_format_exposure,
+        filename=lambda path: PurePath(path).name,
+        integrity=_name_integrity,
+        period=_format_period,
+    )
     facts = {"summary": summary, "photos": photos, "folder": folder, "links": links}
-    page = _environment().get_template("page.html.j2")
-    return page.generate(facts, mark=MARK, journal=JOURNAL)
+    return pages.get_template("page.html.j2").generate(facts, mark=MARK, journal=JOURNAL)
 
 
 def format_duration(seconds: float) -> str:
@@ -42,27 +58,6 @@ def format_duration(seconds: float) -> str:
     return (
         f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
     )
-
-
-def _environment() -> Environment:
-    found = Environment(
-        loader=PackageLoader("darkroom.batch.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_replace_surrogates,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    found.filters.update(
-        address=lambda name: quote(name, errors="surrogateescape"),
-        base64=lambda data: base64.b64encode(data).decode("ascii"),
-        duration=format_duration,
-        exposure=_format_exposure,
-        filename=lambda path: PurePath(path).name,
-        integrity=_name_integrity,
-        period=_format_period,
-    )
-    return found
 
 
 def _replace_surrogates(value: Any) -> Any:
