@@ -122,10 +122,6 @@ class WeightsEntry:
         if not self.files:
             raise WeightsError(f"{self.name}: an entry needs at least one file")
 
-    def fits_camera(self, camera: str) -> bool:
-        """Say whether it was trained on this camera, or on none in particular."""
-        return fits_camera(self.trained_on, camera)
-
     @property
     def size(self) -> int | None:
         """Bytes of all files together, or None where one is not known."""
