@@ -77,9 +77,7 @@ class TrainingLog:
     ) -> TrainingReport:
         now = time.perf_counter()
         seconds = (now - self._since) / len(self._losses)
-        scores = {}
-        if self.validation is not None and to_score:
-            scores = self.validation.score(run.average)
+        scores = self.validation.score(run.average) if self.validation and to_score else {}
         return TrainingReport(
             step=progress.step,
             loss=sum(self._losses) / len(self._losses),

@@ -192,9 +192,7 @@ class _Encoded(Function):
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        (slope,) = context.saved_tensors
-        found: Tensor = gradient * slope
-        return found
+        return gradient.mul(*context.saved_tensors)
 
 
 def rate_at(step: int, recipe: Recipe) -> float:

@@ -7,7 +7,7 @@ there and right: one rename. Only one process at a time fetches an entry.
 import errno
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -152,13 +152,11 @@ def _installing(entry: WeightsEntry, watcher: Watcher) -> Iterator[Path]:
 
 def _is_whole(entry: WeightsEntry) -> bool:
     """Whether an entry is installed and whole; asked again once its lock is ours."""
-    if store.state(entry) is not State.INSTALLED:
-        return False
-    try:
-        store.verify(entry)
-    except WeightsError:
-        return False
-    return True
+    if store.state(entry) is State.INSTALLED:
+        with suppress(WeightsError):
+            store.verify(entry)
+            return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,10 +233,8 @@ def _install(
             leftover.unlink()
     place = store.folder(entry)
     old = store.root() / f".{entry.name}.old"
-    if old.is_dir():
-        shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)
     if place.exists():
         place.replace(old)
     staging.replace(place)
-    if old.is_dir():
-        shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)
