@@ -49,7 +49,7 @@ def demo(
     import numpy as np
 
     from darkroom.evaluation.chart import draw_chart, photograph_chart
-    from darkroom.evaluation.reference import compare_with_truth, develop_plainly
+    from darkroom.evaluation.simulated import compare_with_truth, develop_plainly
     from darkroom.output.atomic import atomic_write, check_target
     from darkroom.output.dng import write_dng
     from darkroom.output.picture import PictureFormat, SaveOptions, save_picture

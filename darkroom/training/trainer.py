@@ -215,8 +215,7 @@ class TrainingRun:
         begin_as_demosaicing(self.network)
         if recipe.begin:
             begin_with(self.network, read_checkpoint(Path(recipe.begin)))
-        self.network.to(recipe.device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(recipe.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
         parameters = list(self.network.parameters())
         rest = [p for p in parameters if p.ndim != CONVOLUTION]
