@@ -115,10 +115,8 @@ def expose(mosaic: Tensor, sensors: Sensors, generator: Generator, cfa: CFA = BA
     noisy = torch.poisson(mosaic.clamp(min=0) / sensors.shot, generator=generator) * sensors.shot
 
     noise = draw_tukey(mosaic.shape, sensors.shape, generator)
-    amount = uniform(0, ROW_NOISE, n, generator)
-    noise += amount * torch.randn(n, height, 1, generator=generator)
-    amount = uniform(0, COLUMN_NOISE, n, generator)
-    noise += amount * torch.randn(n, 1, width, generator=generator)
+    noise += uniform(0, ROW_NOISE, n, generator) * torch.randn(n, height, 1, generator=generator)
+    noise += uniform(0, COLUMN_NOISE, n, generator) * torch.randn(n, 1, width, generator=generator)
     noise += draw_black_errors(sensors, (height, width), generator, cfa)
     noise += draw_shading(n, height, width, generator)
     noisy += sensors.read * noise

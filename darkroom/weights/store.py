@@ -194,13 +194,11 @@ def write_record(
 
 def imported() -> Mapping[str, WeightsEntry]:
     """Return the entries of the user's own imported weights, by name."""
-    if not root().is_dir():
-        return {}
     entries = {}
-    for place in sorted(root().iterdir()):
-        usual = place.is_dir() and not place.is_symlink() and not place.name.startswith(".")
-        if usual and place.name not in registry.ENTRIES:
-            content = _read(place / RECORD)
+    for path in sorted(root().glob(f"[!.]*/{RECORD}")):
+        place = path.parent
+        if place.name not in registry.ENTRIES and not place.is_symlink():
+            content = _read(path)
             if "imported" in content:
                 entries[place.name] = _own(place, content)
     return entries
