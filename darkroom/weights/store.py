@@ -235,10 +235,10 @@ def lock_entry(entry: WeightsEntry, timeout: float, waiting: Callable[[], None])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(blocking=False)
+            held = lock.acquire(blocking=False)
         except Timeout:
             waiting()
-            lock.acquire(timeout)
+            held = lock.acquire(timeout)
     except Timeout as error:
         raise WeightsError(
             f"another darkroom holds {path} for {timeout:g} s: try again later"
@@ -247,10 +247,8 @@ def lock_entry(entry: WeightsEntry, timeout: float, waiting: Callable[[], None])
         raise WeightsError(
             f"cannot write {path.parent}: {error.strerror}; set DARKROOM_WEIGHTS to another folder"
         ) from error
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def partial_folder(entry: WeightsEntry) -> Path:
