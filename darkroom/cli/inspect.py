@@ -47,7 +47,7 @@ def describe(raw: "RawImage") -> dict[str, Any]:
     fitting = {
         entry.name: {
             "installed": store.state(entry) in (store.State.BUNDLED, store.State.INSTALLED),
-            "made_for_this_camera": entry.fits_camera(raw.camera),
+            "made_for_this_camera": registry.fits_camera(entry.trained_on, raw.camera),
         }
         for entry in registry.ENTRIES.values()
         if entry.sensor is raw.cfa.sensor

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from darkroom.color.transfer import srgb_decode
 from darkroom.mosaic.packing import BAYER
 from darkroom.raw.image import CFA, SRGB_TO_XYZ, Color, RawImage
 
@@ -158,8 +160,7 @@ def _foliage(height: int, width: int, random: np.random.Generator) -> Panel:
     low, high = LEAF_RADII
     spread = random.random(LEAVES)
     # inverse of the distribution function of r^-3 between the two radii
-    lengths = height / np.sqrt(low**-2 - spread * (low**-2 - high**-2))
-    for length in lengths:
+    for length in height / np.sqrt(low**-2 - spread * (low**-2 - high**-2)):
         center = random.random(2) * (height, width)
         _leaf(panel, center, float(length), random)
     return panel
@@ -247,12 +248,13 @@ def _patches(height: int, width: int, _: np.random.Generator) -> Panel:
     """Four rows of six colours with dark gaps."""
     panel = np.full((height, width, 3), BACKGROUND, np.float32)
     codes = np.array([list(bytes.fromhex(code)) for code in PATCHES.split()]).reshape(4, 6, 3)
+    colors = srgb_decode(torch.from_numpy(codes / 255)).numpy()
     gap = height / 28
     for row, column in np.ndindex(4, 6):
         top, bottom = (round(edge / 4 * (height + gap)) for edge in (row, row + 1))
         left, right = (round(edge / 6 * (width + gap)) for edge in (column, column + 1))
         cell = panel[top : bottom - round(gap), left : right - round(gap)]
-        cell[:] = _linear(codes[row, column] / 255)
+        cell[:] = colors[row, column]
     return panel
 
 
@@ -261,7 +263,7 @@ def _ramp(height: int, width: int, _: np.random.Generator) -> Panel:
     codes = np.linspace(0, 1, width)
     steps = np.minimum(np.floor(codes * 16), 15) / 15
     rows = np.where(np.arange(height)[:, None] < height / 2, codes, steps)
-    return np.repeat(_linear(rows)[..., None], 3, axis=2)
+    return srgb_decode(torch.from_numpy(rows)).float()[..., None].expand(-1, -1, 3).numpy()
 
 
 def _edges(height: int, width: int, _: np.random.Generator) -> Panel:
@@ -271,13 +273,9 @@ def _edges(height: int, width: int, _: np.random.Generator) -> Panel:
     for field, (light, dark) in zip((panel[:half], panel[half:]), EDGE_CONTRASTS, strict=True):
         y, x = np.mgrid[: field.shape[0], :width].astype(np.float32)
         y, x = y - field.shape[0] / 2, x - width / 2
-        turned = np.stack(
-            [
-                x * np.cos(EDGE_ANGLE) + y * np.sin(EDGE_ANGLE),
-                y * np.cos(EDGE_ANGLE) - x * np.sin(EDGE_ANGLE),
-            ]
-        )
-        inside = np.abs(turned).max(axis=0) < 0.30 * min(field.shape[:2])
+        along = np.abs(x * np.cos(EDGE_ANGLE) + y * np.sin(EDGE_ANGLE))
+        across = np.abs(y * np.cos(EDGE_ANGLE) - x * np.sin(EDGE_ANGLE))
+        inside = np.maximum(along, across) < 0.30 * min(field.shape[:2])
         field[:] = np.where(inside, dark, light)[..., None]
     return panel
 
@@ -304,12 +302,6 @@ def _text(height: int, width: int, _: np.random.Generator) -> Panel:
     ink = np.asarray(image, np.float32)[..., None] / 255
     panel: Panel = (ink * INK + (1 - ink) * PAPER).astype(np.float32)
     return panel
-
-
-def _linear(codes: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Undo the sRGB curve. Source: IEC 61966-2-1, section 5.2."""
-    light = np.where(codes <= 0.04045, codes / 12.92, ((codes + 0.055) / 1.055) ** 2.4)
-    return light.astype(np.float32)
 
 
 PANELS: tuple[tuple[Callable[..., Panel], tuple[int, int, int, int]], ...] = (

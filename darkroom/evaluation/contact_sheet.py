@@ -60,9 +60,7 @@ def draw_contact_sheet(
         for place, (rows, columns) in places.items()
         for number, (name, picture) in enumerate(made.items())
     ]
-    return draw_picture_grid(
-        panels, height=max(len(picture) for _, picture in panels), columns=len(made)
-    )
+    return draw_picture_grid(panels, columns=len(made))
 
 
 def find_telling_places(picture: Picture, side: int) -> dict[str, tuple[slice, slice]]:
@@ -103,8 +101,8 @@ def write_contact_sheets(
     save = SaveOptions(PictureFormat.PNG, overwrite=True)
     for photo in photos:
         try:
-            whole = draw_contact_sheet(photo, models, ratio)
-            save_picture(whole, folder / f"{photo.stem}.png", save)
+            sheet = draw_contact_sheet(photo, models, ratio)
+            save_picture(sheet, folder / f"{photo.stem}.png", save)
         except (DarkroomError, OSError) as error:
             yield photo, str(error)
         else:

@@ -1,7 +1,6 @@
 """What a network sees in a photo: its feature maps at every scale, on one sheet."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +27,7 @@ DARKEST, BRIGHTEST = 1.0, 99.0
 """Percentiles of a feature map that become black and white: each map has a range of its own."""
 
 
-def draw_feature_sheet(
-    raw: RawImage, model: Model, options: Options = Options()
-) -> tuple[NDArray[np.uint8], tuple[Layer, ...]]:
+def draw_feature_sheet(raw: RawImage, model: Model) -> tuple[NDArray[np.uint8], tuple[Layer, ...]]:
     """Draw the feature maps of the middle of a photo: (H, W, 3) uint8, and the layers shown.
 
     Of each layer the maps that vary most are shown. The first panel is the amplified mosaic, the
@@ -39,7 +36,7 @@ def draw_feature_sheet(
     model = model.for_sensor(raw.cfa.sensor)
     model.check(raw)
     architecture = model.architecture
-    settings = replace(options, denoise=1.0, highlights=Highlights.CLIP).resolve(model)
+    settings = Options(denoise=1.0, highlights=Highlights.CLIP).resolve(model)
     photo = prepare(raw, model, settings, lambda line: None)
     network = photo.network
     assert isinstance(network, Model), "nothing is blended or added"

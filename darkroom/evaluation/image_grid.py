@@ -29,7 +29,7 @@ def draw_picture_grid(
     font = ImageFont.load_default(size)
     gap = max(4, round(GAP * height))
     band = 2 * size
-    scaled = [(label, _scaled(picture, height)) for label, picture in panels]
+    scaled = [(label, _scale(picture, height)) for label, picture in panels]
     rows = [scaled[first : first + columns] for first in range(0, len(scaled), columns)]
     widths = [gap + sum(image.width + gap for _, image in row) for row in rows]
     whole = Image.new("RGB", (max(widths), len(rows) * (band + height) + gap), BACKGROUND)
@@ -43,9 +43,7 @@ def draw_picture_grid(
     return np.array(whole)
 
 
-def _scaled(picture: NDArray[np.uint8], height: int) -> Image.Image:
+def _scale(picture: NDArray[np.uint8], height: int) -> Image.Image:
     image = Image.fromarray(np.ascontiguousarray(picture))
-    if image.height == height:
-        return image
     width = max(1, round(image.width * height / image.height))
     return image.resize((width, height), Image.Resampling.LANCZOS)

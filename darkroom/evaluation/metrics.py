@@ -7,7 +7,7 @@ over 12 MP, but 1.7 GB instead of 0.8, and 175 MB of installation with SciPy.
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -86,10 +86,7 @@ def align_brightness(
         difference = brighten(stops, step) - reference[:, ::step, ::step]
         return difference.double().square().mean().item()
 
-    @cache
-    def coarse_error(stops: float) -> float:
-        return error(stops, COARSE)
-
+    coarse_error = cache(partial(error, step=COARSE))
     places, step = np.arange(-MAX_STOPS, MAX_STOPS + GRID_STEP, GRID_STEP).tolist(), GRID_STEP
     near = min(places, key=coarse_error)
     while step > TOLERANCE:

@@ -99,8 +99,7 @@ def enhance_like_reference(pair: ExposurePair, model: Model, options: Options) -
     """
     # The references are clipped at white.
     wanted = replace(options, gain=given_gain(pair.ratio), bits=16, highlights=Highlights.CLIP)
-    codes = enhance(read_raw(pair.short), model, wanted).pixels
-    picture = to_planes(codes)
+    picture = to_planes(enhance(read_raw(pair.short), model, wanted).pixels)
     return bt709_encode(srgb_decode(picture)) if model.output is Output.CAMERA else picture
 
 
@@ -111,7 +110,7 @@ def read_picture(path: Path) -> Tensor:
     except ImportError as error:
         raise UsageError("scoring needs OpenCV: pip install 'darkroom[evaluate]'") from error
     pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
-    if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 3:
+    if pixels is None or pixels.shape[2:] != (3,) or pixels.dtype not in (np.uint8, np.uint16):
         raise UsageError(f"{path}: no RGB picture can be read there; check the list")
     rgb = pixels[:, :, ::-1]
     return to_planes(rgb.astype(np.uint8) if rgb.dtype == np.uint8 else rgb.astype(np.uint16))

@@ -47,13 +47,9 @@ def begin_with(network: Safelight, state: State) -> None:
     for name, layer in body.named_modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and (same_sensor or layer not in ends):
             _widen(layer, known.body.get_submodule(name), sites if layer is body.leave else 0)
-    for own, old in zip(
-        network.tuner[:-1].parameters(), known.tuner[:-1].parameters(), strict=True
-    ):
-        own.copy_(old)
-    own_rows, old_rows = _rows(network), _rows(known)
+    network.tuner[:-1].load_state_dict(known.tuner[:-1].state_dict())
     for own, old in zip(network.tuner[-1].parameters(), known.tuner[-1].parameters(), strict=True):
-        for here, there in zip(own_rows, old_rows, strict=True):
+        for here, there in zip(_rows(network), _rows(known), strict=True):
             if here.stop - here.start >= there.stop - there.start:
                 own[here.start : here.start + there.stop - there.start] = old[there]
 

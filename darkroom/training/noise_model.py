@@ -112,18 +112,15 @@ def draw_tukey(shape: tuple[int, ...], lam: Tensor, generator: Generator) -> Ten
 def expose(mosaic: Tensor, sensors: Sensors, generator: Generator, cfa: CFA = BAYER) -> Tensor:
     """Photograph clean mosaics: (N, H, W) linear, before white balance -> the same, noisy."""
     n, height, width = mosaic.shape
-    read = sensors.read
     noisy = torch.poisson(mosaic.clamp(min=0) / sensors.shot, generator=generator) * sensors.shot
 
     noise = draw_tukey(mosaic.shape, sensors.shape, generator)
-    amount = uniform(0, ROW_NOISE, n, generator)
-    noise += amount * torch.randn(n, height, 1, generator=generator)
-    amount = uniform(0, COLUMN_NOISE, n, generator)
-    noise += amount * torch.randn(n, 1, width, generator=generator)
+    noise += uniform(0, ROW_NOISE, n, generator) * torch.randn(n, height, 1, generator=generator)
+    noise += uniform(0, COLUMN_NOISE, n, generator) * torch.randn(n, 1, width, generator=generator)
     noise += draw_black_errors(sensors, (height, width), generator, cfa)
     noise += draw_shading(n, height, width, generator)
-    noisy += read * noise
-    noisy += draw_hot_pixels(mosaic.shape, generator) * read
+    noisy += sensors.read * noise
+    noisy += draw_hot_pixels(mosaic.shape, generator) * sensors.read
 
     noisy = quantise(noisy, sensors)
     floor = torch.where(sensors.clips_black, 0.0, -torch.inf)
@@ -173,9 +170,8 @@ def draw_shading(n: int, height: int, width: int, generator: Generator) -> Tenso
 def draw_hot_pixels(shape: tuple[int, ...], generator: Generator) -> Tensor:
     """(N, H, W) rare bright sites, in stds of the read noise; two photos of three have none."""
     n = shape[0]
-    density = log_uniform(1e-5, 1e-3, n, generator) * (
-        torch.rand(n, 1, 1, generator=generator) < 1 / 3
-    )
+    density = log_uniform(1e-5, 1e-3, n, generator)
+    density *= torch.rand(n, 1, 1, generator=generator) < 1 / 3
     hot = torch.rand(shape, generator=generator) < density
     level = torch.rand(shape, generator=generator).clamp(min=1e-6).log().neg_() * 40
     return hot * level

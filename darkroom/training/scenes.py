@@ -64,8 +64,7 @@ def load_photos(folder: Path) -> list[NDArray[np.uint8]]:
 
     Raises UsageError where there are none.
     """
-    scenes = read_scenes(folder, "**/*", "photographs to train on")
-    return [scene.codes for scene in scenes]
+    return [scene.codes for scene in read_scenes(folder, "**/*", "photographs to train on")]
 
 
 def draw_crop(photos: list[NDArray[np.uint8]], size: int, generator: Generator) -> Tensor:

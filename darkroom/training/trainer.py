@@ -192,9 +192,7 @@ class _Encoded(Function):
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        (slope,) = context.saved_tensors
-        found: Tensor = gradient * slope
-        return found
+        return gradient.mul(*context.saved_tensors)
 
 
 def rate_at(step: int, recipe: Recipe) -> float:
@@ -217,8 +215,7 @@ class TrainingRun:
         begin_as_demosaicing(self.network)
         if recipe.begin:
             begin_with(self.network, read_checkpoint(Path(recipe.begin)))
-        self.network.to(recipe.device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(recipe.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
         parameters = list(self.network.parameters())
         rest = [p for p in parameters if p.ndim != CONVOLUTION]

@@ -59,16 +59,19 @@ def read_checkpoint(path: Path) -> dict[str, "Tensor"]:
     Raises CheckpointError where the file is damaged, unsafe, or holds no finite tensors.
     """
     if tensorflow.is_bundle(path):
-        return _checked(path, _from_numpy(tensorflow.read_bundle(path)))
+        import torch
+
+        arrays = tensorflow.read_bundle(path)
+        return _check_tensors(path, {key: torch.from_numpy(arrays[key]) for key in arrays})
     size = _size(path)
     with path.open("rb") as file:
         start = file.read(16)
     if start.startswith(b"PK\x03\x04"):
-        return _checked(path, _read_torch_zip(path, size))
+        return _check_tensors(path, _read_torch_zip(path, size))
     if start.startswith(b"\x80"):
-        return _checked(path, _load_torch(path))
+        return _check_tensors(path, _load_torch(path))
     if start[8:9] == b"{":
-        return _checked(path, _read_safetensors(path, size))
+        return _check_tensors(path, _read_safetensors(path, size))
     if start.lstrip()[:1] == b"<":
         raise CheckpointError(f"{path} is a web page, not a checkpoint; fetch the file again")
     raise CheckpointError(f"{path} is no checkpoint: expected safetensors, torch or TensorFlow")
@@ -103,10 +106,9 @@ def _read_safetensors(path: Path, size: int) -> Mapping[str, Any]:
         except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{path}: header is no JSON; fetch the file again") from error
     try:
-        tensors: Mapping[str, Any] = load_file(path, device="cpu")
+        return dict(load_file(path, device="cpu"))
     except (SafetensorError, *_UNREADABLE) as error:
         raise CheckpointError(f"{path} is damaged ({_line(error)}); fetch it again") from error
-    return tensors
 
 
 def _read_torch_zip(path: Path, size: int) -> Mapping[str, Any]:
@@ -131,33 +133,24 @@ def _load_torch(path: Path) -> Mapping[str, Any]:
             # About torch's own old storage classes; of no use to anyone here.
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "GLOBAL" in str(error) or "global" in str(error):
+    except _UNREADABLE as error:
+        if isinstance(error, pickle.UnpicklingError) and "global" in str(error).lower():
             raise CheckpointError(
                 f"{path} holds more than tensors and could run code; refused: ask for a state dict"
             ) from error
-        raise CheckpointError(f"{path} is damaged ({_line(error)}); fetch it again") from error
-    except _UNREADABLE as error:
         raise CheckpointError(f"{path} is damaged ({_line(error)}); fetch it again") from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not named tensors")
     return content
 
 
-def _from_numpy(arrays: Mapping[str, Any]) -> Mapping[str, Any]:
-    import torch
-
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def _checked(path: Path, content: Mapping[str, Any]) -> dict[str, "Tensor"]:
+def _check_tensors(path: Path, content: Mapping[str, Any]) -> dict[str, "Tensor"]:
     """Unwrap, drop what is no tensor, strip prefixes, and refuse what cannot be weights."""
     import torch
 
-    state = _unwrapped(content)
     tensors = {
         name: value.detach()
-        for name, value in state.items()
+        for name, value in _unwrap(content).items()
         if isinstance(name, str) and isinstance(value, torch.Tensor)
     }
     if not tensors:
@@ -170,24 +163,23 @@ def _checked(path: Path, content: Mapping[str, Any]) -> dict[str, "Tensor"]:
             raise CheckpointError(f"{path}: {name} claims more than is stored; refused")
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
             raise CheckpointError(f"{path}: {name} holds NaN or infinity; these weights are broken")
-    return _without_prefixes(tensors)
+    return _strip_prefixes(tensors)
 
 
-def _unwrapped(content: Mapping[str, Any]) -> Mapping[str, Any]:
+def _unwrap(content: Mapping[str, Any]) -> Mapping[str, Any]:
     """Follow the keys under which training scripts store the tensors."""
     for key in WRAPPERS:
         inner = content.get(key)
         if isinstance(inner, Mapping) and inner:
-            return _unwrapped(inner)
+            return _unwrap(inner)
     return content
 
 
-def _without_prefixes(tensors: dict[str, "Tensor"]) -> dict[str, "Tensor"]:
+def _strip_prefixes(tensors: dict[str, "Tensor"]) -> dict[str, "Tensor"]:
     """Strip what wrappers put before every name, as often as they did."""
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in tensors):
-            stripped = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-            return _without_prefixes(stripped)
+            return _strip_prefixes({k.removeprefix(prefix): v for k, v in tensors.items()})
     return tensors
 
 

@@ -7,7 +7,7 @@ there and right: one rename. Only one process at a time fetches an entry.
 import errno
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -132,10 +132,7 @@ def _installing(entry: WeightsEntry, watcher: Watcher) -> Iterator[Path]:
     staging = store.partial_folder(entry)
     store.refuse_links(store.folder(entry))
     store.refuse_links(staging)
-
-    def waiting() -> None:
-        watcher.note(f"{entry.name}: another darkroom is at it; waiting")
-
+    waiting = partial(watcher.note, f"{entry.name}: another darkroom is at it; waiting")
     with store.lock_entry(entry, LOCK_SECONDS, waiting):
         try:
             staging.mkdir(exist_ok=True)
@@ -155,13 +152,11 @@ def _installing(entry: WeightsEntry, watcher: Watcher) -> Iterator[Path]:
 
 def _is_whole(entry: WeightsEntry) -> bool:
     """Whether an entry is installed and whole; asked again once its lock is ours."""
-    if store.state(entry) is not State.INSTALLED:
-        return False
-    try:
-        store.verify(entry)
-    except WeightsError:
-        return False
-    return True
+    if store.state(entry) is State.INSTALLED:
+        with suppress(WeightsError):
+            store.verify(entry)
+            return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,20 +202,15 @@ def _gather_from(place: str, job: _Job) -> InstalledFile:
             part.replace(path)
             break
         part.unlink()
+        if not resumed and job.file.sha256 is not None:
+            raise WeightsError(f"{place}: SHA-256 is not the published {expected[:12]}…: refused")
         if not resumed:
-            raise _differs(place, job)
+            raise WeightsError(
+                f"{place}: SHA-256 is not the one recorded at first use: refused; "
+                f"if its authors replaced it: darkroom fetch-weights {job.entry.name} --remove"
+            )
     trust = Trust.FIRST_USE if job.file.sha256 is None else Trust.REGISTRY
     return InstalledFile(path.name, path.stat().st_size, found, place, trust)
-
-
-def _differs(place: str, job: _Job) -> WeightsError:
-    if job.file.sha256 is not None:
-        known = job.file.sha256[:12]
-        return WeightsError(f"{place}: SHA-256 is not the published {known}…: refused")
-    return WeightsError(
-        f"{place}: SHA-256 is not the one recorded at first use: refused; "
-        f"if its authors replaced it: darkroom fetch-weights {job.entry.name} --remove"
-    )
 
 
 def _copy(source: Path, part: Path, size: int | None) -> None:
@@ -243,10 +233,8 @@ def _install(
             leftover.unlink()
     place = store.folder(entry)
     old = store.root() / f".{entry.name}.old"
-    if old.is_dir():
-        shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)
     if place.exists():
         place.replace(old)
     staging.replace(place)
-    if old.is_dir():
-        shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)

@@ -6,7 +6,6 @@ from safetensors.numpy import load
 
 from darkroom.errors import WeightsError
 from darkroom.gain import GainNetwork
-from darkroom.gain.learned import NAMES
 from darkroom.weights import store
 from darkroom.weights.registry import FileEntry
 
@@ -29,7 +28,6 @@ def load_gain_network() -> GainNetwork:
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != GAIN_NETWORK.sha256:
             raise WeightsError(f"{path}: not the file that darkroom came with; reinstall darkroom")
-        tensors = load(data)
-        return GainNetwork({name: tensors[name] for name in NAMES})
+        return GainNetwork(load(data))
     except OSError as error:
         raise WeightsError(f"{path}: missing; reinstall darkroom") from error

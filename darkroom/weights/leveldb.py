@@ -37,9 +37,7 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if value >= 1 << 64:
-                break
+        if byte < 0x80 and value < 1 << 64:
             return value, at
     raise DamagedError("a number is longer than 64 bits")
 

@@ -122,10 +122,6 @@ class WeightsEntry:
         if not self.files:
             raise WeightsError(f"{self.name}: an entry needs at least one file")
 
-    def fits_camera(self, camera: str) -> bool:
-        """Say whether it was trained on this camera, or on none in particular."""
-        return fits_camera(self.trained_on, camera)
-
     @property
     def size(self) -> int | None:
         """Bytes of all files together, or None where one is not known."""
@@ -135,6 +131,7 @@ class WeightsEntry:
 
 _GITHUB = "https://raw.githubusercontent.com"
 _SID_REPOSITORY = "cchen156/Learning-to-See-in-the-Dark"
+_REDI_REPOSITORY = "MohitLamba94/Restoring-Extremely-Dark-Images-In-Real-Time"
 _SID_LICENCE = Licence(
     "MIT", open=True, url=f"https://github.com/{_SID_REPOSITORY}/blob/master/LICENSE.md"
 )
@@ -274,10 +271,7 @@ _ALL = (
         files=(
             FileEntry(
                 "weights",
-                (
-                    f"{_GITHUB}/MohitLamba94/Restoring-Extremely-Dark-Images-In-Real-Time"
-                    "/HEAD/demo_imgs/weights",
-                ),
+                (f"{_GITHUB}/{_REDI_REPOSITORY}/HEAD/demo_imgs/weights",),
                 size=3_153_787,
                 sha256="e7a4f76cf12b9f69ae35b2c2bab3356a36669660ab3128a0e65d6f4c82517163",
             ),
@@ -285,12 +279,11 @@ _ALL = (
         licence=Licence(
             "non-commercial, patent pending",
             open=False,
-            url="https://github.com/MohitLamba94/Restoring-Extremely-Dark-Images-In-Real-Time"
-            "/blob/HEAD/LICENSE",
+            url=f"https://github.com/{_REDI_REPOSITORY}/blob/HEAD/LICENSE",
             notice="academic research, teaching, publications and personal experiments only; "
             "patent application 202141026548",
         ),
-        source="https://github.com/MohitLamba94/Restoring-Extremely-Dark-Images-In-Real-Time",
+        source=f"https://github.com/{_REDI_REPOSITORY}",
         scores=(Score(_SID_CROPS, 33.35, 0.868, "2026-11-21"),),
         gmacs=70.3,
         description="Restoring Extremely Dark Images in Real Time (CVPR 2021)",

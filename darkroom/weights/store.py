@@ -126,8 +126,7 @@ def locate(entry: WeightsEntry) -> Path:
         if not entry.bundled:
             refuse_links(path)
         if not path.is_file():
-            remedy = "reinstall darkroom" if entry.bundled else _fetch_command(entry)
-            raise WeightsError(f"{entry.name} is not installed: {remedy}")
+            raise WeightsError(f"{entry.name} is not installed: {_fetch_command(entry)}")
     return place / entry.files[0].name
 
 
@@ -158,8 +157,6 @@ def verify(entry: WeightsEntry) -> Path:
 def expected_hashes(entry: WeightsEntry) -> Mapping[str, str]:
     """Return the SHA-256 that each file must have: the registry's, else the recorded one."""
     known = {file.name: file.sha256 for file in entry.files if file.sha256 is not None}
-    if entry.bundled:
-        return known
     return {name: file.sha256 for name, file in record(entry).items()} | known
 
 
@@ -181,7 +178,8 @@ def write_record(
     place: Path, files: tuple[InstalledFile, ...], own: WeightsEntry | None = None
 ) -> None:
     """Write `installed.json` into a folder; `own` describes imported weights."""
-    content: dict[str, Any] = {"schema": SCHEMA, "files": [_plain(file) for file in files]}
+    plain = [asdict(file) | {"trust": file.trust.value} for file in files]
+    content: dict[str, Any] = {"schema": SCHEMA, "files": plain}
     if own is not None:
         content["imported"] = {
             "architecture": own.architecture,
@@ -196,13 +194,11 @@ def write_record(
 
 def imported() -> Mapping[str, WeightsEntry]:
     """Return the entries of the user's own imported weights, by name."""
-    if not root().is_dir():
-        return {}
     entries = {}
-    for place in sorted(root().iterdir()):
-        usual = place.is_dir() and not place.is_symlink() and not place.name.startswith(".")
-        if usual and place.name not in registry.ENTRIES:
-            content = _read(place / RECORD)
+    for path in sorted(root().glob(f"[!.]*/{RECORD}")):
+        place = path.parent
+        if place.name not in registry.ENTRIES and not place.is_symlink():
+            content = _read(path)
             if "imported" in content:
                 entries[place.name] = _own(place, content)
     return entries
@@ -239,10 +235,10 @@ def lock_entry(entry: WeightsEntry, timeout: float, waiting: Callable[[], None])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(blocking=False)
+            held = lock.acquire(blocking=False)
         except Timeout:
             waiting()
-            lock.acquire(timeout)
+            held = lock.acquire(timeout)
     except Timeout as error:
         raise WeightsError(
             f"another darkroom holds {path} for {timeout:g} s: try again later"
@@ -251,10 +247,8 @@ def lock_entry(entry: WeightsEntry, timeout: float, waiting: Callable[[], None])
         raise WeightsError(
             f"cannot write {path.parent}: {error.strerror}; set DARKROOM_WEIGHTS to another folder"
         ) from error
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def partial_folder(entry: WeightsEntry) -> Path:
@@ -264,10 +258,6 @@ def partial_folder(entry: WeightsEntry) -> Path:
 
 def _fetch_command(entry: WeightsEntry) -> str:
     return "reinstall darkroom" if entry.bundled else f"darkroom fetch-weights {entry.name}"
-
-
-def _plain(file: InstalledFile) -> dict[str, Any]:
-    return asdict(file) | {"trust": file.trust.value}
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -9,9 +9,8 @@ Source: TensorFlow core/protobuf/tensor_bundle.proto and core/util/tensor_bundle
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,24 +42,24 @@ _DTYPES: dict[int, np.dtype[Any]] = {
 _SHARD_NAME = re.compile(r"\.data-\d{5}-of-\d{5}$")
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     """Where one tensor lies and what it is."""
 
-    dtype: int = 0
-    shape: tuple[int, ...] = ()
-    shard: int = 0
-    offset: int = 0
-    size: int = 0
-    checksum: int = 0
-    sliced: bool = False
+    dtype: int
+    shape: tuple[int, ...]
+    shard: int
+    offset: int
+    size: int
+    checksum: int
+    sliced: bool
 
 
 def is_bundle(path: Path) -> bool:
     """Tell whether `path` names a TensorFlow checkpoint: its index, a shard, or their prefix."""
     if not path.name:  # "." and "/" have no files beside them
         return False
-    return index_path(path).is_file() and (path.suffix == ".index" or not _plain_file(path))
+    named = path.suffix == ".index" or _SHARD_NAME.search(path.name) or not path.is_file()
+    return bool(named) and index_path(path).is_file()
 
 
 def index_path(path: Path) -> Path:
@@ -99,10 +98,6 @@ def read_bundle(path: Path) -> dict[str, NDArray[Any]]:
         ) from error
 
 
-def _plain_file(path: Path) -> bool:
-    return path.is_file() and _SHARD_NAME.search(path.name) is None
-
-
 def _name(key: bytes) -> str:
     try:
         return key.decode("utf-8")
@@ -114,7 +109,10 @@ def _name(key: bytes) -> str:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Walk over a protocol buffer's fields: number, and value (int, or bytes if delimited)."""
+    """Walk over a protocol buffer's fields: number, and value (int, or bytes if delimited).
+
+    As a dict they are what the format means: of a field written twice the last one counts.
+    """
     at = 0
     while at < len(message):
         tag, at = varint(message, at)
@@ -155,55 +153,33 @@ def _header_shards(items: list[tuple[bytes, bytes]]) -> int:
     """Return the number of shards that the header (the empty key) announces."""
     if not items or items[0][0] != b"":
         raise DamagedError("index has no header")
-    shards = 0
-    for number, value in _fields(items[0][1]):
-        if number == 1:
-            shards = _integer(value)
-        elif number == 2 and value != 0:
-            raise DamagedError("written on a big-endian machine")
-        elif number == 3:
-            oldest = [v for n, v in _fields(_message(value)) if n == 2]
-            if oldest and oldest[-1] not in (0, 1):
-                raise DamagedError("written in a newer format")
+    header = dict(_fields(items[0][1]))
+    if header.get(2, 0) != 0:
+        raise DamagedError("written on a big-endian machine")
+    if dict(_fields(_message(header.get(3, b"")))).get(2, 0) not in (0, 1):
+        raise DamagedError("written in a newer format")
+    shards = _integer(header.get(1, 0))
     if not 1 <= shards <= _MAX_SHARDS:
         raise DamagedError(f"index announces {shards} shards")
     return shards
 
 
 def _parse_entry(message: bytes) -> _Entry:
-    entry = _Entry()
-    for number, value in _fields(message):
-        match number:
-            case 1:
-                entry = replace(entry, dtype=_integer(value))
-            case 2:
-                entry = replace(entry, shape=_shape(_message(value)))
-            case 3:
-                entry = replace(entry, shard=_integer(value))
-            case 4:
-                entry = replace(entry, offset=_integer(value))
-            case 5:
-                entry = replace(entry, size=_integer(value))
-            case 6:
-                entry = replace(entry, checksum=_integer(value))
-            case 7:
-                entry = replace(entry, sliced=True)
-            case _:
-                pass  # later versions may add fields
-    return entry
+    fields = dict(_fields(message))  # later versions may add some
+    dtype, shard, offset, size, checksum = (_integer(fields.get(n, 0)) for n in (1, 3, 4, 5, 6))
+    shape = _parse_shape(_message(fields.get(2, b"")))
+    return _Entry(dtype, shape, shard, offset, size, checksum, sliced=7 in fields)
 
 
-def _shape(message: bytes) -> tuple[int, ...]:
-    shape: list[int] = []
-    for number, value in _fields(message):
-        if number == 2:
-            sizes = [_integer(v) for n, v in _fields(_message(value)) if n == 1]
-            shape.append(sizes[-1] if sizes else 0)
-        elif number == 3 and value:
-            raise DamagedError("a tensor's shape is unknown")
+def _parse_shape(message: bytes) -> tuple[int, ...]:
+    fields = list(_fields(message))
+    if dict(fields).get(3):
+        raise DamagedError("a tensor's shape is unknown")
+    sizes = [dict(_fields(_message(size))).get(1, 0) for number, size in fields if number == 2]
+    shape = tuple(map(_integer, sizes))
     if len(shape) > _MAX_DIMENSIONS or math.prod(size or 1 for size in shape) > _MAX_ELEMENTS:
-        raise DamagedError(f"a tensor has the shape {tuple(shape[:_MAX_DIMENSIONS])}")
-    return tuple(shape)
+        raise DamagedError(f"a tensor has the shape {shape[:_MAX_DIMENSIONS]}")
+    return shape
 
 
 # --- the tensors -------------------------------------------------------------------------------
@@ -213,7 +189,7 @@ def _read_tensors(index: Path, shards: int, entries: dict[str, _Entry]) -> dict[
     """Read and verify the tensors, one shard after another."""
     prefix = index.name.removesuffix(".index")
     wanted = {name: entry for name, entry in entries.items() if entry.dtype != _STRING}
-    tensors: dict[str, NDArray[Any]] = {}
+    tensors = {}
     for shard in sorted({entry.shard for entry in wanted.values()}):
         if shard >= shards:
             raise DamagedError(f"a tensor is in shard {shard} of {shards}")
@@ -250,8 +226,6 @@ def _check_bounds(entries: dict[str, _Entry], shard_bytes: int) -> None:
 def _read_tensor(file: BinaryIO, name: str, entry: _Entry) -> NDArray[Any]:
     file.seek(entry.offset)
     data = file.read(entry.size)
-    if len(data) != entry.size:
-        raise DamagedError(f"{name} ends early")
     if masked_crc32c(data) != entry.checksum:
         raise DamagedError(f"{name}: wrong checksum")
     array = np.frombuffer(data, dtype=_DTYPES[entry.dtype]).reshape(entry.shape)

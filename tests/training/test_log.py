@@ -26,8 +26,14 @@ from darkroom.mosaic.packing import BAYER, XTRANS
 from darkroom.training import log as logging
 from darkroom.training import trainer
 from darkroom.training import validation as validating
-from darkroom.training.curves import PANEL_HEIGHT, WIDTH, collect_curves, draw_curves
-from darkroom.training.log import TrainingLog, TrainingReport
+from darkroom.training.log import (
+    PANEL_HEIGHT,
+    WIDTH,
+    TrainingLog,
+    TrainingReport,
+    collect_curves,
+    draw_curves,
+)
 from darkroom.training.trainer import Recipe, TrainingRun, train_network
 from darkroom.training.validation import Validation
 
