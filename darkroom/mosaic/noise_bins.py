@@ -60,9 +60,7 @@ def measure_blocks(raw: RawImage) -> Blocks:
     sites = _read_blocks(raw, shape)  # (pairs, 2, sites)
     top = min(SATURATED, float(sites.max(initial=0)))
     sites = sites[sites.max(axis=(1, 2), initial=0) < top]
-    # Bayer's two greens may differ in level, so each site of its period is a channel.
-    colors = np.arange(4).reshape(2, 2) if period == 2 else raw.cfa.channels
-    channels = np.tile(colors, (shape[0] // period, shape[1] // period))
+    channels = np.tile(raw.cfa.kinds, (shape[0] // period, shape[1] // period))
     basis, sizes = _basis(channels.astype(np.uint8).tobytes(), shape)
     parts = np.square(sites.reshape(-1, sites.shape[2]) @ basis)
     freedom = np.array(sizes) - SURFACE
@@ -97,18 +95,14 @@ def _read_blocks(raw: RawImage, shape: tuple[int, int]) -> NDArray[np.float32]:
             windows.shape[:2], MAX_PAIRS, (down, right), raw.black.shape, strict=True
         )
     ]
-    black, white = (_repeated(level, (down, right)) for level in (raw.black, raw.white))
+    # The levels repeat over a pair, from its first site on.
+    sites = np.ix_(np.arange(down) % raw.black.shape[0], np.arange(right) % raw.black.shape[1])
+    black, white = raw.black[sites], raw.white[sites]
     pairs = windows[:: steps[0], :: steps[1]].astype(np.float32)
     pairs -= black
     pairs /= white - black
     halves = pairs.reshape(-1, down, 2, shape[1]).swapaxes(1, 2)
     return np.ascontiguousarray(halves).reshape(-1, 2, down * shape[1])
-
-
-def _repeated(pattern: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Repeat a pattern over a block, from its first site on."""
-    repeats = [-(-side // size) for side, size in zip(shape, pattern.shape, strict=True)]
-    return np.tile(pattern, repeats)[: shape[0], : shape[1]]
 
 
 @cache

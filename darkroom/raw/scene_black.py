@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.raw.black_level import NEAR, NEAR_UNITS, first_period
-from darkroom.raw.image import CFA, BlackOrigin, RawImage, Sensor
+from darkroom.raw.image import BlackOrigin, RawImage
 
 SIDE = 60
 """Rows and columns of a part in photosites: ten periods of X-Trans, thirty of Bayer."""
@@ -58,7 +58,7 @@ def with_darkest_black(raw: RawImage) -> RawImage:
     common = min(lowest + APART * found.noise, 0.0)
     off = np.minimum(np.where(significant, found.levels, 0.0), common)
     repeats = np.array(raw.black.shape) // raw.cfa.period
-    pattern = np.tile(off[_channels(raw.cfa)], repeats)
+    pattern = np.tile(off[raw.cfa.kinds], repeats)
     reason = "lowered to the darkest parts of the picture, which no black can be above"
     return replace(
         raw,
@@ -85,7 +85,7 @@ def measure_darkest(raw: RawImage) -> Darkest | None:
     sums = sums.reshape(rows, period, columns, SIDE // period, period).sum(axis=3)
     light = sums.transpose(0, 2, 1, 3).reshape(rows * columns, period**2)
     parts = lines.reshape(rows, SIDE // period, period, columns, SIDE // period, period)
-    channels = _channels(raw.cfa).ravel()
+    channels = raw.cfa.kinds.ravel()
     black = first_period(raw.black, period).astype(np.float32).ravel()
     levels, errors, noises = [], [], []
     for channel in range(channels.max() + 1):
@@ -110,8 +110,3 @@ def _trimmed(values: NDArray[np.float32]) -> tuple[float, float, float]:
     means = np.where(kept, values, 0).sum(axis=1) / kept.sum(axis=1)
     error = max(float(means.std(ddof=1)), noise / np.sqrt(values.shape[1])) / np.sqrt(len(values))
     return float(means.mean()), error, noise
-
-
-def _channels(cfa: CFA) -> NDArray[np.intp]:
-    """(period, period) numbers: Bayer's sites are one each, since its greens may differ."""
-    return np.arange(4).reshape(2, 2) if cfa.sensor is Sensor.BAYER else cfa.channels
