@@ -159,7 +159,7 @@ class _Neighbours:
     """Where to look around a site of each phase of the array, as offsets in the flat mosaic.
 
     `surround`: (phases, 3, n) nearest sites of each colour beyond the eight next to it. `next_to`:
-    (phases, 8) these eight, `colors`: (phases, 8) their colours, `own`: (phases,) the site's.
+    (8,) these eight, `colors`: (phases, 8) their colours, `own`: (phases,) the site's.
     """
 
     surround: Places
@@ -185,10 +185,9 @@ def _neighbours(cfa: CFA, width: int) -> _Neighbours:
                 for wanted in range(3)
             ]
         )
-    flat = np.array([r * width + c for r, c in near])
     return _Neighbours(
         surround=np.array(surround),
-        next_to=np.tile(flat, (len(colors), 1)),
+        next_to=np.array([r * width + c for r, c in near]),
         colors=np.array(colors),
         own=cfa.channels.ravel(),
     )
@@ -256,7 +255,7 @@ def _is_no_light(
     texture = ((spread - NOISE_RANGE * noisy) * balance).max(axis=1)
     colors = around.colors[phase]  # (n, 8)
     expected = _point_light() * amplitude[:, None] / np.take_along_axis(balance, colors, 1)
-    shown = flat[places[:, None] + around.next_to[phase]] - np.take_along_axis(middle, colors, 1)
+    shown = flat[places[:, None] + around.next_to] - np.take_along_axis(middle, colors, 1)
     weight = expected / np.take_along_axis(deviation, colors, 1) ** 2
     certainty = (weight * expected).sum(axis=1)
     share = (weight * shown).sum(axis=1) / certainty
@@ -302,17 +301,11 @@ def _blocks(mosaic: Mosaic, cfa: CFA) -> tuple[Mosaic, Mosaic]:
     """(n,) median of the greens of each block, and their standard deviation as far as above it."""
     side = BLOCK[cfa.sensor]
     rows, columns = (_starts(size, side) for size in mosaic.shape)
-    places = [
-        (row, column)
-        for row, column in np.ndindex(side, side)
-        if cfa.channels[row % cfa.period, column % cfa.period] == 1
-    ]
     greens = np.stack(
         [
-            mosaic[rows.start + row : rows.stop + row : rows.step][
-                :, columns.start + column : columns.stop + column : columns.step
-            ].ravel()
-            for row, column in places
+            mosaic[row:, column:][rows, columns].ravel()
+            for row, column in np.ndindex(side, side)
+            if cfa.channels[row % cfa.period, column % cfa.period] == 1
         ]
     )
     greens.sort(axis=0)

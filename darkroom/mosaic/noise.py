@@ -64,7 +64,9 @@ def measure_noise(raw: RawImage) -> Noise:
     least = rounding_step(raw) / math.sqrt(12)
     blocks = measure_blocks(raw)
     bins = gather(blocks)
-    masked = _masked(raw)
+    masked = None  # the read noise of the masked borders, in units of white
+    if raw.masked_noise is not None:
+        masked = raw.masked_noise / float(np.mean(raw.white - raw.black))
     flat = False
     shot, read = 0.0, least
     reason = "nothing in this photo tells noise from the picture"
@@ -84,13 +86,6 @@ def measure_noise(raw: RawImage) -> Noise:
         reason = "the file states it" + (" and flat patches agree" if flat else "")
     read = max(read, least)
     return Noise(shot, read, reason, clipped=bool((blocks.floor > -read).any()))
-
-
-def _masked(raw: RawImage) -> float | None:
-    """Return the read noise of the masked borders, in units of white."""
-    if raw.masked_noise is None:
-        return None
-    return raw.masked_noise / float(np.mean(raw.white - raw.black))
 
 
 def _is_plausible(profile: tuple[float, float], bins: Bins, flat: bool) -> bool:

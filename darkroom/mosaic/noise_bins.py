@@ -69,7 +69,8 @@ def measure_blocks(raw: RawImage) -> Blocks:
     is_rest = np.concatenate([np.arange(size) >= SURFACE for size in sizes])[:, None]
     average = np.hstack([surface * ~is_rest / SURFACE, surface * is_rest / freedom])
     energy = (parts @ average.astype(np.float32)).astype(np.float64)
-    mean = _means(sites, channels.ravel(), len(sizes))
+    member = (channels.ravel()[:, None] == np.arange(len(sizes))).astype(np.float32)
+    mean = np.asarray(sites @ (member / member.sum(axis=0)), dtype=np.float64)  # (pairs, 2, ...)
     return Blocks(
         mean=mean.reshape(-1, len(sizes)),
         beside=mean[:, ::-1].reshape(-1, len(sizes)),
@@ -124,12 +125,6 @@ def _basis(channels: bytes, shape: tuple[int, int]) -> tuple[NDArray[np.float32]
         columns.append(embedded)
         sizes.append(len(x) - 1)
     return np.concatenate(columns, axis=1), tuple(sizes)
-
-
-def _means(sites: NDArray[np.float32], channels: NDArray[np.intp], count: int) -> Values:
-    """(pairs, 2, count) the mean of each channel."""
-    member = (channels[:, None] == np.arange(count)).astype(np.float32)
-    return np.asarray(sites @ (member / member.sum(axis=0)), dtype=np.float64)
 
 
 def _floors(sites: NDArray[np.float32], channels: NDArray[np.intp], count: int) -> Values:

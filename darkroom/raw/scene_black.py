@@ -87,21 +87,19 @@ def measure_darkest(raw: RawImage) -> Darkest | None:
     parts = lines.reshape(rows, SIDE // period, period, columns, SIDE // period, period)
     channels = raw.cfa.kinds.ravel()
     black = first_period(raw.black, period).astype(np.float32).ravel()
-    levels, errors, noises = [], [], []
+    found = []
     for channel in range(channels.max() + 1):
         mine = np.flatnonzero(channels == channel)
         chosen = np.argpartition(light[:, mine].sum(axis=1), count - 1)[:count]
         values = parts[chosen // columns, 1::2, :, chosen % columns].astype(np.float32)
         values = values.transpose(0, 2, 4, 1, 3).reshape(count, period**2, -1)
         values = (values - black[:, None])[:, mine].reshape(count, -1)
-        level, error, noise = _trimmed(values)
-        levels.append(level)
-        errors.append(error)
-        noises.append(noise)
-    return Darkest(np.array(levels), np.array(errors), float(np.median(noises)))
+        found.append(_measure(values))
+    levels, errors, noises = np.array(found).T
+    return Darkest(levels, errors, float(np.median(noises)))
 
 
-def _trimmed(values: NDArray[np.float32]) -> tuple[float, float, float]:
+def _measure(values: NDArray[np.float32]) -> tuple[float, float, float]:
     """Mean of (parts, sites) without outliers, its standard error, and the noise of a site."""
     middle = np.median(values, axis=1, keepdims=True)
     # Of a normal distribution, and of whole numbers that hardly differ.

@@ -18,10 +18,11 @@ up to 220 photosites from it, and none beyond the reach of 321.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,8 @@ SLOPE = 0.2
 
 INPUT_LIMIT = 1.0
 """The amplified input is clipped at black and white. Source: SID's published code, test_Sony.py."""
+
+Value = TypeVar("Value")
 
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 _BOTTOM = 4
@@ -168,20 +171,20 @@ def _dialect(channels: int, naming: SidNaming) -> Dialect:
     return Dialect(naming, names, shapes)
 
 
-def _without_bookkeeping(names: Iterable[str]) -> list[str]:
+def _drop_bookkeeping(named: Mapping[str, Value]) -> dict[str, Value]:
     """Leave out what training keeps beside the weights: optimiser slots and counters."""
-    return [name for name in names if not name.endswith(BOOKKEEPING)]
+    return {name: value for name, value in named.items() if not name.endswith(BOOKKEEPING)}
 
 
 def _recognise(dialects: tuple[Dialect, ...], shapes: Shapes) -> bool:
     """Say whether these are SID's tensors in one of the dialects."""
-    plain = {name: shapes[name] for name in _without_bookkeeping(shapes)}
+    plain = _drop_bookkeeping(shapes)
     return any(plain == dialect.shapes for dialect in dialects)
 
 
 def _convert(dialects: tuple[Dialect, ...], state: State) -> State:
     """Fold layouts, packing, batch norms and the missing biases into our names."""
-    plain = {name: state[name] for name in _without_bookkeeping(state)}
+    plain = _drop_bookkeeping(state)
     dialect = next(d for d in dialects if d.shapes == shapes_of(plain))
     new = {ours: plain[theirs] for ours, theirs in dialect.names.items()}
     if dialect.naming.tensorflow:
