@@ -19,6 +19,7 @@ from torch.nn import functional
 from darkroom.errors import CheckpointError
 from darkroom.models.architectures import fold
 from darkroom.models.architectures.base import Architecture, Shapes, State, filled
+from darkroom.models.architectures.redi import RediDenseBlock
 from darkroom.raw.image import Sensor
 
 PACK = 8
@@ -37,16 +38,8 @@ _LAYERS = 6
 _GROWTH = 32
 
 
-class LLPackDenseBlock(nn.Module):
-    """A residual dense block: each layer sees the outputs of all before it."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            nn.Conv2d(width + i * _GROWTH, _GROWTH, 3, padding=1, bias=False)
-            for i in range(_LAYERS)
-        )
-        self.fuse = nn.Conv2d(width + _LAYERS * _GROWTH, width, 1, bias=False)
+class LLPackDenseBlock(RediDenseBlock):
+    """A residual dense block as REDI's, but every layer rectifies its output."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, width, h, w) -> the same."""
@@ -66,9 +59,9 @@ class LLPackNet(nn.Module):
         self.sigmoid = sigmoid
         self.enter = nn.Conv2d(4 * sites, 4 * 64, 3, padding=1, groups=4)
         self.mix = nn.Conv2d(4 * 64, 64, 1, bias=False)
-        self.blocks = nn.ModuleList(LLPackDenseBlock(64) for _ in _BLOCKS)
+        self.blocks = nn.ModuleList(LLPackDenseBlock(_LAYERS, 64, _GROWTH) for _ in _BLOCKS)
         self.fuse = nn.Conv2d(len(_BLOCKS) * 64, 64, 1, bias=False)
-        self.fine = LLPackDenseBlock(16)
+        self.fine = LLPackDenseBlock(_LAYERS, 16, _GROWTH)
         self.last = nn.Conv2d(16, 3 * sites, 3, padding=1)
 
     def forward(self, packed: Tensor) -> Tensor:
