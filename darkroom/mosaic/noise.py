@@ -71,8 +71,8 @@ def measure_noise(raw: RawImage) -> Noise:
     shot, read = 0.0, least
     reason = "nothing in this photo tells noise from the picture"
     if bins.light.size:
-        shot, read = fit(bins, max(least, 1e-9), masked)
-        near = np.abs(np.log(bins.variance / variance(shot, read, bins.light))) < NEAR
+        shot, read = _fit(bins, max(least, 1e-9), masked)
+        near = np.abs(np.log(bins.variance / _variance(shot, read, bins.light))) < NEAR
         flat = bool(np.mean(near & ~bins.textured) >= FLAT_SHARE)
         reason = f"measured on {bins.patches} flat patches"
         if not flat:
@@ -92,17 +92,17 @@ def _is_plausible(profile: tuple[float, float], bins: Bins, flat: bool) -> bool:
     """Whether the noise that a file states agrees with the photo; texture may only add to it."""
     if not bins.light.size:
         return True
-    stated = variance(profile[0], math.sqrt(profile[1]), bins.light)
+    stated = _variance(profile[0], math.sqrt(profile[1]), bins.light)
     off = float(np.median(np.log(stated / bins.variance)))
     return (-AGREEING if flat else -math.inf) < off < AGREEING
 
 
-def variance(shot: float, read: float, light: Values) -> Values:
+def _variance(shot: float, read: float, light: Values) -> Values:
     """Return the noise model at some levels of light."""
     return np.asarray(shot * light.clip(min=0) + read**2)
 
 
-def fit(bins: Bins, least: float, masked: float | None = None) -> tuple[float, float]:
+def _fit(bins: Bins, least: float, masked: float | None = None) -> tuple[float, float]:
     """Return shot and read noise of the line that lies best below the bins.
 
     By a search over a grid that shrinks, since bins above the line count only so much. `masked`:
@@ -125,12 +125,12 @@ def fit(bins: Bins, least: float, masked: float | None = None) -> tuple[float, f
     for _ in range(4):
         cost = _cost(bins, light, np.exp(shot)[:, None, None], np.exp(read)[None, :, None])
         row, column = np.unravel_index(int(cost.argmin()), cost.shape)
-        shot = _closer(shot, int(row))
-        read = _closer(read, int(column))
+        shot = _refine(shot, int(row))
+        read = _refine(read, int(column))
     return math.exp(shot[len(shot) // 2]), math.exp(read[len(read) // 2])
 
 
-def _closer(grid: Values, best: int) -> Values:
+def _refine(grid: Values, best: int) -> Values:
     """Return a finer grid around the best place of a coarse one."""
     width = 1.5 * (grid[1] - grid[0])
     return np.linspace(grid[best] - width, grid[best] + width, 13)

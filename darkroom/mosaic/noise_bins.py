@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.raw.image import RawImage, Sensor
+from darkroom.raw.image import CFA, RawImage, Sensor
 
 BLOCK = {Sensor.BAYER: (8, 8), Sensor.XTRANS: (6, 12)}
 """Rows and columns of a block in photosites: the rarest colour has 16 in it."""
@@ -56,12 +56,10 @@ class Blocks(NamedTuple):
 
 def measure_blocks(raw: RawImage) -> Blocks:
     """Measure blocks that are spread evenly over the photo and not saturated, in pairs."""
-    shape, period = BLOCK[raw.cfa.sensor], raw.cfa.period
-    sites = _read_blocks(raw, shape)  # (pairs, 2, sites)
+    sites = _read_blocks(raw)  # (pairs, 2, sites)
     top = min(SATURATED, float(sites.max(initial=0)))
     sites = sites[sites.max(axis=(1, 2), initial=0) < top]
-    channels = np.tile(raw.cfa.kinds, (shape[0] // period, shape[1] // period))
-    basis, sizes = _basis(channels.astype(np.uint8).tobytes(), shape)
+    channels, basis, sizes = _basis(raw.cfa)
     parts = np.square(sites.reshape(-1, sites.shape[2]) @ basis)
     freedom = np.array(sizes) - SURFACE
     # One row for each column of the basis: 1 where it belongs to a channel's surface, or its rest.
@@ -69,7 +67,7 @@ def measure_blocks(raw: RawImage) -> Blocks:
     is_rest = np.concatenate([np.arange(size) >= SURFACE for size in sizes])[:, None]
     average = np.hstack([surface * ~is_rest / SURFACE, surface * is_rest / freedom])
     energy = (parts @ average.astype(np.float32)).astype(np.float64)
-    member = (channels.ravel()[:, None] == np.arange(len(sizes))).astype(np.float32)
+    member = (channels[:, None] == np.arange(len(sizes))).astype(np.float32)
     mean = np.asarray(sites @ (member / member.sum(axis=0)), dtype=np.float64)  # (pairs, 2, ...)
     return Blocks(
         mean=mean.reshape(-1, len(sizes)),
@@ -77,18 +75,19 @@ def measure_blocks(raw: RawImage) -> Blocks:
         variance=energy[:, len(sizes) :],
         freedom=freedom.astype(np.float64),
         slope=energy[:, : len(sizes)],
-        floor=_floors(sites, channels.ravel(), len(sizes)),
+        floor=_floors(sites, channels, len(sizes)),
     )
 
 
-def _read_blocks(raw: RawImage, shape: tuple[int, int]) -> NDArray[np.float32]:
+def _read_blocks(raw: RawImage) -> NDArray[np.float32]:
     """(pairs, 2, sites) light of pairs of blocks side by side, black 0, white 1.
 
     Each begins with a period of the colour filter array, each pair with one of the levels.
     """
-    down, right = shape[0], 2 * shape[1]
+    down, across = BLOCK[raw.cfa.sensor]
+    right = 2 * across
     if raw.mosaic.shape[0] < down or raw.mosaic.shape[1] < right:
-        return np.empty((0, 2, shape[0] * shape[1]), np.float32)
+        return np.empty((0, 2, down * across), np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(raw.mosaic, (down, right))
     steps = [
         max(size // most, side, 1) // level * level or level
@@ -102,18 +101,18 @@ def _read_blocks(raw: RawImage, shape: tuple[int, int]) -> NDArray[np.float32]:
     pairs = windows[:: steps[0], :: steps[1]].astype(np.float32)
     pairs -= black
     pairs /= white - black
-    halves = pairs.reshape(-1, down, 2, shape[1]).swapaxes(1, 2)
-    return np.ascontiguousarray(halves).reshape(-1, 2, down * shape[1])
+    halves = pairs.reshape(-1, down, 2, across).swapaxes(1, 2)
+    return np.ascontiguousarray(halves).reshape(-1, 2, down * across)
 
 
 @cache
-def _basis(channels: bytes, shape: tuple[int, int]) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+def _basis(cfa: CFA) -> tuple[NDArray[np.intp], NDArray[np.float32], tuple[int, ...]]:
     """(sites, columns): for each channel SURFACE columns of a quadratic surface, then the rest.
 
-    Orthonormal, and without the mean. `channels`: (rows, columns) of a block, as bytes. Also the
-    number of columns of each channel.
+    Orthonormal, and without the mean. Before it the channel of each of a block's sites, after it
+    the number of columns of each channel.
     """
-    numbers = np.frombuffer(channels, np.uint8).reshape(shape)
+    numbers = np.tile(cfa.kinds, [side // cfa.period for side in BLOCK[cfa.sensor]])
     columns, sizes = [], []
     for channel in range(int(numbers.max()) + 1):
         rows, cols = np.nonzero(numbers == channel)
@@ -124,7 +123,7 @@ def _basis(channels: bytes, shape: tuple[int, int]) -> tuple[NDArray[np.float32]
         embedded[(numbers == channel).ravel()] = basis[:, 1:]
         columns.append(embedded)
         sizes.append(len(x) - 1)
-    return np.concatenate(columns, axis=1), tuple(sizes)
+    return numbers.ravel(), np.concatenate(columns, axis=1), tuple(sizes)
 
 
 def _floors(sites: NDArray[np.float32], channels: NDArray[np.intp], count: int) -> Values:
