@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from darkroom.color.matrix import camera_to_srgb
-from darkroom.color.tone_curve import Shoulder
+from darkroom.color.render import Shoulder, camera_to_srgb
 from darkroom.models.tiling import Grid, TiledModel
 from darkroom.mosaic.demosaic import unpack_mosaic
 from darkroom.mosaic.noise import Noise
@@ -41,6 +40,9 @@ BAND = 64
 """Rows of packed pixels worked on at once."""
 CELL = 2
 """Packed pixels each way that are averaged for the photo's brightest light."""
+
+Window = tuple[slice, slice]
+"""Rows and columns of packed pixels."""
 
 
 class Highlights(Enum):
@@ -129,25 +131,24 @@ class ExtendedModel:
         """(N, C, h, w) on any device -> (N, 3, s*h, s*w) camera RGB, on the network's."""
         picture = self.network(packed)
         for light, part in zip(packed, picture, strict=True):
-            for window in _windows(light):
-                taken = light[:, window.outer_rows, window.outer_columns]
-                self._extend(taken.to(part.device), window, part)
+            for inner, outer in _windows(light):
+                self._extend(light[:, *outer].to(part.device), inner, outer, part)
         return picture
 
     def on_cpu(self) -> "ExtendedModel":
         """Return the same on the processor."""
         return replace(self, network=self.network.on_cpu())
 
-    def _extend(self, light: Tensor, window: "_Window", picture: Tensor) -> None:
-        """Replace what is bright in the part of a picture that a window is of."""
+    def _extend(self, light: Tensor, inner: Window, outer: Window, picture: Tensor) -> None:
+        """Replace what is bright in the `inner` part of a picture; `light` is that of `outer`."""
         scale = self.grid.scale
-        held = self._held(light)[(slice(None), *window.inside(scale))]
-        place = picture[(slice(None), *window.place(scale))]
+        held = self._hold(light)[:, *_scale(inner, (outer[0].start, outer[1].start), scale)]
+        place = picture[:, *_scale(inner, (0, 0), scale)]
         # All channels at once, or colours would change where they are handed over one by one.
         share = ((held.amax(0) - FROM) / (TO - FROM)).clamp_(0, 1)
         place.lerp_(held, share * share * (3 - 2 * share))
 
-    def _held(self, light: Tensor) -> Tensor:
+    def _hold(self, light: Tensor) -> Tensor:
         """Demosaic and denoise: (C, h, w) -> (3, s*h, s*w) camera RGB.
 
         Detail is what each photosite has more, or less, of its colour than its surroundings, in
@@ -165,18 +166,18 @@ class ExtendedModel:
         balance = torch.tensor(self.balance, device=hue.device)[cfa.channels].tile(*periods)
         detail = ((mosaic + OFFSET) / _at_sites(hue, cfa)).log_()
         noise = self._noise(mosaic, balance).mul_(BINOMIAL_NOISE)
-        smooth = _denoised(_binomial(detail), noise, DETAIL_REACH)
+        smooth = _denoise(_binomial(detail), noise, DETAIL_REACH)
         return hue.mul_(smooth.exp_()).sub_(OFFSET)
 
     def _hue(self, light: Tensor) -> Tensor:
         """Return the logarithms of colours, (C, h, w) -> (3, h, w), smoothed as noise asks."""
-        levels = _colors(_centred((light + OFFSET).log()))
+        levels = _colors(_center((light + OFFSET).log()))
         balance = torch.tensor(self.balance, device=light.device)[:, None, None]
         noise = self._noise(levels.exp() - OFFSET, balance)
         brightness = levels.mean(0)
         return torch.stack(
             [
-                _denoised(level - brightness, spread, HUE_REACH)
+                _denoise(level - brightness, spread, HUE_REACH)
                 for level, spread in zip(levels, noise, strict=True)
             ]
         )
@@ -187,29 +188,11 @@ class ExtendedModel:
         return noise / (light + OFFSET).square()
 
 
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """A rectangle of packed pixels that light above white reaches, and what it depends on."""
+def _windows(light: Tensor) -> Iterator[tuple[Window, Window]]:
+    """Yield what light above white reaches in a packed photo (C, h, w), and what that depends on.
 
-    rows: slice
-    columns: slice
-    outer_rows: slice
-    outer_columns: slice
-
-    def place(self, scale: int) -> tuple[slice, slice]:
-        """Return its place in the picture."""
-        return _scaled(self.rows, 0, scale), _scaled(self.columns, 0, scale)
-
-    def inside(self, scale: int) -> tuple[slice, slice]:
-        """Return its place in a picture of what it depends on."""
-        return (
-            _scaled(self.rows, self.outer_rows.start, scale),
-            _scaled(self.columns, self.outer_columns.start, scale),
-        )
-
-
-def _windows(light: Tensor) -> Iterator[_Window]:
-    """Yield the windows of a packed photo (C, h, w), even as X-Trans has them."""
+    Their sides are even, as X-Trans has them.
+    """
     _, height, width = light.shape
     rows_over = light.amax(dim=(0, 2)) > FROM
     for top in range(0, height, BAND):
@@ -220,17 +203,18 @@ def _windows(light: Tensor) -> Iterator[_Window]:
         columns = (light[:, near].amax(dim=(0, 1)) > FROM).nonzero()
         left, right = (int(columns[end]) // 2 * 2 for end in (0, -1))
         inner = slice(max(left - REACH, 0), min(right + 2 + REACH, width))
-        yield _Window(
-            slice(top, bottom),
-            inner,
-            slice(max(top - REACH, 0), min(bottom + REACH, height)),
-            slice(max(inner.start - REACH, 0), min(inner.stop + REACH, width)),
-        )
+        outer = slice(max(inner.start - REACH, 0), min(inner.stop + REACH, width))
+        rows = slice(max(top - REACH, 0), min(bottom + REACH, height))
+        yield (slice(top, bottom), inner), (rows, outer)
 
 
-def _scaled(place: slice, start: int, scale: int) -> slice:
-    """Turn packed pixels, counted from `start`, into picture pixels."""
-    return slice((place.start - start) * scale, (place.stop - start) * scale)
+def _scale(window: Window, origin: tuple[int, int], scale: int) -> Window:
+    """Turn packed pixels, counted from `origin`, into picture pixels."""
+    rows, columns = (
+        slice((side.start - start) * scale, (side.stop - start) * scale)
+        for side, start in zip(window, origin, strict=True)
+    )
+    return rows, columns
 
 
 def _colors(light: Tensor) -> Tensor:
@@ -239,7 +223,7 @@ def _colors(light: Tensor) -> Tensor:
     return torch.stack([light[channels == color].mean(0) for color in range(3)])
 
 
-def _centred(light: Tensor) -> Tensor:
+def _center(light: Tensor) -> Tensor:
     """Interpolate a Bayer photo's channels (4, h, w) at the middle of their packed pixels.
 
     Else red and blue, which lie half a packed pixel apart, would show at the two sides of a lamp.
@@ -268,13 +252,13 @@ def _at_sites(planes: Tensor, cfa: CFA) -> Tensor:
     return taken
 
 
-def _denoised(plane: Tensor, noise: Tensor, reach: int) -> Tensor:
+def _denoise(plane: Tensor, noise: Tensor, reach: int) -> Tensor:
     """Smooth (H, W) as far as its spread is that of noise of such variance, (H, W).
 
     Source: Lee, "Digital image enhancement and noise filtering by use of local statistics", IEEE
     TPAMI 2(2), 1980.
     """
-    mean, square, noise = _averaged(torch.stack([plane, plane.square(), noise]), reach)
+    mean, square, noise = _average(torch.stack([plane, plane.square(), noise]), reach)
     variance = (square - mean.square()).clamp_(min=TINY)
     kept = (1 - NOISE_LIMIT * noise / variance).clamp_(min=0)
     smooth: Tensor = mean.addcmul_(kept, plane - mean)
@@ -288,7 +272,7 @@ def _binomial(plane: Tensor) -> Tensor:
     return (down[:, :-2] + down[:, 2:] + 2 * down[:, 1:-1]).div_(16)
 
 
-def _averaged(planes: Tensor, reach: int) -> Tensor:
+def _average(planes: Tensor, reach: int) -> Tensor:
     """Average (n, h, w) over squares, the borders continued."""
     side = 2 * reach + 1
     padded = functional.pad(planes[None], (reach,) * 4, mode="replicate")[0]

@@ -17,9 +17,6 @@ BT709_SLOPE = 4.5
 BT709_POWER = 0.45
 
 
-# Curves
-
-
 def srgb_encode(linear: Tensor) -> Tensor:
     """Apply the sRGB curve: linear light to sRGB, 0 to 0 and 1 to 1; negatives go on linearly."""
     power = linear.clamp(min=SRGB_KNEE) ** (1 / SRGB_POWER)

@@ -20,9 +20,6 @@ GRAY_WORLD_CLIPPED = 0.98
 GRAY_WORLD_LIMIT = 8.0
 
 
-# White balance
-
-
 def balance_white(light: Tensor, color: Color) -> Tensor:
     """Multiply each channel by its white-balance multiplier, scaled so that the smallest is 1.
 

@@ -9,7 +9,7 @@ from darkroom.gain.metering import Reading, read_light
 from darkroom.gain.types import MAX_GAIN, MIN_GAIN, Gain, GainRule, percent, times
 from darkroom.raw.image import RawImage
 
-# Source: fitted for darkroom, see tests/test_gain.py for what it reaches.
+# Source: fitted for darkroom, see tests/gain/test_gain.py for what it reaches.
 PERCENTILE = 99.0
 HIGHLIGHT_SHARE = 2 / 3
 BRIGHT_KEY = 0.38

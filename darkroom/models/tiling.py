@@ -151,11 +151,9 @@ def plan(model: TiledModel, packed: Tensor, tile: TileOption = "auto") -> list[C
     _, height, width = packed.shape
     grid = model.grid
     full = grid.full(packed)
-    if tile == "off":
+    if tile == "off" or (tile == "auto" and grid.halo is None):
         size = full
-    elif tile == "auto" and grid.halo is None:
-        size = full
-        if model.device.type == "cpu":  # CUDA is tried first
+        if tile == "auto" and model.device.type == "cpu":  # CUDA is tried first
             _check_whole(model, packed)
     elif tile == "auto":
         need = bytes_per_pixel(model, packed, grid.multiple)

@@ -4,6 +4,12 @@ A defect is one site that stands out by itself. Light never does: any lens sprea
 neighbours, which have other colours, so a site counts as defective only if it stands out of its own
 colour *and* its neighbours of other colours show nothing. Mosaics are linear float32, black 0,
 white 1, values below black kept, as `darkroom.mosaic.packing.linearise` returns them.
+
+How much noise they have to stand out of is an upper estimate, found in a few milliseconds.
+`darkroom.mosaic.noise` looks for the least that explains a photo, for networks. Here that would
+make defects of noise: with it five of the tests in tests/mosaic/test_hot_pixels.py fail, those
+without read noise, with values clipped at black, and of X-Trans texture; and it takes several times
+as long.
 """
 
 from collections.abc import Callable
@@ -14,9 +20,9 @@ from math import erf, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.mosaic.hot_pixel_noise import BLOCK, Mosaic, NoiseBound, bound_noise
 from darkroom.raw.image import CFA, RawImage, Sensor
 
+Mosaic = NDArray[np.float32]
 Places = NDArray[np.intp]
 
 # A site has to stand out of the noise by so many standard deviations: below that stars would go.
@@ -46,12 +52,35 @@ MEAN_RANGE = 2.85
 NOISE_RANGE = 4.29
 STRIP = 16
 
+# The least noise: half a step of 14 bits, in which photos without noise are still rounded.
+MIN_NOISE = 0.5 / 2**14
+
+BLOCK = {Sensor.BAYER: 8, Sensor.XTRANS: 6}
+MAX_BLOCKS = 64
+LEVELS = 8
+FLATTEST_PERCENTILE = 20
+# What that percentile of the blocks' standard deviations falls short of the true one.
+FLATTEST_SHORT = {Sensor.BAYER: 0.725, Sensor.XTRANS: 0.66}
+
 
 class HotPixels(Enum):
     """What becomes of hot and dead photosites."""
 
     REPAIR = "repair"
     KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseBound:
+    """At most the noise of one photosite: variance = read_variance + shot * light, white 1."""
+
+    read_variance: float
+    shot: float
+
+    def deviation(self, light: Mosaic) -> Mosaic:
+        """Return the standard deviation at some light, of its shape."""
+        variance = self.read_variance + self.shot * np.maximum(light, 0)
+        return np.asarray(np.sqrt(variance), dtype=np.float32)
 
 
 def repair(mosaic: Mosaic, cfa: CFA, white_balance: NDArray[np.float64] | None = None) -> int:
@@ -130,7 +159,7 @@ class _Neighbours:
     """Where to look around a site of each phase of the array, as offsets in the flat mosaic.
 
     `surround`: (phases, 3, n) nearest sites of each colour beyond the eight next to it. `next_to`:
-    (phases, 8) these eight, `colors`: (phases, 8) their colours, `own`: (phases,) the site's.
+    (8,) these eight, `colors`: (phases, 8) their colours, `own`: (phases,) the site's.
     """
 
     surround: Places
@@ -156,10 +185,9 @@ def _neighbours(cfa: CFA, width: int) -> _Neighbours:
                 for wanted in range(3)
             ]
         )
-    flat = np.array([r * width + c for r, c in near])
     return _Neighbours(
         surround=np.array(surround),
-        next_to=np.tile(flat, (len(colors), 1)),
+        next_to=np.array([r * width + c for r, c in near]),
         colors=np.array(colors),
         own=cfa.channels.ravel(),
     )
@@ -227,7 +255,7 @@ def _is_no_light(
     texture = ((spread - NOISE_RANGE * noisy) * balance).max(axis=1)
     colors = around.colors[phase]  # (n, 8)
     expected = _point_light() * amplitude[:, None] / np.take_along_axis(balance, colors, 1)
-    shown = flat[places[:, None] + around.next_to[phase]] - np.take_along_axis(middle, colors, 1)
+    shown = flat[places[:, None] + around.next_to] - np.take_along_axis(middle, colors, 1)
     weight = expected / np.take_along_axis(deviation, colors, 1) ** 2
     certainty = (weight * expected).sum(axis=1)
     share = (weight * shown).sum(axis=1) / certainty
@@ -241,3 +269,53 @@ def _point_light() -> NDArray[np.float64]:
     centre = erf(0.5 / sigma / sqrt(2))
     side = (erf(1.5 / sigma / sqrt(2)) - centre) / 2 / centre
     return np.repeat([side, side**2], 4)
+
+
+def bound_noise(mosaic: Mosaic, cfa: CFA) -> NoiseBound:
+    """Measure read and shot noise of a photo on the greens of small blocks spread over it.
+
+    The flattest blocks of each brightness count, by the upper half of their values only, so that
+    texture adds little and values clipped at black take nothing away.
+    """
+    level, deviation = _blocks(mosaic, cfa)
+    order = np.argsort(level)
+    bins = [chosen for chosen in np.array_split(order, LEVELS) if len(chosen)]
+    light = np.maximum([np.median(level[chosen]) for chosen in bins], 0)
+    short = FLATTEST_SHORT[cfa.sensor]
+    noise = np.array(
+        [np.percentile(deviation[chosen], FLATTEST_PERCENTILE) / short for chosen in bins]
+    )
+    variance = np.maximum(noise, MIN_NOISE) ** 2
+    # Relative errors are alike at all levels, so each equation is divided by its variance.
+    design = np.stack([np.ones_like(light), light], axis=1) / variance[:, None]
+    read, shot = np.linalg.lstsq(design, np.ones_like(light), rcond=None)[0]
+    least = MIN_NOISE**2
+    if shot <= 0:
+        return NoiseBound(float(variance.mean()), 0.0)
+    if read < least:
+        return NoiseBound(least, float(np.sum(light / variance) / np.sum((light / variance) ** 2)))
+    return NoiseBound(float(read), float(shot))
+
+
+def _blocks(mosaic: Mosaic, cfa: CFA) -> tuple[Mosaic, Mosaic]:
+    """(n,) median of the greens of each block, and their standard deviation as far as above it."""
+    side = BLOCK[cfa.sensor]
+    rows, columns = (_starts(size, side) for size in mosaic.shape)
+    greens = np.stack(
+        [
+            mosaic[row:, column:][rows, columns].ravel()
+            for row, column in np.ndindex(side, side)
+            if cfa.channels[row % cfa.period, column % cfa.period] == 1
+        ]
+    )
+    greens.sort(axis=0)
+    count = len(greens)
+    median = (greens[(count - 1) // 2] + greens[count // 2]) / 2
+    return median, greens[round(0.841 * (count - 1))] - median  # one deviation above the median
+
+
+def _starts(size: int, side: int) -> slice:
+    """First rows (or columns) of up to MAX_BLOCKS blocks, evenly spaced, whole CFA periods."""
+    room = size - side
+    step = max(-(-room // ((MAX_BLOCKS - 1) * 6)) * 6, side)
+    return slice(0, max(room, 0) + 1, step)

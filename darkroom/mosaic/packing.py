@@ -101,8 +101,7 @@ def align(mosaic: Mosaic, cfa: CFA) -> Aligned:
     no shift of this array gives the packed phase.
     """
     goal = BAYER if cfa.sensor is Sensor.BAYER else XTRANS
-    shifts = ((top, left) for top in range(cfa.period) for left in range(cfa.period))
-    for top, left in sorted(shifts, key=sum):
+    for top, left in sorted(np.ndindex(cfa.period, cfa.period), key=sum):
         if cfa.shifted(top, left) == goal:
             return Aligned(mosaic[top:, left:], goal, top, left)
     raise SensorError(f"colour filter array {cfa.pattern} is no Bayer or X-Trans array of R, G, B")
@@ -120,7 +119,7 @@ def pack(mosaic: Mosaic, cfa: CFA) -> Packed:
     if min(mosaic.shape) < cfa.period:
         size = f"{mosaic.shape[1]}x{mosaic.shape[0]}"
         raise SensorError(f"a mosaic of {size} is smaller than its colour filter array")
-    sites, side = _sites(cfa.sensor)
+    sites, side = (BAYER_SITES, 1) if cfa == BAYER else (XTRANS_SITES, 2)
     period = cfa.period
     rows, cols = (-(-size // period) for size in mosaic.shape)
     packed = np.empty((len(sites), rows * side, cols * side), dtype=np.float32)
@@ -139,8 +138,3 @@ def _fill(target: Packed, source: Mosaic) -> None:
         target[:rows, -1] = source[:, -1]
     if rows < target.shape[0]:
         target[-1] = target[-2]
-
-
-def _sites(sensor: Sensor) -> tuple[NDArray[np.intp], int]:
-    """Return the sites of each channel and the packed pixels along one side of a period."""
-    return (BAYER_SITES, 1) if sensor is Sensor.BAYER else (XTRANS_SITES, 2)

@@ -16,10 +16,9 @@ from PIL.ExifTags import IFD, Base
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from darkroom.output.exif import SOFTWARE, Details
+from darkroom.output.png import LEVELS
 from darkroom.parallel import in_bands, rows_per_band
 
-LEVELS = {1: 2, 2: 1}
-"""ISA-L's compression level by bytes per sample; the next higher one saves under 0.5 %."""
 MAX_BYTES = 2**32 - 2**24
 """What TIFF's 32-bit offsets can reach, less a share for its directories."""
 SCREEN = (72, 72)

@@ -48,13 +48,12 @@ class Measured(NamedTuple):
     """What the masked borders say, phase as at the picture's first site.
 
     `noise`: std of one site, None where it cannot be told. `sides`: the borders left and right of
-    the picture, with `own`, each one's levels; `parts`: the levels of all borders.
+    the picture; `parts`: the levels of all borders, these two first.
     """
 
     levels: Levels
     noise: float | None
     sides: list[Strip]
-    own: list[Levels]
     parts: list[Levels]
     clipped: float
 
@@ -91,7 +90,8 @@ def _corrected(raw: RawImage, measured: Measured) -> RawImage:
     period, rows, noise = raw.cfa.period, Rows(None, 0.0, 0.0), measured.noise or 0.0
     reason = "measured on the masked pixels"
     if measured.sides:
-        rows = measure_rows(measured.sides, measured.own, raw.margins, period, noise)
+        own = measured.parts[: len(measured.sides)]
+        rows = measure_rows(measured.sides, own, raw.margins, period, noise)
     if rows.found > noise:
         reason += "; their rows differ by more than noise and stay as they are"
         rows = Rows(None, rows.found, rows.found)
@@ -144,7 +144,6 @@ def measure(raw: RawImage, frame: NDArray[np.uint16]) -> Measured | str:
         levels=combine(parts[:beside] or parts),
         noise=noise,
         sides=written[:beside],
-        own=parts[:beside],
         parts=parts,
         clipped=float(np.mean([np.mean(strip.values == 0) for strip in written])),
     )
@@ -191,14 +190,11 @@ def stated_black_is_wrong(
     mosaic: Mosaic, masked: NDArray[np.float32], stated: float, white: float
 ) -> bool:
     """Whether masked borders and picture together refute the black level that the file states."""
-    measured = float(np.median(masked))
-    difference = abs(measured - stated)
-    if difference < FAR_OFF * white or np.ptp(masked) > TIGHT * difference:
+    off = float(np.median(masked)) - stated
+    if abs(off) < FAR_OFF * white or np.ptp(masked) > TIGHT * abs(off):
         return False
     darkest = float(np.percentile(mosaic[::STEP, ::STEP], 2))
-    if measured > stated:
-        return darkest > stated + difference / 2
-    return darkest < stated - difference / 2
+    return darkest > stated + off / 2 if off > 0 else darkest < stated + off / 2
 
 
 def explain_black(raw: RawImage) -> dict[str, Any] | None:
@@ -217,14 +213,14 @@ def explain_black(raw: RawImage) -> dict[str, Any] | None:
         "used": raw.black,
     }
     return {
-        **{name: _rounded(values) for name, values in levels.items()},
+        **{name: _round(values) for name, values in levels.items()},
         "row_noise": round(origin.row_noise, DIGITS),
         "row_noise_left": round(origin.row_noise_left, DIGITS),
         "reason": origin.reason,
     }
 
 
-def _rounded(levels: NDArray[np.float32] | None) -> list[list[float]] | None:
+def _round(levels: NDArray[np.float32] | None) -> list[list[float]] | None:
     if levels is None:
         return None
     return [[round(value, DIGITS) for value in row] for row in levels.tolist()]

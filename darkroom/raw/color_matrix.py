@@ -37,8 +37,9 @@ def _white_balance(
     """Multipliers with green = 1, where they come from, and what was missing."""
     if (balance := _scaled(as_shot)) is not None:
         return balance, WhiteBalance.AS_SHOT, ()
-    if _says_nothing(as_shot):
-        # The sensor's values may be balanced already (Nikon D1), so daylight would be a guess.
+    if as_shot[0] > 0 and len(set(as_shot[:3])) == 1:
+        # Cameras that set none write this, or that balanced the values before (Nikon D1), so
+        # daylight would be a guess.
         warning = "the white balance is 1 throughout; measuring it on the brightened picture"
         return None, WhiteBalance.GRAY_WORLD, (warning,)
     if (balance := _scaled(daylight)) is not None:
@@ -46,12 +47,6 @@ def _white_balance(
         return balance, WhiteBalance.DAYLIGHT, (warning,)
     warning = "no white balance known; measuring it on the brightened picture (gray world)"
     return None, WhiteBalance.GRAY_WORLD, (warning,)
-
-
-def _says_nothing(multipliers: Sequence[float]) -> bool:
-    """Whether all are the same, as cameras write that set none, or balanced the values before."""
-    first, *others = multipliers[:3]
-    return first > 0 and all(other == first for other in others)
 
 
 def _scaled(multipliers: Sequence[float]) -> NDArray[np.float64] | None:

@@ -55,6 +55,11 @@ class CFA:
         indices = ["RGB".index(letter) for letter in self.pattern]
         return np.array(indices, dtype=np.intp).reshape(self.period, self.period)
 
+    @property
+    def kinds(self) -> NDArray[np.intp]:
+        """(period, period) numbers of kinds of sites: channels, and Bayer's two greens apart."""
+        return np.arange(4).reshape(2, 2) if self.sensor is Sensor.BAYER else self.channels
+
     def shifted(self, down: int, right: int) -> "CFA":
         """See the array from `down` rows, `right` columns further: RGGB by (1, 1) is BGGR."""
         rolled = np.roll(self.channels, (-down, -right), axis=(0, 1))

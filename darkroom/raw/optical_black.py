@@ -39,7 +39,6 @@ def without_optical_black(raw: RawImage) -> RawImage:
         "optical-black lines inside the picture were cut off: "
         f"{top} at the top, {bottom} at the bottom, {left} left, {right} right"
     )
-    mosaic: Mosaic = raw.mosaic[top : height - bottom, left : width - right].copy()
     origin, rows = raw.black_origin, raw.row_black
     if origin is not None:
         origin = replace(
@@ -49,7 +48,7 @@ def without_optical_black(raw: RawImage) -> RawImage:
         )
     return replace(
         raw,
-        mosaic=mosaic,
+        mosaic=raw.mosaic[top : height - bottom, left : width - right].copy(),
         cfa=raw.cfa.shifted(top, left),
         black=_rolled(raw.black, top, left),
         white=_rolled(raw.white, top, left),
@@ -76,13 +75,12 @@ def optical_black(
     picture cannot be told from black is left as it is.
     """
     height, width = mosaic.shape
-    tile = np.broadcast_to(black, black.shape)
-    bottom_black = np.roll(tile, -(height % black.shape[0]), axis=0)[::-1]
-    right_black = np.roll(tile, -(width % black.shape[1]), axis=1)[:, ::-1]
+    bottom_black = np.roll(black, -(height % black.shape[0]), axis=0)[::-1]
+    right_black = np.roll(black, -(width % black.shape[1]), axis=1)[:, ::-1]
     return (
-        _dark_lines(mosaic, tile, period),
+        _dark_lines(mosaic, black, period),
         _dark_lines(mosaic[::-1], bottom_black, period),
-        _dark_lines(mosaic.T, tile.T, period),
+        _dark_lines(mosaic.T, black.T, period),
         _dark_lines(mosaic[:, ::-1].T, right_black.T, period),
     )
 

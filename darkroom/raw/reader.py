@@ -21,7 +21,7 @@ from darkroom.raw.optical_black import without_optical_black
 from darkroom.raw.quiet_stderr import silence_stderr
 from darkroom.raw.scene_black import with_darkest_black
 from darkroom.raw.tiff_tags import read_camera, read_directories, read_exposure, read_kodak_matrix
-from darkroom.raw.unsupported import describe, truncated, undecodable
+from darkroom.raw.unsupported import MONOCHROME, describe, truncated, undecodable
 
 MAX_BYTES = (1 << 31) - 1
 """LibRaw's limit for a buffer; the largest camera files are under 1 GB."""
@@ -121,14 +121,14 @@ def _load(path: Path, name: str) -> bytes:
 def _read_facts(data: bytes, name: str) -> FileFacts:
     """Look at the tags; raises RawError for what is certain to fail."""
     if not data:
-        raise RawError(f"{name}: is empty; copy it from the card again")
+        raise RawError(f"{name}: is empty; {COPY_AGAIN}")
     if len(data) > MAX_BYTES:
         raise RawError(f"{name}: {TOO_LARGE}")
     directories = read_directories(data)
     if reason := undecodable(data, directories):
         raise RawError(f"{name}: {reason}")
     if truncated(data, directories):
-        raise RawError(f"{name}: is truncated, its end is missing; copy it from the card again")
+        raise RawError(f"{name}: is truncated, its end is missing; {COPY_AGAIN}")
     return FileFacts(
         name=name,
         camera=read_camera(data, directories),
@@ -206,18 +206,12 @@ def _read_cfa(file: rawpy.RawPy, facts: FileFacts) -> CFA:
         what = "holds no mosaic (Foveon, sRAW or already demosaiced)"
         raise RawError(f"{facts.name}: {what}; give a full RAW file of a Bayer or X-Trans camera")
     if pattern.shape == (1, 1):
-        what = "is from a monochrome sensor"
-        raise RawError(f"{facts.name}: {what}; darkroom needs a colour filter array")
+        raise RawError(f"{facts.name}: {MONOCHROME}")
     if pattern.shape not in ((2, 2), (6, 6)):
         raise RawError(f"{facts.name}: {UNUSUAL}")
     letters = file.color_desc.decode("ascii", "replace")
-    period, sizes = len(pattern), file.sizes
-    # Site by site: beyond margins of 6, rawpy's own tables begin with remainders of negatives.
-    found = "".join(
-        letters[file.raw_color(sizes.top_margin + row, sizes.left_margin + column) % len(letters)]
-        for row in range(period)
-        for column in range(period)
-    )
+    period = len(pattern)
+    found = "".join(letters[site % len(letters)] for site in _read_sites(file, period).flat)
     if set(found) - set("RGB"):
         what = f"has a four-colour filter array ({letters})"
         raise RawError(f"{facts.name}: {what}; darkroom needs red, green and blue")
@@ -229,12 +223,22 @@ def _read_cfa(file: rawpy.RawPy, facts: FileFacts) -> CFA:
     return CFA(found)
 
 
+def _read_sites(file: rawpy.RawPy, period: int) -> NDArray[np.intp]:
+    """(period, period) LibRaw's channels of the visible area's first sites.
+
+    Site by site: beyond margins of 6, rawpy's own tables begin with remainders of negatives.
+    """
+    top, left = file.sizes.top_margin, file.sizes.left_margin
+    side = range(period)
+    return np.array([[file.raw_color(top + y, left + x) for x in side] for y in side], np.intp)
+
+
 def _read_black(file: rawpy.RawPy, facts: FileFacts, cfa: CFA) -> Levels:
     """Read the stated black level per site: a DNG's own pattern, else LibRaw's per channel."""
-    sizes = file.sizes
     if facts.dng_black is not None:
-        return facts.dng_black.seen_from((sizes.top_margin, sizes.left_margin), cfa.period)
-    return _per_site(file, cfa, file.black_level_per_channel)
+        margins = file.sizes.top_margin, file.sizes.left_margin
+        return facts.dng_black.seen_from(margins, cfa.period)
+    return np.array(file.black_level_per_channel, np.float32)[_read_sites(file, cfa.period)]
 
 
 def _read_white(file: rawpy.RawPy, cfa: CFA, mosaic: NDArray[np.uint16]) -> Levels:
@@ -243,17 +247,9 @@ def _read_white(file: rawpy.RawPy, cfa: CFA, mosaic: NDArray[np.uint16]) -> Leve
     stated = file.camera_white_level_per_channel
     if stated is not None and all(white / 2 < level < white for level in stated):
         if np.mean(mosaic > max(stated)) <= OVERFLOW_SHARE:
-            return _per_site(file, cfa, stated)
+            return np.array(stated, np.float32)[_read_sites(file, cfa.period)]
         white = min(white, float(mosaic.max()))
     return np.full((cfa.period, cfa.period), white, dtype=np.float32)
-
-
-def _per_site(file: rawpy.RawPy, cfa: CFA, levels: list[int]) -> Levels:
-    """(period, period) of LibRaw's four channels, at the visible area's first sites."""
-    top, left = file.sizes.top_margin, file.sizes.left_margin
-    period = range(cfa.period)
-    sites = [[levels[file.raw_color(top + y, left + x)] for x in period] for y in period]
-    return np.array(sites, dtype=np.float32)
 
 
 def _read_exposure(file: rawpy.RawPy, facts: FileFacts) -> Exposure:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.raw.black_level import NEAR, NEAR_UNITS, first_period
-from darkroom.raw.image import CFA, BlackOrigin, RawImage, Sensor
+from darkroom.raw.image import BlackOrigin, RawImage
 
 SIDE = 60
 """Rows and columns of a part in photosites: ten periods of X-Trans, thirty of Bayer."""
@@ -58,7 +58,7 @@ def with_darkest_black(raw: RawImage) -> RawImage:
     common = min(lowest + APART * found.noise, 0.0)
     off = np.minimum(np.where(significant, found.levels, 0.0), common)
     repeats = np.array(raw.black.shape) // raw.cfa.period
-    pattern = np.tile(off[_channels(raw.cfa)], repeats)
+    pattern = np.tile(off[raw.cfa.kinds], repeats)
     reason = "lowered to the darkest parts of the picture, which no black can be above"
     return replace(
         raw,
@@ -85,23 +85,21 @@ def measure_darkest(raw: RawImage) -> Darkest | None:
     sums = sums.reshape(rows, period, columns, SIDE // period, period).sum(axis=3)
     light = sums.transpose(0, 2, 1, 3).reshape(rows * columns, period**2)
     parts = lines.reshape(rows, SIDE // period, period, columns, SIDE // period, period)
-    channels = _channels(raw.cfa).ravel()
+    channels = raw.cfa.kinds.ravel()
     black = first_period(raw.black, period).astype(np.float32).ravel()
-    levels, errors, noises = [], [], []
+    found = []
     for channel in range(channels.max() + 1):
         mine = np.flatnonzero(channels == channel)
         chosen = np.argpartition(light[:, mine].sum(axis=1), count - 1)[:count]
         values = parts[chosen // columns, 1::2, :, chosen % columns].astype(np.float32)
         values = values.transpose(0, 2, 4, 1, 3).reshape(count, period**2, -1)
         values = (values - black[:, None])[:, mine].reshape(count, -1)
-        level, error, noise = _trimmed(values)
-        levels.append(level)
-        errors.append(error)
-        noises.append(noise)
-    return Darkest(np.array(levels), np.array(errors), float(np.median(noises)))
+        found.append(_measure(values))
+    levels, errors, noises = np.array(found).T
+    return Darkest(levels, errors, float(np.median(noises)))
 
 
-def _trimmed(values: NDArray[np.float32]) -> tuple[float, float, float]:
+def _measure(values: NDArray[np.float32]) -> tuple[float, float, float]:
     """Mean of (parts, sites) without outliers, its standard error, and the noise of a site."""
     middle = np.median(values, axis=1, keepdims=True)
     # Of a normal distribution, and of whole numbers that hardly differ.
@@ -110,8 +108,3 @@ def _trimmed(values: NDArray[np.float32]) -> tuple[float, float, float]:
     means = np.where(kept, values, 0).sum(axis=1) / kept.sum(axis=1)
     error = max(float(means.std(ddof=1)), noise / np.sqrt(values.shape[1])) / np.sqrt(len(values))
     return float(means.mean()), error, noise
-
-
-def _channels(cfa: CFA) -> NDArray[np.intp]:
-    """(period, period) numbers: Bayer's sites are one each, since its greens may differ."""
-    return np.arange(4).reshape(2, 2) if cfa.sensor is Sensor.BAYER else cfa.channels

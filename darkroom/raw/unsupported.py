@@ -31,6 +31,7 @@ MAGICS = (
     (4, b"ftypavif", "an AVIF picture"),
     (4, b"ftyp", "a film"),
 )
+MONOCHROME = "is from a monochrome sensor; darkroom needs a colour filter array"
 CAMERA_FILE = "give the camera's own RAW file"
 
 
@@ -42,24 +43,23 @@ def undecodable(data: bytes, directories: tuple[Directory, ...]) -> str | None:
         return None
     arrays = [d for d in directories if d.is_mosaic]
     if not any(Base.DNGVersion in d.entries for d in directories):
-        unknown = (
-            not arrays and data[2:4] in (b"*\0", b"\0*") and not read_camera(data, directories)
-        )
-        return f"is a TIFF picture, not a RAW photo; {CAMERA_FILE}" if unknown else None
+        if arrays or data[2:4] not in (b"*\0", b"\0*") or read_camera(data, directories):
+            return None
+        return f"is a TIFF picture, not a RAW photo; {CAMERA_FILE}"
     if arrays:
         methods = [_undecodable_compression(d) for d in arrays]
         if all(methods):
             return f"is a {methods[0]}, which cannot be decoded; convert it to an uncompressed DNG"
         return None
-    pictures = [d for d in directories if not d.number(Base.NewSubfileType)]
     kinds = {
         (d.number(Base.PhotometricInterpretation), (d.number(Base.SamplesPerPixel) or 1) > 1)
-        for d in pictures
+        for d in directories
+        if not d.number(Base.NewSubfileType)
     }
     if (PHOTOMETRIC_LINEAR, True) in kinds:
         return f"is a linear DNG, already demosaiced; {CAMERA_FILE}"
     if kinds & {(0, False), (1, False), (PHOTOMETRIC_LINEAR, False)}:
-        return "is from a monochrome sensor; darkroom needs a colour filter array"
+        return MONOCHROME
     return None
 
 

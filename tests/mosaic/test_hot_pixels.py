@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from places import DATA
 
-from darkroom.mosaic.hot_pixel_noise import bound_noise
-from darkroom.mosaic.hot_pixels import repair
+from darkroom.mosaic.hot_pixels import bound_noise, repair
 from darkroom.raw.image import CFA
 
 ARRAYS = (CFA("RGGB"), CFA("GBRG"), CFA(XTRANS))

@@ -50,10 +50,6 @@ class Conditions:
         return Conditions(*(getattr(self, name).to(device) for name in self.__slots__))
 
 
-def _no_amplifier(state: State) -> None:
-    """Find none: the checkpoints of most networks have no amplifier."""
-
-
 @dataclass(frozen=True)
 class Architecture:
     """One network of the literature: from the tensors of its checkpoint to a module that runs.
@@ -67,25 +63,26 @@ class Architecture:
     module does as its authors' code; else photos are continued up to the grid. `recognise`:
     whether tensors of these names and shapes are this network's, in any dialect. `convert`: folds
     a foreign dialect into the names and plain convolutions of our module; it is given float64 and
-    returns float64. `build`: the module, its widths taken from the shapes of the converted float32
-    tensors, with these weights. `dialects`: names and shapes of each published checkpoint form, to
-    name the nearest one when a file is not recognised. `amplifier`: the part of a checkpoint that
-    finds the gain, if there is one: a module from (N, C, h, w), not amplified, to (N,) gains.
-    `condition`: makes the module that runs for one photo out of the loaded one, where the network
-    is told of the photo's noise; the loaded one alone cannot run then.
+    returns float64; `dict` leaves all as it is. `build`: the module, its widths taken from the
+    shapes of the converted float32 tensors, with these weights. `dialects`: names and shapes of
+    each published checkpoint form, to name the nearest one when a file is not recognised.
+    `amplifier`: the part of a checkpoint that finds the gain, if there is one: a module from
+    (N, C, h, w), not amplified, to (N,) gains. `condition`: makes the module that runs for one
+    photo out of the loaded one, where the network is told of the photo's noise; the loaded one
+    alone cannot run then.
     """
 
     name: str
     sensor: Sensor
     multiple: int
     halo: int | None
-    output: Output
-    gain_rule: GainRule
     recognise: Callable[[Shapes], bool]
-    convert: Callable[[State], State]
     build: Callable[[State], nn.Module]
     dialects: tuple[Shapes, ...] = ()
-    amplifier: Callable[[State], nn.Module | None] = _no_amplifier
+    convert: Callable[[State], State] = dict
+    amplifier: Callable[[State], nn.Module | None] = lambda state: None
+    output: Output = Output.SRGB
+    gain_rule: GainRule = GainRule.REDI
     any_size: bool = False
     condition: Callable[[nn.Module, Conditions], nn.Module] | None = None
 
@@ -114,7 +111,7 @@ class Architecture:
         exact = {name: tensor.double() for name, tensor in state.items()}
         folded = {name: tensor.float() for name, tensor in self.convert(exact).items()}
         for name, tensor in folded.items():
-            if not bool(torch.isfinite(tensor).all()):
+            if not tensor.is_meta and not bool(torch.isfinite(tensor).all()):
                 raise CheckpointError(f"{self.name}: {name} is not finite; fetch the file again")
         return self.build(folded).eval().requires_grad_(False)
 
@@ -123,12 +120,7 @@ class Architecture:
 
         It is on torch's meta device: it has shapes and does no arithmetic.
         """
-        state = {
-            name: torch.empty(shape, dtype=torch.float64, device="meta")
-            for name, shape in shapes.items()
-        }
-        folded = {name: tensor.float() for name, tensor in self.convert(state).items()}
-        return self.build(folded).eval().requires_grad_(False)
+        return self.load({n: torch.empty(shape, device="meta") for n, shape in shapes.items()})
 
 
 def shapes_of(state: State) -> dict[str, tuple[int, ...]]:

@@ -4,13 +4,15 @@ Weights are torch's: a convolution is (out, in, kh, kw), a transposed one (in, o
 Every function returns new tensors of the dtype that it was given; call them in float64.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-SID_PACKING = (0, 1, 3, 2)
+Value = TypeVar("Value")
+
+SID_PACKING = [0, 1, 3, 2]
 """Where our R G G B (reading order) lie in SID's R, G, B, G (clockwise); its own inverse.
 
 Source: SID's published code, `pack_raw` of train_Sony.py.
@@ -46,58 +48,44 @@ def weight_norm_pairs(names: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 def without_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the state with each weight that is stored as (v, g) made plain."""
-    pairs = weight_norm_pairs(state)
-    stored = {name for pair in pairs.values() for name in pair}
-    folded = {name: weight_norm(state[v], state[g]) for name, (v, g) in pairs.items()}
-    return folded | {name: tensor for name, tensor in state.items() if name not in stored}
+    return _join_pairs(state, weight_norm)
 
 
 def plain_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     """Return the names and shapes that `without_weight_norm` would give."""
-    pairs = weight_norm_pairs(shapes)
+    return _join_pairs(shapes, lambda v, g: v)
+
+
+def _join_pairs(
+    named: Mapping[str, Value], join: Callable[[Value, Value], Value]
+) -> dict[str, Value]:
+    """Put what `join` makes of each pair of weight norm in the place of both."""
+    pairs = weight_norm_pairs(named)
     stored = {name for pair in pairs.values() for name in pair}
-    folded = {name: shapes[v] for name, (v, _) in pairs.items()}
-    return folded | {name: shape for name, shape in shapes.items() if name not in stored}
+    joined = {name: join(named[v], named[g]) for name, (v, g) in pairs.items()}
+    return joined | {name: value for name, value in named.items() if name not in stored}
 
 
-@dataclass(frozen=True, slots=True)
-class BatchNorm:
-    """A trained batch norm: (C,) each; y = (x - mean) / sqrt(variance + eps) * gamma + beta."""
-
-    gamma: Tensor
-    beta: Tensor
-    mean: Tensor
-    variance: Tensor
-    eps: float = 1e-5
-
-    @classmethod
-    def of(cls, state: Mapping[str, Tensor], prefix: str, eps: float = 1e-5) -> "BatchNorm":
-        """Read torch's names, `prefix` + .weight, .bias, .running_mean, .running_var."""
-        mean, variance = state[f"{prefix}.running_mean"], state[f"{prefix}.running_var"]
-        return cls(state[f"{prefix}.weight"], state[f"{prefix}.bias"], mean, variance, eps)
-
-    def affine(self) -> tuple[Tensor, Tensor]:
-        """Return (scale, shift), (C,) each: y = scale * x + shift."""
-        scale = self.gamma / torch.sqrt(self.variance + self.eps)
-        return scale, self.beta - self.mean * scale
+def with_weight_norm(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes that torch's weight norm stores for these plain ones."""
+    norms = {f"{key}_g": (shape[0], 1, 1, 1) for key, shape in shapes.items() if len(shape) == 4}
+    return norms | {f"{key}_v" if len(s) == 4 else key: s for key, s in shapes.items()}
 
 
-def batch_norm(
-    weight: Tensor, bias: Tensor | None, norm: BatchNorm, *, transposed: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Fold a batch norm that directly follows a convolution; returns its new weight and bias."""
-    scale, shift = norm.affine()
-    shape = (1, -1, 1, 1) if transposed else (-1, 1, 1, 1)
-    return weight * scale.view(shape), shift if bias is None else bias * scale + shift
+def batch_norm(state: Mapping[str, Tensor], prefix: str) -> tuple[Tensor, Tensor]:
+    """Return (scale, shift), (C,) each, of a trained batch norm: y = scale * x + shift.
+
+    Read under torch's names, `prefix` + .weight, .bias, .running_mean, .running_var; its eps too.
+    """
+    scale = state[f"{prefix}.weight"] / torch.sqrt(state[f"{prefix}.running_var"] + 1e-5)
+    return scale, state[f"{prefix}.bias"] - state[f"{prefix}.running_mean"] * scale
 
 
-def from_hwio(weight: Tensor) -> Tensor:
-    """Turn TensorFlow's (kh, kw, in, out) convolution into (out, in, kh, kw)."""
-    return weight.permute(3, 2, 0, 1).contiguous()
+def from_tensorflow(weight: Tensor) -> Tensor:
+    """Turn TensorFlow's (kh, kw, in, out) convolution into (out, in, kh, kw).
 
-
-def from_hwoi(weight: Tensor) -> Tensor:
-    """Turn TensorFlow's (kh, kw, out, in) transposed convolution into (in, out, kh, kw)."""
+    So, too, its (kh, kw, out, in) transposed convolution into (in, out, kh, kw).
+    """
     return weight.permute(3, 2, 0, 1).contiguous()
 
 
@@ -109,25 +97,6 @@ def depth_to_space_order(channels: int, factor: int) -> list[int]:
     """
     sites = factor * factor
     return [site * channels + channel for channel in range(channels) for site in range(sites)]
-
-
-def permute_outputs(weight: Tensor, order: Sequence[int]) -> Tensor:
-    """Return a convolution (or bias) whose output channel i is the old `order[i]`."""
-    return weight[list(order)]
-
-
-def permute_inputs(weight: Tensor, order: Sequence[int]) -> Tensor:
-    """Return an ungrouped convolution for an input whose channel i is the old `order[i]`."""
-    return weight[:, list(order)]
-
-
-def dense(weight: Tensor, groups: int) -> Tensor:
-    """Write a grouped convolution (out, in / groups, kh, kw) as an ungrouped one."""
-    out, part, height, width = weight.shape
-    full = weight.new_zeros(out, part * groups, height, width)
-    for group, rows in enumerate(torch.arange(out).chunk(groups)):
-        full[rows, group * part : (group + 1) * part] = weight[rows]
-    return full
 
 
 def polyphase(weight: Tensor, factor: int) -> Tensor:

@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from darkroom.errors import CheckpointError
-from darkroom.gain import GainRule
 from darkroom.models.architectures import fold
 from darkroom.models.architectures.base import Architecture, Shapes, State, filled
+from darkroom.models.architectures.redi import RediDenseBlock
 from darkroom.raw.image import Sensor
-from darkroom.weights.registry import Output
 
 PACK = 8
 """Sites per side that Pack turns into channels. Source: section 3.1."""
@@ -39,16 +38,8 @@ _LAYERS = 6
 _GROWTH = 32
 
 
-class LLPackDenseBlock(nn.Module):
-    """A residual dense block: each layer sees the outputs of all before it."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            nn.Conv2d(width + i * _GROWTH, _GROWTH, 3, padding=1, bias=False)
-            for i in range(_LAYERS)
-        )
-        self.fuse = nn.Conv2d(width + _LAYERS * _GROWTH, width, 1, bias=False)
+class LLPackDenseBlock(RediDenseBlock):
+    """A residual dense block as REDI's, but every layer rectifies its output."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, width, h, w) -> the same."""
@@ -68,9 +59,9 @@ class LLPackNet(nn.Module):
         self.sigmoid = sigmoid
         self.enter = nn.Conv2d(4 * sites, 4 * 64, 3, padding=1, groups=4)
         self.mix = nn.Conv2d(4 * 64, 64, 1, bias=False)
-        self.blocks = nn.ModuleList(LLPackDenseBlock(64) for _ in _BLOCKS)
+        self.blocks = nn.ModuleList(LLPackDenseBlock(_LAYERS, 64, _GROWTH) for _ in _BLOCKS)
         self.fuse = nn.Conv2d(len(_BLOCKS) * 64, 64, 1, bias=False)
-        self.fine = LLPackDenseBlock(16)
+        self.fine = LLPackDenseBlock(_LAYERS, 16, _GROWTH)
         self.last = nn.Conv2d(16, 3 * sites, 3, padding=1)
 
     def forward(self, packed: Tensor) -> Tensor:
@@ -207,8 +198,8 @@ def _convert(sequenced: bool, state: State) -> State:
         "enter.bias": torch.cat([plain[f"{name}{end}.bias"] for name in _COLOURS]),
         "mix.weight": plain[f"before_identity{end}.weight"],
         "fuse.weight": plain[f"after_rdb{end}.weight"],
-        "last.weight": fold.permute_outputs(plain[f"final.2{end}.weight"], order),
-        "last.bias": fold.permute_outputs(plain[f"final.2{end}.bias"], order),
+        "last.weight": plain[f"final.2{end}.weight"][order],
+        "last.bias": plain[f"final.2{end}.bias"][order],
     }
     ours = [f"blocks.{i}" for i in range(len(_BLOCKS))]
     for name, theirs in zip((*ours, "fine"), (*_BLOCKS, "final.1"), strict=True):
@@ -219,17 +210,6 @@ def _convert(sequenced: bool, state: State) -> State:
     return new
 
 
-def _build(sequenced: bool, state: State) -> nn.Module:
-    """Build the module for converted tensors."""
-    return filled(partial(LLPackNet, sequenced), state)
-
-
-def _with_weight_norm(shapes: Shapes) -> dict[str, tuple[int, ...]]:
-    """Return the names and shapes that torch's weight norm stores."""
-    norms = {f"{key}_g": (shape[0], 1, 1, 1) for key, shape in shapes.items() if len(shape) == 4}
-    return norms | {f"{key}_v" if len(s) == 4 else key: s for key, s in shapes.items()}
-
-
 def _architecture(name: str, sequenced: bool, *dialects: Shapes) -> Architecture:
     """Bind LLPackNet's functions to the names of one year."""
     return Architecture(
@@ -238,17 +218,15 @@ def _architecture(name: str, sequenced: bool, *dialects: Shapes) -> Architecture
         multiple=8,
         # 1 + 18 convolutions at 1/8 of the packed size, 7 at 1/4; 7 to the end of the cell.
         halo=187,
-        output=Output.SRGB,
-        gain_rule=GainRule.REDI,
         recognise=partial(_recognise, sequenced),
         convert=partial(_convert, sequenced),
-        build=partial(_build, sequenced),
+        build=partial(filled, partial(LLPackNet, sequenced)),
         dialects=dialects,
         amplifier=amplifier,
     )
 
 
 ARCHITECTURES = (
-    _architecture("llpacknet", True, _with_weight_norm(_FORMS[True]), _FORMS[True]),
-    _architecture("llpacknet-2020", False, _FORMS[False], _with_weight_norm(_FORMS[False])),
+    _architecture("llpacknet", True, fold.with_weight_norm(_FORMS[True]), _FORMS[True]),
+    _architecture("llpacknet-2020", False, _FORMS[False], fold.with_weight_norm(_FORMS[False])),
 )

@@ -13,10 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from darkroom.gain import GainRule
-from darkroom.models.architectures.base import Architecture, Shapes, State, filled, shapes_of
+from darkroom.models.architectures.base import Architecture, filled, shapes_of
 from darkroom.raw.image import Sensor
-from darkroom.weights.registry import Output
 
 WIDTHS = (8, 16, 32, 64, 128, 256)
 """Channels of the six levels. Source: "Feature_maps" in the graph."""
@@ -76,29 +74,9 @@ def _rectified(x: Tensor) -> Tensor:
     return functional.leaky_relu(x, SLOPE, inplace=True)
 
 
-def _published() -> Shapes:
-    """Return names and shapes of our own form, the only one there is."""
-    with torch.device("meta"):
-        return shapes_of(PerceptiLabs().state_dict())
-
-
-_OURS = _published()
-
-
-def _recognise(shapes: Shapes) -> bool:
-    """Say whether these are this network's tensors."""
-    return shapes == _OURS
-
-
-def _convert(state: State) -> State:
-    """Return the state as it is: its only form is ours."""
-    return state
-
-
-def _build(state: State) -> nn.Module:
-    """Build the module for its tensors."""
-    return filled(PerceptiLabs, state)
-
+with torch.device("meta"):
+    _OURS = shapes_of(PerceptiLabs().state_dict())
+"""Names and shapes of the only form there is."""
 
 ARCHITECTURES = (
     Architecture(
@@ -108,11 +86,8 @@ ARCHITECTURES = (
         # 3x3 convolutions: 1 + 3 + 6 + 12 + 24 + 48 down, 2 + 4 + 8 + 16 up; the deconvolutions'
         # asymmetric taps and pooling: the rest.
         halo=186,
-        output=Output.SRGB,
-        gain_rule=GainRule.REDI,
-        recognise=_recognise,
-        convert=_convert,
-        build=_build,
+        recognise=lambda shapes: shapes == _OURS,
+        build=partial(filled, PerceptiLabs),
         dialects=(_OURS,),
     ),
 )

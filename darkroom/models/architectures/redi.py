@@ -15,11 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from darkroom.gain import GainRule
 from darkroom.models.architectures import fold
-from darkroom.models.architectures.base import Architecture, Shapes, State, filled
+from darkroom.models.architectures.base import Architecture, Shapes, State, filled, shapes_of
 from darkroom.raw.image import Sensor
-from darkroom.weights.registry import Output
 
 SLOPE = 0.2
 """Of every leaky rectifier. Source: REDI, section 3."""
@@ -152,7 +150,7 @@ def _one_step(channels: int) -> list[int]:
 def _convert(state: State) -> State:
     """Fold the published tensors: weight norm, channel shuffle, pixel shuffles, polyphase."""
     plain = fold.without_weight_norm(state)
-    depths = _depths({name: tuple(tensor.shape) for name, tensor in plain.items()})
+    depths = _depths(shapes_of(plain))
     new: dict[str, Tensor] = {"coarse.join.weight": plain["rdball.0.weight"]}
 
     def take(name: str, old: str) -> None:
@@ -175,21 +173,20 @@ def _middle_and_fine(plain: State) -> dict[str, Tensor]:
     eighth, both, picture = _two_steps(4), _two_steps(12), _one_step(3)
     # The authors interleave the 64 channels of either branch; we keep them apart in each group.
     apart = [*(2 * i for i in _two_steps(1)), *range(1, 32, 2)]
-    last = fold.permute_outputs(fold.polyphase(plain["conv_2_8_32.0.weight"], 2), picture)
-    bias = plain["conv_2_8_32.0.bias"].repeat_interleave(4)
+    last = fold.polyphase(plain["conv_2_8_32.0.weight"], 2)[picture]
     return {
-        "middle.0.weight": fold.permute_inputs(plain["resblock8x.conv1.0.weight"], eighth),
+        "middle.0.weight": plain["resblock8x.conv1.0.weight"][:, eighth],
         "middle.0.bias": plain["resblock8x.conv1.0.bias"],
-        "middle.2.weight": fold.permute_outputs(plain["resblock8x.conv2.0.weight"], eighth),
-        "middle.2.bias": fold.permute_outputs(plain["resblock8x.conv2.0.bias"], eighth),
-        "middle_in.weight": fold.permute_inputs(plain["conv32_8_cat.0.0.weight"], apart),
+        "middle.2.weight": plain["resblock8x.conv2.0.weight"][eighth],
+        "middle.2.bias": plain["resblock8x.conv2.0.bias"][eighth],
+        "middle_in.weight": plain["conv32_8_cat.0.0.weight"][:, apart],
         "middle_in.bias": plain["conv32_8_cat.0.0.bias"],
-        "middle_out.weight": fold.permute_outputs(plain["conv32_8_cat.1.0.weight"], both),
-        "middle_out.bias": fold.permute_outputs(plain["conv32_8_cat.1.0.bias"], both),
+        "middle_out.weight": plain["conv32_8_cat.1.0.weight"][both],
+        "middle_out.bias": plain["conv32_8_cat.1.0.bias"][both],
         "fine.weight": fold.polyphase(plain["conv2x.0.weight"], 2),
         "fine.bias": plain["conv2x.0.bias"].repeat_interleave(4),
         "last_fine.weight": last[:, :48],
-        "last_fine.bias": fold.permute_outputs(bias, picture),
+        "last_fine.bias": plain["conv_2_8_32.0.bias"].repeat_interleave(4)[picture],
         "last_coarse.weight": last[:, 48:],
     }
 
@@ -247,12 +244,6 @@ def _published(depths: tuple[int, ...], joined: int) -> dict[str, tuple[int, ...
     return shapes | biases
 
 
-def with_weight_norm(shapes: Shapes) -> dict[str, tuple[int, ...]]:
-    """Return the names and shapes that torch's weight norm stores."""
-    norms = {f"{key}_g": (shape[0], 1, 1, 1) for key, shape in shapes.items() if len(shape) == 4}
-    return norms | {f"{key}_v" if len(s) == 4 else key: s for key, s in shapes.items()}
-
-
 KNOWN = tuple(
     _published(depths, joined) for depths, joined in (((4, 5, 5), 3), ((4, 5, 5), 2), ((4, 5), 2))
 )
@@ -272,11 +263,9 @@ ARCHITECTURES = (
         # 16 convolutions at 1/16 of the packed size, 3 at 1/4, one of 5x5 at 1, from the last
         # packed pixel of a block whose own block is reached: 571 photosites.
         halo=286,
-        output=Output.SRGB,
-        gain_rule=GainRule.REDI,
         recognise=_recognise,
         convert=_convert,
         build=_build,
-        dialects=(with_weight_norm(KNOWN[0]), *KNOWN),
+        dialects=(fold.with_weight_norm(KNOWN[0]), *KNOWN),
     ),
 )

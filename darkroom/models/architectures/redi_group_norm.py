@@ -27,12 +27,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from darkroom.gain import GainRule
 from darkroom.models.architectures import fold
 from darkroom.models.architectures.base import Architecture, Shapes, State, filled, shapes_of
-from darkroom.models.architectures.redi import KNOWN, SLOPE, with_weight_norm
+from darkroom.models.architectures.redi import KNOWN, SLOPE
 from darkroom.raw.image import Sensor
-from darkroom.weights.registry import Output
 
 GROUPS = (32, 16, 8, 4, 2, 1)
 """Numbers of groups, in the order in which they are tried; each is a network of its own name."""
@@ -154,13 +152,11 @@ def _placed(shapes: Shapes) -> Mapping[PublishedLayer, Steps] | None:
 
 def _recognise(groups: int, shapes: Shapes) -> bool:
     """Say whether these are REDI's tensors with norms that have so many groups, or could."""
-    widths = [shape[0] for name, shape in shapes.items() if _is_norm(name, shape)]
+    widths = [
+        shape[0] for name, shape in shapes.items() if name.endswith(".weight") and len(shape) == 1
+    ]
     divide = all(width % groups == 0 for width in widths)
     return bool(widths) and divide and _placed(shapes) is not None
-
-
-def _is_norm(name: str, shape: tuple[int, ...]) -> bool:
-    return name.endswith(".weight") and len(shape) == 1
 
 
 def _convert(state: State) -> State:
@@ -172,32 +168,19 @@ def _convert(state: State) -> State:
     return {name: tensor for name, tensor in plain.items() if not name.startswith(unused)}
 
 
-class DenseLayer(nn.Module):
-    """One layer of a dense block, under its published name."""
-
-    def __init__(self, layer: nn.Sequential) -> None:
-        super().__init__()
-        self.conv = layer
-
-    def forward(self, seen: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, 32, h, w)."""
-        grown: Tensor = self.conv(seen)
-        return grown
-
-
 class NormedDenseBlock(nn.Module):
     """A residual dense block: each layer sees the outputs of all before it."""
 
     def __init__(self, dense: list[nn.Sequential], fuse: nn.Sequential) -> None:
         super().__init__()
-        self.dense_layers = nn.ModuleList(DenseLayer(layer) for layer in dense)
+        self.dense_layers = nn.ModuleList(nn.ModuleDict({"conv": one}) for one in dense)
         self.conv_1x1 = fuse
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 64, h, w) -> the same."""
         seen = x
         for layer in self.dense_layers:
-            seen = torch.cat([seen, layer(seen)], dim=1)
+            seen = torch.cat([seen, layer.get_submodule("conv")(seen)], dim=1)
         fused: Tensor = self.conv_1x1(seen)
         return x + fused
 
@@ -270,7 +253,7 @@ def _form(after: bool) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-_DIALECTS = (with_weight_norm(_form(after=False)), _form(after=False), _form(after=True))
+_DIALECTS = (fold.with_weight_norm(_form(after=False)), _form(after=False), _form(after=True))
 
 
 def _architecture(groups: int) -> Architecture:
@@ -280,8 +263,6 @@ def _architecture(groups: int) -> Architecture:
         sensor=Sensor.BAYER,
         multiple=16,
         halo=None,
-        output=Output.SRGB,
-        gain_rule=GainRule.REDI,
         recognise=partial(_recognise, groups),
         convert=_convert,
         build=partial(_build, groups),

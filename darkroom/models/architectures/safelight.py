@@ -13,7 +13,8 @@ offset for features all over the large one. They are the same for the whole phot
 its convolutions (`condition`) and cost a photo nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -232,13 +233,10 @@ def condition(network: nn.Module, conditions: Conditions) -> nn.Module:
     return _build(state).eval().requires_grad_(False)
 
 
-def _recognises(channels: int) -> Callable[[Shapes], bool]:
-    def recognise(shapes: Shapes) -> bool:
-        enter = shapes.get("body.enter.weight", (0, 0))
-        ours = "body.leave.weight" in shapes and "tuner.0.weight" in shapes
-        return ours and enter[1] == 2 * channels * UNSHUFFLE**2
-
-    return recognise
+def _recognise(channels: int, shapes: Shapes) -> bool:
+    enter = shapes.get("body.enter.weight", (0, 0))
+    ours = "body.leave.weight" in shapes and "tuner.0.weight" in shapes
+    return ours and enter[1] == 2 * channels * UNSHUFFLE**2
 
 
 def _build(state: State) -> nn.Module:
@@ -249,26 +247,18 @@ def _build(state: State) -> nn.Module:
     widths = [part["enter.bias"][0], *(part[f"down.{level}.bias"][0] for level in range(levels))]
     kind = Safelight if whole else Body
     channels = part["enter.weight"][1] // (2 * UNSHUFFLE**2)
-    return filled(lambda: kind(channels, widths), state)
-
-
-def _as_published(state: State) -> State:
-    """Return the checkpoint as it is: it is ours, there is nothing to fold."""
-    return state
-
-
-def _dialect(channels: int) -> Shapes:
-    with torch.device("meta"):
-        return shapes_of(Safelight(channels).state_dict())
+    return filled(partial(kind, channels, widths), state)
 
 
 # On the grid of its coarsest level: 16 packed pixels. The reach is measured by impulse in
-# tests/test_nets_safelight.py.
+# tests/models/architectures/test_safelight.py.
 MULTIPLE = UNSHUFFLE * 2 ** (len(WIDTHS) - 1)
 HALO = 112
 
 
 def _architecture(name: str, sensor: Sensor, channels: int) -> Architecture:
+    with torch.device("meta"):
+        network = Safelight(channels)
     return Architecture(
         name=name,
         sensor=sensor,
@@ -276,10 +266,9 @@ def _architecture(name: str, sensor: Sensor, channels: int) -> Architecture:
         halo=HALO,
         output=Output.CAMERA,
         gain_rule=GainRule.LEARNED,
-        recognise=_recognises(channels),
-        convert=_as_published,
+        recognise=partial(_recognise, channels),
         build=_build,
-        dialects=(_dialect(channels),),
+        dialects=(shapes_of(network.state_dict()),),
         condition=condition,
     )
 

@@ -18,16 +18,16 @@ up to 220 photosites from it, and none beyond the reach of 321.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from darkroom.gain import GainRule
 from darkroom.models.architectures import fold
 from darkroom.models.architectures.base import Architecture, Shapes, State, filled, shapes_of
 from darkroom.models.architectures.sid_names import (
@@ -39,7 +39,6 @@ from darkroom.models.architectures.sid_names import (
     published_name,
 )
 from darkroom.raw.image import Sensor
-from darkroom.weights.registry import Output
 
 WIDTHS = (32, 64, 128, 256, 512, 256, 128, 64, 32)
 """Channels of the nine levels, down and up again. Source: SID, figure 3(b)."""
@@ -49,6 +48,8 @@ SLOPE = 0.2
 
 INPUT_LIMIT = 1.0
 """The amplified input is clipped at black and white. Source: SID's published code, test_Sony.py."""
+
+Value = TypeVar("Value")
 
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 _BOTTOM = 4
@@ -170,36 +171,34 @@ def _dialect(channels: int, naming: SidNaming) -> Dialect:
     return Dialect(naming, names, shapes)
 
 
-def _without_bookkeeping(names: Iterable[str]) -> list[str]:
+def _drop_bookkeeping(named: Mapping[str, Value]) -> dict[str, Value]:
     """Leave out what training keeps beside the weights: optimiser slots and counters."""
-    return [name for name in names if not name.endswith(BOOKKEEPING)]
+    return {name: value for name, value in named.items() if not name.endswith(BOOKKEEPING)}
 
 
 def _recognise(dialects: tuple[Dialect, ...], shapes: Shapes) -> bool:
     """Say whether these are SID's tensors in one of the dialects."""
-    plain = {name: shapes[name] for name in _without_bookkeeping(shapes)}
+    plain = _drop_bookkeeping(shapes)
     return any(plain == dialect.shapes for dialect in dialects)
 
 
 def _convert(dialects: tuple[Dialect, ...], state: State) -> State:
     """Fold layouts, packing, batch norms and the missing biases into our names."""
-    plain = {name: state[name] for name in _without_bookkeeping(state)}
+    plain = _drop_bookkeeping(state)
     dialect = next(d for d in dialects if d.shapes == shapes_of(plain))
     new = {ours: plain[theirs] for ours, theirs in dialect.names.items()}
     if dialect.naming.tensorflow:
         for name, tensor in new.items():
             if tensor.ndim == 4:
-                turn = fold.from_hwoi if name.startswith("ups.") else fold.from_hwio
-                new[name] = turn(tensor)
+                new[name] = fold.from_tensorflow(tensor)
         order = fold.depth_to_space_order(3, math.isqrt(new["last.bias"].numel() // 3))
-        new["last.weight"] = fold.permute_outputs(new["last.weight"], order)
-        new["last.bias"] = fold.permute_outputs(new["last.bias"], order)
+        new["last.weight"], new["last.bias"] = new["last.weight"][order], new["last.bias"][order]
     for i in range(len(WIDTHS) - _BOTTOM - 1):
         up = new[f"ups.{i}.weight"]
         new.setdefault(f"ups.{i}.bias", up.new_zeros(up.shape[1]))
-    if new["levels.0.first.weight"].shape[1] == len(fold.SID_PACKING):
-        first = new["levels.0.first.weight"]
-        new["levels.0.first.weight"] = fold.permute_inputs(first, fold.SID_PACKING)
+    first = new["levels.0.first.weight"]
+    if first.shape[1] == len(fold.SID_PACKING):
+        new["levels.0.first.weight"] = first[:, fold.SID_PACKING]
     return _without_norms(new, dialect.naming.norm_last)
 
 
@@ -210,15 +209,15 @@ def _without_norms(state: dict[str, Tensor], norm_last: bool) -> State:
         if not key.endswith("_norm.running_mean"):
             continue
         name = key.removesuffix(".running_mean")
-        norm = fold.BatchNorm.of(state, name)
+        scale, shift = fold.batch_norm(state, name)
         for part in _NORM_PARTS:
             del new[f"{name}.{part}"]
         if norm_last:
-            new[f"{name}.scale"], new[f"{name}.shift"] = norm.affine()
+            new[f"{name}.scale"], new[f"{name}.shift"] = scale, shift
             continue
         layer = name.removesuffix("_norm")
-        weight, bias = state[f"{layer}.weight"], state[f"{layer}.bias"]
-        new[f"{layer}.weight"], new[f"{layer}.bias"] = fold.batch_norm(weight, bias, norm)
+        new[f"{layer}.weight"] = state[f"{layer}.weight"] * scale.view(-1, 1, 1, 1)
+        new[f"{layer}.bias"] = state[f"{layer}.bias"] * scale + shift
     return new
 
 
@@ -242,8 +241,6 @@ def _architecture(
         multiple=16,
         any_size=True,
         halo=halo,
-        output=Output.SRGB,
-        gain_rule=GainRule.REDI,
         recognise=partial(_recognise, dialects),
         convert=partial(_convert, dialects),
         build=_build,

@@ -37,28 +37,24 @@ def test_half_a_weight_norm_is_left_alone():
     assert fold.plain_shapes({"a.weight_v": (1, 2), "a.weight_g": (1, 1)}) == {"a.weight": (1, 2)}
 
 
-@pytest.mark.parametrize("biased", [True, False])
-@pytest.mark.parametrize("transposed", [True, False])
-def test_batch_norm_after_a_convolution(biased: bool, transposed: bool):
+def test_batch_norm_after_a_convolution():
     norm = torch.nn.BatchNorm2d(5, dtype=torch.float64).eval()
     norm.running_mean, norm.running_var = random(5), random(5, seed=1).abs() + 0.1
     norm.weight.data, norm.bias.data = random(5, seed=2), random(5, seed=3)
-    weight = random(4, 5, 2, 2) if transposed else random(5, 4, 3, 3)
-    bias = random(5, seed=4) if biased else None
-    apply = functional.conv_transpose2d if transposed else functional.conv2d
-    values = fold.BatchNorm.of({f"n.{k}": v for k, v in norm.state_dict().items()}, "n")
-    folded = fold.batch_norm(weight, bias, values, transposed=transposed)
-    x = random(1, 4, 6, 7, seed=5)
-    torch.testing.assert_close(apply(x, *folded), norm(apply(x, weight, bias)).detach(), **EXACT)
+    weight, bias, x = random(5, 4, 3, 3), random(5, seed=4), random(1, 4, 6, 7, seed=5)
+    scale, shift = fold.batch_norm({f"n.{k}": v for k, v in norm.state_dict().items()}, "n")
+    folded = functional.conv2d(x, weight * scale.view(-1, 1, 1, 1), bias * scale + shift)
+    expected = norm(functional.conv2d(x, weight, bias)).detach()
+    torch.testing.assert_close(folded, expected, **EXACT)
 
 
 def test_tensorflow_kernel_layouts():
     kernel = random(3, 2, 4, 5)  # height, width, in, out
-    weight = fold.from_hwio(kernel)
+    weight = fold.from_tensorflow(kernel)
     assert weight.shape == (5, 4, 3, 2)
     assert weight[4, 1, 2, 0] == kernel[2, 0, 1, 4]
     kernel = random(2, 2, 3, 6)  # height, width, out, in
-    weight = fold.from_hwoi(kernel)
+    weight = fold.from_tensorflow(kernel)
     assert weight.shape == (6, 3, 2, 2)
     # A stride-2 transposed 2x2 kernel copies input channel i to output o at each of its sites.
     y = functional.conv_transpose2d(torch.ones(1, 6, 1, 1, dtype=torch.float64), weight, stride=2)
@@ -82,17 +78,11 @@ def test_sids_packing_is_ours_with_two_channels_exchanged():
     mosaic = random(4, 6)
     ours = functional.pixel_unshuffle(mosaic[None, None], 2)
     sids = torch.stack([mosaic[::2, ::2], mosaic[::2, 1::2], mosaic[1::2, 1::2], mosaic[1::2, ::2]])
-    assert torch.equal(ours[0, list(fold.SID_PACKING)], sids)
+    assert torch.equal(ours[0, fold.SID_PACKING], sids)
     weight = random(2, 4, 3, 3)
-    folded = fold.permute_inputs(weight, fold.SID_PACKING)
+    folded = weight[:, fold.SID_PACKING]
     expected = functional.conv2d(sids[None], weight, padding=1)
     torch.testing.assert_close(functional.conv2d(ours, folded, padding=1), expected, **EXACT)
-
-
-def test_dense_equals_grouped():
-    weight, x = random(6, 2, 3, 3), random(1, 6, 5, 5)
-    expected = functional.conv2d(x, weight, groups=3)
-    torch.testing.assert_close(functional.conv2d(x, fold.dense(weight, 3)), expected, **EXACT)
 
 
 @pytest.mark.parametrize(("size", "factor"), [(1, 2), (3, 2), (5, 2), (5, 3), (7, 2)])
