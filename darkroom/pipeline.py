@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.color.highlights import Highlights, with_highlights
-from darkroom.color.render import Shoulder, render_into, round_into
+from darkroom.color.render import render_into, round_into
+from darkroom.color.tone_curve import Shoulder
 from darkroom.color.white_balance import balance_white, with_white_balance
 from darkroom.errors import UsageError
 from darkroom.gain import Gain, GainRule, choose_gain

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from darkroom.batch import watch
-from darkroom.batch.cluster.bucket import journal_folder
+from darkroom.batch.cluster.journal_mirror import journal_folder
 from darkroom.batch.cluster.resources import ClusterOptions
 from darkroom.batch.devices import load_models
 from darkroom.batch.jobs import FileState, Job, OutputNaming, Search, find_jobs

@@ -43,7 +43,7 @@ def demo(
 
     from darkroom.evaluation.chart import draw_chart, photograph_chart
     from darkroom.evaluation.image_grid import draw_picture_grid
-    from darkroom.evaluation.simulated import compare_with_truth, develop_plainly
+    from darkroom.evaluation.reference import compare_with_truth, develop_plainly
     from darkroom.models.loading import load_model
     from darkroom.output.atomic import atomic_write, check_target
     from darkroom.output.dng import write_dng

@@ -68,7 +68,8 @@ def train(
     """
     import torch
 
-    from darkroom.training.log import CURVES, NEEDED, TrainingLog, has_matplotlib
+    from darkroom.training.curves import NEEDED, has_matplotlib
+    from darkroom.training.log import CURVES, TrainingLog
     from darkroom.training.scenes import load_photos
     from darkroom.training.trainer import Recipe, train_network
     from darkroom.training.validation import Validation

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from darkroom.color.render import Shoulder, camera_to_srgb
+from darkroom.color.matrix import camera_to_srgb
+from darkroom.color.tone_curve import Shoulder
 from darkroom.models.tiling import Grid, TiledModel
 from darkroom.mosaic.demosaic import unpack_mosaic
 from darkroom.mosaic.noise import Noise

@@ -4,7 +4,6 @@ sRGB as of IEC 61966-2-1. No function looks at a neighbour, so a picture may be 
 pieces.
 """
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from darkroom.color.matrix import camera_to_srgb
+from darkroom.color.tone_curve import KNEE, Shoulder
 from darkroom.color.transfer import SRGB_KNEE, SRGB_OFFSET, SRGB_POWER, SRGB_SLOPE
-from darkroom.errors import RawError
 from darkroom.parallel import in_bands
-from darkroom.raw import image
 from darkroom.raw.image import Color
 
 Codes = NDArray[np.uint8] | NDArray[np.uint16]
@@ -27,83 +26,6 @@ BLOCK_PIXELS = 32000
 BLOCKS_PER_BAND = 32
 TINY = 1e-7
 """Keeps 0 / 0 from gray pixels, far below any visible step."""
-
-SRGB_TO_XYZ = torch.from_numpy(image.SRGB_TO_XYZ)
-
-SINGULAR = 1e-7
-"""Determinants below this, of matrices whose rows sum to 1, belong to damaged files."""
-
-KNEE = 0.8
-"""Light up to here stays as it is."""
-FADING = 0.8
-"""Share of the sensor's white from which colours go over to white."""
-TOP = 0.6
-"""How much of their colour lights lose at the photo's brightest, as eyes and film expect."""
-BISECTIONS = 60
-MAX_BEND = 1e6
-
-
-class Shoulder(NamedTuple):
-    """A curve that leaves light below `KNEE` as it is and brings `peak` to 1.
-
-    Above the knee it is a logarithm of light, so that each stop gets nearly its equal share of what
-    is left; value and slope are continuous. `peak`: the photo's brightest light, above 1. `white`:
-    light of all three channels of a saturated sensor, to which colours go over, since a colour of
-    which some channels are saturated is none. `bend`: from `of`.
-    """
-
-    peak: float
-    white: float
-    bend: float
-
-    @classmethod
-    def of(cls, peak: float, white: float) -> "Shoulder":
-        """Return the curve for a photo; `peak` above 1."""
-        room, reach = 1 - KNEE, peak - KNEE
-        # Slope 1 at the knee: room * bend / log(1 + bend * reach) = 1, which grows with bend.
-        low, high = 0.0, MAX_BEND
-        for _ in range(BISECTIONS):
-            bend = (low + high) / 2
-            if room * bend < math.log1p(bend * reach):
-                low = bend
-            else:
-                high = bend
-        return cls(peak, white, high)
-
-    def curve(self, light: Tensor) -> Tensor:
-        """Apply the curve: light of any shape to at most 1; beyond the peak it stays 1."""
-        scale = (1 - KNEE) / math.log1p(self.bend * (self.peak - KNEE))
-        above = (light - KNEE).clamp_(0, self.peak - KNEE)
-        bent = above.mul_(self.bend).log1p_().mul_(scale).add_(KNEE)
-        return torch.minimum(light, bent)
-
-    def fading(self, light: Tensor, shown: Tensor) -> Tensor:
-        """Return how much of its colour light loses: 0 none, 1 all, where the sensor is saturated.
-
-        `light`: its largest channel on the sensor, white-balanced. `shown`: what `curve` made of
-        its largest channel in the picture.
-        """
-        start = max(FADING * self.white, 1.0)
-        share = ((light - start) / max(self.white - start, 1e-6)).clamp_(0, 1)
-        top = ((shown - KNEE) / (1 - KNEE)).clamp_(min=0).square_()
-        # The fourth power: with less, noise near the knee shows as speckles of white in colours.
-        return torch.maximum(share * share * (3 - 2 * share), TOP * top * top)
-
-
-def camera_to_srgb(color: Color) -> Tensor:
-    """Return the matrix from white-balanced camera RGB to linear sRGB, (3, 3) float64.
-
-    Each row of its inverse sums to 1, so neutral stays neutral whatever the white balance.
-    Raises RawError where the photo's matrix cannot be inverted.
-    """
-    srgb_to_camera = torch.from_numpy(color.xyz_to_camera.astype(np.float64)) @ SRGB_TO_XYZ
-    sums = srgb_to_camera.sum(1, keepdim=True)
-    srgb_to_camera = srgb_to_camera / sums
-    if not bool(torch.isfinite(srgb_to_camera).all()) or abs(torch.det(srgb_to_camera)) < SINGULAR:
-        raise RawError(
-            "the photo's colour matrix cannot be inverted; convert the photo to DNG and try again"
-        )
-    return torch.inverse(srgb_to_camera)
 
 
 def render(picture: Tensor, color: Color, shoulder: Shoulder | None = None) -> Tensor:

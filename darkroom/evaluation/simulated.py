@@ -11,22 +11,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from darkroom.color.highlights import Highlights
-from darkroom.color.render import render_codes
-from darkroom.color.transfer import srgb_decode, srgb_encode
-from darkroom.color.white_balance import balance_white
+from darkroom.color.transfer import srgb_decode
 from darkroom.errors import UsageError
 from darkroom.evaluation.chart import BLACK, WHITE, describe_photo, sample_light
-from darkroom.evaluation.metrics import AlignedPicture, align_brightness, psnr, ssim, to_planes
+from darkroom.evaluation.metrics import psnr, ssim, to_planes
 from darkroom.gain import given_gain
 from darkroom.models.model import Model
 from darkroom.mosaic.noise import Noise
-from darkroom.mosaic.packing import BAYER, align, linearise, pack
+from darkroom.mosaic.packing import BAYER
 from darkroom.output.dng import write_dng
 from darkroom.pipeline import Options, enhance
 from darkroom.raw.image import CFA, RawImage
@@ -170,22 +167,3 @@ def encode_dng(raw: RawImage) -> bytes:
     stream = io.BytesIO()
     write_dng(stream, raw)
     return stream.getvalue()
-
-
-def develop_plainly(raw: RawImage, gain: float) -> NDArray[np.uint8]:
-    """Amplify a Bayer photo and do no more: (H, W, 3) uint8 sRGB, as noisy as it was taken.
-
-    Each 2x2 block of photosites becomes 2x2 pixels of one colour.
-    """
-    mosaic, cfa, _, _ = align(linearise(raw), raw.cfa)
-    packed = balance_white(torch.from_numpy(pack(mosaic, cfa)) * gain, raw.color)
-    binned = torch.stack([packed[0], (packed[1] + packed[2]) / 2, packed[3]])
-    codes = render_codes(binned, raw.color, 8).numpy()
-    height, width = mosaic.shape
-    return codes.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
-
-
-def compare_with_truth(pixels: NDArray[np.uint8], truth: NDArray[np.float32]) -> AlignedPicture:
-    """Compare an 8-bit picture with the scene, (H, W, 3) linear sRGB, at its best brightness."""
-    seen = srgb_encode(torch.from_numpy(truth).permute(2, 0, 1).clamp(0, 1))
-    return align_brightness(to_planes(pixels), seen, srgb_decode, srgb_encode)

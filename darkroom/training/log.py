@@ -4,31 +4,19 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from darkroom.errors import UsageError
 from darkroom.evaluation.simulated import PictureScore
 from darkroom.output.atomic import atomic_write
+from darkroom.training.curves import NEEDED, Curves, draw_curves, has_matplotlib
 from darkroom.training.trainer import TrainingProgress, TrainingRun
 from darkroom.training.validation import Validation
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 REPORT_EVERY = 100
 SCORE_EVERY = 1000
 LOG, CURVES = "log.jsonl", "curves.png"
-NEEDED = "curves need matplotlib: pip install 'darkroom[train]'"
-WIDTH, PANEL_HEIGHT = 1200, 440
-"""Pixels."""
-DPI = 100
-MARKED = 60
-"""Curves of fewer points have a dot at each."""
-
-Curves = dict[str, dict[str, list[tuple[float, float]]]]
-"""By title of a panel and label of a curve: step and value, in the order of steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +106,6 @@ def _read_records(path: Path, before: int) -> list[dict[str, Any]]:
     return [record for record in records if record["step"] < before]
 
 
-def has_matplotlib() -> bool:
-    """Whether curves can be drawn."""
-    return find_spec("matplotlib") is not None
-
-
 def collect_curves(records: list[dict[str, Any]]) -> Curves:
     """Return what to draw of a log: the loss, and PSNR at each ratio where there are scores."""
     loss = [(record["step"], record["loss"]) for record in records]
@@ -134,22 +117,3 @@ def collect_curves(records: list[dict[str, Any]]) -> Curves:
             for name in scored[0]["scores"]
         }
     return curves
-
-
-def draw_curves(curves: Curves) -> "Figure":
-    """Draw panels one above the other, without a display; needs matplotlib."""
-    from matplotlib import style
-    from matplotlib.figure import Figure
-
-    with style.context("dark_background"):
-        figure = Figure((WIDTH / DPI, PANEL_HEIGHT / DPI * len(curves)), DPI, layout="constrained")
-        rows = figure.subplots(len(curves), squeeze=False)[:, 0]
-        for axes, (title, lines) in zip(rows, curves.items(), strict=True):
-            axes.set(title=title, xlabel="step")
-            axes.set_xlim(0, max(step for points in lines.values() for step, _ in points))
-            axes.grid(alpha=0.25)
-            for label, points in lines.items():
-                marker = "o" if len(points) < MARKED else ""
-                axes.plot(*zip(*points, strict=True), label=label, marker=marker, markersize=4)
-            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    return figure

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from darkroom.batch import storage
-from darkroom.batch.cluster.bucket import JournalMirror
+from darkroom.batch.cluster.journal_mirror import JournalMirror
 from darkroom.batch.jobs import FileState, OutputNaming, Search
 from darkroom.batch.journal import JOURNAL, Journal
 from darkroom.batch.record import Outcome, Status

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from darkroom.batch.run import BatchOptions, settings
 from darkroom.cli.inputs import choice
 from darkroom.color.highlights import ExtendedModel, Highlights, find_shoulder
-from darkroom.color.render import Shoulder, render_codes, render_into
+from darkroom.color.render import render_codes, render_into
+from darkroom.color.tone_curve import Shoulder
 from darkroom.color.transfer import srgb_decode
 from darkroom.color.white_balance import balance_white
 from darkroom.errors import UsageError

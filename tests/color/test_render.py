@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from darkroom.color.render import SRGB_TO_XYZ, camera_to_srgb, render, render_codes
+from darkroom.color.matrix import SRGB_TO_XYZ, camera_to_srgb
+from darkroom.color.render import render, render_codes
 from darkroom.color.transfer import bt709_decode, bt709_encode, srgb_decode, srgb_encode
 from darkroom.color.white_balance import balance_white, gray_world
 from darkroom.errors import RawError

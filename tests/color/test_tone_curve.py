@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darkroom.color.render import KNEE, Shoulder
+from darkroom.color.tone_curve import KNEE, Shoulder
 
 PEAKS = st.floats(1.001, 1000)
 

@@ -14,26 +14,14 @@ from PIL import Image
 from darkroom.color.render import render
 from darkroom.errors import UsageError
 from darkroom.evaluation.chart import COLOR
-from darkroom.evaluation.simulated import (
-    NOISE_FREE,
-    PictureScore,
-    Scene,
-    name_ratio,
-    score_picture,
-)
+from darkroom.evaluation.simulated import NOISE_FREE, PictureScore, Scene, name_ratio, score_picture
 from darkroom.models.architectures.base import Conditions, State
 from darkroom.mosaic.packing import BAYER, XTRANS
 from darkroom.training import log as logging
 from darkroom.training import trainer
 from darkroom.training import validation as validating
-from darkroom.training.log import (
-    PANEL_HEIGHT,
-    WIDTH,
-    TrainingLog,
-    TrainingReport,
-    collect_curves,
-    draw_curves,
-)
+from darkroom.training.curves import PANEL_HEIGHT, WIDTH, draw_curves
+from darkroom.training.log import TrainingLog, TrainingReport, collect_curves
 from darkroom.training.trainer import Recipe, TrainingRun, train_network
 from darkroom.training.validation import Validation
 

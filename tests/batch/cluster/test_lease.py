@@ -8,7 +8,7 @@ import pytest
 
 from darkroom.batch import storage
 from darkroom.batch.cluster import bucket
-from darkroom.batch.cluster.bucket import NAME, RENEW_SECONDS, VALID_SECONDS, Lease
+from darkroom.batch.cluster.lease import NAME, RENEW_SECONDS, VALID_SECONDS, Lease
 from darkroom.errors import OutputError
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed (darkroom[cluster])")

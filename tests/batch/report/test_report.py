@@ -30,7 +30,7 @@ from darkroom.batch.report.summary import summarize_outcomes
 from darkroom.batch.report.thumbnails import SIDE, BeforeAfter, develop_as_taken, read_before_after
 from darkroom.cli import app
 from darkroom.errors import OutputError, UsageError
-from darkroom.evaluation.simulated import develop_plainly
+from darkroom.evaluation.reference import develop_plainly
 from darkroom.output.dng import write_dng
 from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
 
