@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from darkroom.batch import storage
-from darkroom.batch.cluster import bucket
+from darkroom.batch.cluster import lease
 from darkroom.batch.cluster.lease import NAME, RENEW_SECONDS, VALID_SECONDS, Lease
 from darkroom.errors import OutputError
 
@@ -28,8 +28,8 @@ def memory() -> Iterator[None]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that both clocks show."""
     now = [1e9]
-    monkeypatch.setattr(bucket, "time", lambda: now[0])
-    monkeypatch.setattr(bucket, "monotonic", lambda: now[0])
+    monkeypatch.setattr(lease, "time", lambda: now[0])
+    monkeypatch.setattr(lease, "monotonic", lambda: now[0])
     return now
 
 
