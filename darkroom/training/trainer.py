@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Generator, Tensor, nn
 from torch.autograd import Function
 from torch.optim import AdamW
@@ -277,7 +277,8 @@ class TrainingRun:
     def export(self, path: Path) -> None:
         """Write the averaged weights as a float16 safetensors file, ready for `--model`."""
         half = {key: value.half().contiguous().cpu() for key, value in self.average.items()}
-        save_file(half, path)
+        with atomic_write(path, overwrite=True) as stream:
+            stream.write(save(half))
 
 
 def train_network(
