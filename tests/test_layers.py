@@ -66,6 +66,14 @@ def test_imports_go_one_way(module: str) -> None:
         assert ORDER.index(other.partition(".")[0]) <= place, f"{module} imports {other}"
 
 
+def test_the_page_on_the_house_names_every_module() -> None:
+    """But those of the commands, each named as it is called."""
+    page = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    for path in PACKAGE.rglob("[a-z]*.py"):
+        if path.parent.name != "cli":
+            assert f"`{path.stem}`" in page or f"`{path.name}`" in page, path
+
+
 def definitions(kind: type[ast.AST]) -> list[tuple[str, ast.AST]]:
     """(module, node) of every definition of a kind, nested ones too."""
     return [
