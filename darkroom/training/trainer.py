@@ -232,9 +232,9 @@ class TrainingRun:
             for group in optimiser.param_groups:
                 group["lr"] = rate
         on_gpu = self.recipe.device.startswith("cuda")
-        steering = self.network.steering(batch.conditions)
+        modulation = self.network.modulation(batch.conditions)
         with torch.autocast("cuda", torch.bfloat16) if on_gpu else nullcontext():
-            output = self.network.body(batch.packed, steering)
+            output = self.network.body(batch.packed, modulation)
         structure = self.step >= (1 - STRUCTURE_SHARE) * self.recipe.steps
         loss = measure_loss(output.float(), batch.scenes, structure)
         self.network.zero_grad(set_to_none=True)

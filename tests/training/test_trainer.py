@@ -282,7 +282,7 @@ def test_it_begins_with_weights_of_the_other_sensor(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("channels", [4, 9])
 def test_a_wider_network_begins_as_the_narrow_one(channels: int) -> None:
-    """Features that are added change nothing yet: up to float32's rounding, under any steering."""
+    """Features that are added change nothing yet, up to float32's rounding, whatever modulates."""
     torch.manual_seed(6)
     narrow = Safelight(channels, (8, 8, 12, 8)).requires_grad_(False)
     nn.init.normal_(narrow.tuner[-1].weight, std=0.1)

@@ -74,11 +74,11 @@ class Film(NamedTuple):
         return torch.addcmul(self.shift, x, self.scale)
 
 
-class Steering(NamedTuple):
+class Modulation(NamedTuple):
     """What the conditions make of a run.
 
-    `films`: one for each of the body's `steered` layers. `head`: (N, C, 1, 1), factors on what the
-    last layer reads. `offset`: (N, 1, 1, 1), added before the square root.
+    `films`: one for each of the body's `modulated` layers. `head`: (N, C, 1, 1), factors on what
+    the last layer reads. `offset`: (N, 1, 1, 1), added before the square root.
     """
 
     films: list[Film]
@@ -129,25 +129,25 @@ class Body(nn.Module):
         self.leave = nn.Conv2d(widths[0] + sites, 3 * self.upscale**2, 3, padding=1)
 
     @property
-    def steered(self) -> list[nn.Conv2d]:
-        """The layers whose results take a film, in the order of `Steering.films`."""
+    def modulated(self) -> list[nn.Conv2d]:
+        """The layers whose results take a film, in the order of `Modulation.films`."""
         blocks = [*self.encoder, self.middle, *self.decoder]
         return [self.enter, *(block.first for block in blocks if isinstance(block, ResidualBlock))]
 
-    def forward(self, packed: Tensor, steering: Steering | None = None) -> Tensor:
+    def forward(self, packed: Tensor, modulation: Modulation | None = None) -> Tensor:
         """(N, C, h, w) amplified, white-balanced -> (N, 3, H, W) linear camera RGB, white 1.
 
-        `steering`: None where it is folded in.
+        `modulation`: None where it is folded in.
         """
         light = packed.clamp(max=INPUT_LIMIT)
-        offset = self.offset if steering is None else steering.offset
+        offset = self.offset if modulation is None else modulation.offset
         # The square root spreads the shadows; with this offset noise is alike at all levels.
         # Source: Starck, Murtagh, Bijaoui, "Image Processing and Data Analysis", 1998, the
         # generalised Anscombe transform, without its constants.
         root = offset.sqrt()
         bent = (light + offset).clamp_(min=0).sqrt_().sub_(root)
         entry = functional.pixel_unshuffle(bent, UNSHUFFLE)
-        films = iter([None] * len(self.steered) if steering is None else steering.films)
+        films = iter([None] * len(self.modulated) if modulation is None else modulation.films)
 
         x = self.enter(torch.cat([functional.pixel_unshuffle(light, UNSHUFFLE), entry], dim=1))
         film = next(films)
@@ -166,19 +166,19 @@ class Body(nn.Module):
         # Bright parts of a photo bear more of the mosaic itself than its shadows do.
         gate = 2 * torch.sigmoid(self.gate(x))
         x = torch.cat([x, entry * gate], dim=1)
-        x = self.leave(x if steering is None else x * steering.head)
+        x = self.leave(x if modulation is None else x * modulation.head)
         # Squaring undoes the bend; negatives go on as far below zero.
         x = x.abs().add_(2 * root).mul_(x)
         return functional.pixel_shuffle(x, self.upscale)
 
 
 class Safelight(nn.Module):
-    """The body, and a small network that steers it by the conditions of the photo."""
+    """The body, and a small network that modulates it by the conditions of the photo."""
 
     def __init__(self, channels: int = 4, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
         self.body = Body(channels, widths)
-        self.sizes = [layer.out_channels for layer in self.body.steered]
+        self.sizes = [layer.out_channels for layer in self.body.modulated]
         last = nn.Linear(HIDDEN, 2 * sum(self.sizes) + self.body.leave.in_channels)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
@@ -188,10 +188,10 @@ class Safelight(nn.Module):
 
     def forward(self, packed: Tensor, conditions: Conditions) -> Tensor:
         """(N, C, h, w) amplified, white-balanced -> (N, 3, H, W) linear camera RGB, white 1."""
-        picture: Tensor = self.body(packed, self.steering(conditions))
+        picture: Tensor = self.body(packed, self.modulation(conditions))
         return picture
 
-    def steering(self, conditions: Conditions) -> Steering:
+    def modulation(self, conditions: Conditions) -> Modulation:
         """Return what the conditions of N photos make of the body's run."""
         read, balance = conditions.read, conditions.white_balance
         shot = torch.maximum(conditions.shot, read / MAX_ELECTRONS)
@@ -212,7 +212,7 @@ class Safelight(nn.Module):
             Film(1 + scale, shift) for scale, shift in zip(pairs[::2], pairs[1::2], strict=True)
         ]
         offset = balance.mean(1) * read.square() / shot
-        return Steering(films, 1 + head, offset.clamp(min=MIN_OFFSET)[:, None, None, None])
+        return Modulation(films, 1 + head, offset.clamp(min=MIN_OFFSET)[:, None, None, None])
 
 
 @torch.no_grad()
@@ -220,11 +220,11 @@ def condition(network: nn.Module, conditions: Conditions) -> nn.Module:
     """Return safelight's body with the conditions of one photo folded into its convolutions."""
     assert isinstance(network, Safelight)
     place = network.body.offset.device
-    films, head, offset = network.steering(conditions.to(place))
+    films, head, offset = network.modulation(conditions.to(place))
     body = network.body
     state = dict(body.state_dict())
     names = {module: name for name, module in body.named_modules()}
-    for layer, film in zip(body.steered, films, strict=True):
+    for layer, film in zip(body.modulated, films, strict=True):
         weight, bias = f"{names[layer]}.weight", f"{names[layer]}.bias"
         state[weight] = state[weight] * film.scale.transpose(0, 1)
         state[bias] = state[bias] * film.scale.flatten() + film.shift.flatten()

@@ -25,7 +25,7 @@ COLOR = Color(np.array([2.0, 1.0, 1.5]), np.eye(3))
 
 
 def random_network(channels: int = 4, widths: tuple[int, ...] = SMALL) -> Safelight:
-    """Weights at random, the steering's too: as they begin they steer nothing."""
+    """Weights at random, the modulation's too: as they begin they modulate nothing."""
     torch.manual_seed(0)
     network = Safelight(channels, widths).eval().requires_grad_(False)
     torch.nn.init.normal_(network.tuner[-1].weight, std=0.05)
