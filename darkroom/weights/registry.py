@@ -206,7 +206,7 @@ _ALL = (
     _safelight(
         "safelight-xtrans",
         2_373_370,
-        "0ce69200fb9b9d1db2214c557e3a8b2bd70988d7352bc080edeb95e6675463f8",
+        "4c41cb66bc1b593a18e9a5bd4b33ec2ea9f68df4b44da016cdba31acc1348c6d",
         gmacs=77.5,
         description="the default's twin for X-Trans sensors, taken by itself",
     ),
