@@ -29,7 +29,7 @@ from darkroom.batch.resume import Planner
 from darkroom.batch.stages import LocalExecutor, PhotoTask, Watch
 from darkroom.errors import DarkroomError, OutputError
 from darkroom.models.model import Model
-from darkroom.output.atomic import remove_strays
+from darkroom.output.atomic import make_folder, remove_strays
 
 __all__ = ["BatchOptions", "PreparedBatch", "enhance_all", "load_models", "run", "settings"]
 
@@ -66,12 +66,7 @@ class Folder:
         self.root = self.journal_folder = folder = Path(path)
         self._known = known
         self._clean: set[Path] = set()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"{folder}: cannot be made a folder ({error.strerror}); choose another place"
-            ) from error
+        make_folder(folder)
 
     def begin(self) -> None:
         """Remove what killed processes left in it."""

@@ -14,9 +14,8 @@ from darkroom.batch.devices import Device, DeviceRun
 from darkroom.batch.jobs import Job, local_state
 from darkroom.batch.options import BatchOptions, Settings, settings
 from darkroom.batch.record import Outcome, Status
-from darkroom.errors import OutputError
 from darkroom.models.model import Model
-from darkroom.output.atomic import check_target
+from darkroom.output.atomic import check_target, make_folder
 from darkroom.output.exif import picture_exif
 from darkroom.output.picture import SaveOptions, save_picture
 from darkroom.pipeline import Picture
@@ -144,14 +143,8 @@ class LocalExecutor:
 
 
 def _write(picture: Picture, task: PhotoTask, save: SaveOptions, exif: bytes) -> None:
-    folder = task.target.parent
     task.check()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: no such folder can be made ({error.strerror}); choose another place"
-        ) from error
+    make_folder(task.target.parent)
     check_target(task.target, save.overwrite)
     task.mark()
     save_picture(picture.pixels, task.target, save, exif=exif)

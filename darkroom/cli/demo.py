@@ -7,7 +7,7 @@ import typer
 
 from darkroom.cli import inputs, output
 from darkroom.cli.options import Device, ModelName, Overwrite, Precision, Quiet
-from darkroom.errors import OutputError, UsageError
+from darkroom.errors import UsageError
 
 SHEET_HEIGHT = 600
 SMALLEST = 120
@@ -45,7 +45,7 @@ def demo(
     from darkroom.evaluation.image_grid import draw_picture_grid
     from darkroom.evaluation.reference import compare_with_truth, develop_plainly
     from darkroom.models.loading import load_model
-    from darkroom.output.atomic import atomic_write, check_target
+    from darkroom.output.atomic import atomic_write, check_target, make_folder
     from darkroom.output.dng import write_dng
     from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
     from darkroom.pipeline import Options, enhance
@@ -57,7 +57,7 @@ def demo(
     if min(width, height) < SMALLEST:
         raise UsageError(f"--size {size}: give width x height, each at least {SMALLEST}")
     paths = [out / name for name in FILES]
-    _make_folder(out)
+    make_folder(out)
     for path in paths:
         check_target(path, overwrite)
     with output.Stages(quiet) as stages:
@@ -90,10 +90,3 @@ def demo(
     typer.echo(
         f"PSNR against the truth: {without:.2f} dB amplified only, {enhanced:.2f} dB enhanced"
     )
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: {error.strerror}; choose another folder") from error

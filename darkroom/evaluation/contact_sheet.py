@@ -19,6 +19,7 @@ from darkroom.evaluation.image_grid import draw_picture_grid
 from darkroom.gain import given_gain
 from darkroom.models.loading import load_model
 from darkroom.models.model import Model
+from darkroom.output.atomic import make_folder
 from darkroom.output.orientation import upright
 from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
 from darkroom.pipeline import Options, enhance
@@ -97,7 +98,7 @@ def write_contact_sheets(
     photos: Sequence[Path], folder: Path, models: Sequence[Model], ratio: float | None = None
 ) -> Iterator[tuple[Path, str]]:
     """Write a sheet for each photo to a folder; yields each, with why there is none, or ""."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     save = SaveOptions(PictureFormat.PNG, overwrite=True)
     for photo in photos:
         try:

@@ -61,6 +61,16 @@ def check_target(path: Path, overwrite: bool = False) -> None:
         raise _output_error(path, OSError(code, ""))
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless they are there. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be made a folder ({error.strerror}); choose another place"
+        ) from error
+
+
 @contextmanager
 def atomic_write(
     path: Path, overwrite: bool = False, *, size: int | None = None

@@ -23,7 +23,7 @@ from darkroom.models.architectures.base import Conditions
 from darkroom.models.architectures.safelight import LARGE_WIDTHS, WIDTHS, Safelight
 from darkroom.mosaic.demosaic import pack_mosaic
 from darkroom.mosaic.packing import BAYER, COLORS_OF_CHANNELS, XTRANS
-from darkroom.output.atomic import atomic_write
+from darkroom.output.atomic import atomic_write, make_folder
 from darkroom.raw.image import CFA
 from darkroom.training.initialization import begin_as_demosaicing, begin_with
 from darkroom.training.muon import Muon
@@ -292,7 +292,7 @@ def train_network(
 
     Leaves `folder/run.pt` (to resume from) and `folder/NAME.safetensors` (the weights).
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     run = TrainingRun(recipe)
     if (folder / "run.pt").exists():
         run.restore(folder / "run.pt")

@@ -15,7 +15,13 @@ import pytest
 
 from darkroom.errors import OutputError
 from darkroom.output import atomic
-from darkroom.output.atomic import TEMPORARY_PATTERN, atomic_write, check_target, remove_strays
+from darkroom.output.atomic import (
+    TEMPORARY_PATTERN,
+    atomic_write,
+    check_target,
+    make_folder,
+    remove_strays,
+)
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX file systems only")
 
@@ -266,3 +272,13 @@ def test_a_file_taken_for_a_stray_before_its_lock_is_made_anew(
         stream.write(b"whole")
     assert taken == [1]
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"whole"]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    make_folder(tmp_path / "one" / "two")
+    make_folder(tmp_path / "one" / "two")
+    assert (tmp_path / "one" / "two").is_dir()
+    (tmp_path / "file").write_bytes(b"")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OutputError, match=r"cannot be made a folder .*; choose another place"):
+            make_folder(path)
