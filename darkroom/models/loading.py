@@ -27,15 +27,16 @@ def load_model(name_or_path: str | Path, device: str = "auto", precision: str = 
     """
     place = find_device(device)
     dtype = find_dtype(precision, place)
-    model = _load(name_or_path, place, dtype)
-    entry = registry.ENTRIES.get(model.name)
+    model, entry = _load(name_or_path, place, dtype)
     if entry is None or not entry.counterpart:
         return model
-    return replace(model, counterpart=_load(entry.counterpart, place, dtype))
+    return replace(model, counterpart=_load(entry.counterpart, place, dtype)[0])
 
 
-def _load(name_or_path: str | Path, place: torch.device, dtype: torch.dtype) -> Model:
-    """Load weights alone, without those for the other kind of sensor."""
+def _load(
+    name_or_path: str | Path, place: torch.device, dtype: torch.dtype
+) -> tuple[Model, registry.WeightsEntry | None]:
+    """Load weights alone, without those for the other sensor; and their entry, if they have one."""
     source = find_source(name_or_path)
     state = checkpoint.read_checkpoint(source.path)
     architecture = source.identify(shapes_of(state))
@@ -47,7 +48,7 @@ def _load(name_or_path: str | Path, place: torch.device, dtype: torch.dtype) -> 
     if facts is not None:
         _check_tensors(source.path, facts, architecture)
     known = facts or architecture
-    return Model(
+    model = Model(
         name=source.path.stem if facts is None else facts.name,
         network=network,
         architecture=architecture,
@@ -59,6 +60,7 @@ def _load(name_or_path: str | Path, place: torch.device, dtype: torch.dtype) -> 
         gain_network=load_gain_network(),
         amplifier=amplifier,
     )
+    return model, facts
 
 
 @dataclass(frozen=True, slots=True)

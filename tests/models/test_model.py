@@ -14,8 +14,10 @@ from darkroom.models import device, loading
 from darkroom.models.architectures import ARCHITECTURES, find_architectures, redi
 from darkroom.models.device import find_device, find_dtype, native_bfloat16
 from darkroom.models.loading import load_model
+from darkroom.pipeline import enhance
 from darkroom.raw.image import Sensor
 from darkroom.weights import registry
+from darkroom.weights.store import bundled_folder
 
 (REDI,) = redi.ARCHITECTURES
 CPU = torch.device("cpu")
@@ -200,3 +202,22 @@ def test_our_own_take_their_twins_for_the_other_sensor(name: str, synthetic_raw)
     assert twin.network is model.for_sensor(Sensor.XTRANS).network
     assert twin.for_sensor(Sensor.BAYER).name == name
     assert twin.check(xtrans) == ()
+
+
+def test_a_file_of_ones_own_has_no_counterpart(tmp_path: Path, synthetic_raw) -> None:
+    """Whatever it is called: bundled weights would stand in for its own in silence."""
+    own = tmp_path / "safelight.safetensors"
+    state = load_model("safelight", "cpu", "fp32").network.state_dict()
+    save_file({name: tensor * 1.01 for name, tensor in state.items()}, own)
+    model = load_model(own, "cpu", "fp32")
+    assert (model.name, model.counterpart) == ("safelight", None)
+    with pytest.raises(SensorError, match="made for Bayer sensors"):
+        enhance(synthetic_raw(36, 36, "xtrans"), model)
+
+
+def test_a_copy_of_published_weights_has_its_counterpart(tmp_path: Path) -> None:
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes((bundled_folder() / "safelight.safetensors").read_bytes())
+    model = load_model(copy, "cpu", "fp32")
+    assert model.counterpart is not None
+    assert (model.name, model.counterpart.name) == ("safelight", "safelight-xtrans")
