@@ -78,6 +78,7 @@ class Model:
             self,
             network=place_network(network, self.device, self.dtype),
             architecture=replace(self.architecture, condition=None),
+            counterpart=None,  # it is for this photo now, and a fallback to the processor copies it
         )
 
     def for_sensor(self, sensor: Sensor) -> "Model":
