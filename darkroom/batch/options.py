@@ -65,12 +65,19 @@ class Settings:
 
 
 def settings(options: BatchOptions, model: Model) -> Settings:
-    """Return what pixels depend on besides the photo; tiles are not among it."""
+    """Return what pixels depend on besides the photo; tiles are not among it.
+
+    The network's name is: the same tensors may be read as two networks.
+    """
     decided: dict[str, Any] = {}
     for name in (field.name for field in dataclasses.fields(Options) if field.name != "tile"):
         value = getattr(options.picture, name)
         decided[name] = value.value if isinstance(value, Enum | Gain) else value
-    decided |= {"format": options.save.format.value, "precision": str(model.dtype)[6:]}
+    decided |= {
+        "format": options.save.format.value,
+        "precision": str(model.dtype)[6:],
+        "network": model.architecture.name,
+    }
     if options.save.format is PictureFormat.JPEG:
         decided["quality"] = options.save.quality
     return Settings(json.loads(json.dumps(decided)), weights_sha256(model))

@@ -5,42 +5,64 @@ from pathlib import Path
 
 import torch
 
-from darkroom.errors import CheckpointError
+from darkroom.errors import CheckpointError, UsageError
 from darkroom.gain import GainRule
-from darkroom.models.architectures import ARCHITECTURES, find_architectures, identify
-from darkroom.models.architectures.base import Architecture, Shapes, shapes_of
+from darkroom.models.architectures import (
+    ARCHITECTURES,
+    find_architectures,
+    find_other_readings,
+    identify,
+)
+from darkroom.models.architectures.base import Architecture, Shapes, State, shapes_of
 from darkroom.models.device import find_device, find_dtype
 from darkroom.models.model import Model, place_network
 from darkroom.weights import checkpoint, registry, store, tensorflow
 from darkroom.weights.gain_network import load_gain_network
 
+STATISTICS = ("stored", "photo")
+"""What a batch norm may go by: what the checkpoint stores of its training, or the photo itself."""
 
-def load_model(name_or_path: str | Path, device: str = "auto", precision: str = "auto") -> Model:
+
+def load_model(
+    name_or_path: str | Path,
+    device: str = "auto",
+    precision: str = "auto",
+    norm_statistics: str = "stored",
+) -> Model:
     """Return the network of a registered name or a checkpoint file, ready to run.
 
-    A file whose tensors fit two networks goes to the first; NETWORK=FILE says which it is, as in
-    sid-norm-last=weights.pth. An amplifier in the file finds the gain unless another rule is asked
-    for. `device`: auto, cpu, cuda or cuda:N. `precision`: auto, fp32, bf16 or fp16; auto is
-    bfloat16 on processors that have it, float16 on GPUs that are fast at it, else float32. Raises
+    A file whose tensors fit two networks goes to the first, and the model's notes say so;
+    NETWORK=FILE says which it is, as in sid-norm-last=weights.pth. An amplifier in the file finds
+    the gain unless another rule is asked for. `device`: auto, cpu, cuda or cuda:N. `precision`:
+    auto, fp32, bf16 or fp16; auto is bfloat16 on processors that have it, float16 on GPUs that are
+    fast at it, else float32. `norm_statistics`: stored, or photo for batch norms as in training,
+    which is how a published network was run whose authors never told it to evaluate. Raises
     WeightsError where weights are unknown, missing or changed, CheckpointError where no network
-    recognises them, UsageError for a device or precision that is not there.
+    recognises them, UsageError for a device or precision that is not there, and for the photo's
+    statistics where the network has no batch norm.
     """
+    if norm_statistics not in STATISTICS:
+        raise UsageError(f"--norm-statistics {norm_statistics}: give {' or '.join(STATISTICS)}")
     place = find_device(device)
     dtype = find_dtype(precision, place)
-    model, entry = _load(name_or_path, place, dtype)
+    model, entry = _load(name_or_path, place, dtype, norm_statistics)
     if entry is None or not entry.counterpart:
         return model
-    return replace(model, counterpart=_load(entry.counterpart, place, dtype)[0])
+    return replace(model, counterpart=_load(entry.counterpart, place, dtype, norm_statistics)[0])
 
 
 def _load(
-    name_or_path: str | Path, place: torch.device, dtype: torch.dtype
+    name_or_path: str | Path, place: torch.device, dtype: torch.dtype, norm_statistics: str
 ) -> tuple[Model, registry.WeightsEntry | None]:
     """Load weights alone, without those for the other sensor; and their entry, if they have one."""
     source = find_source(name_or_path)
     state = checkpoint.read_checkpoint(source.path)
     architecture = source.identify(shapes_of(state))
     network = architecture.load(state)
+    notes = source.list_notes(state, architecture)
+    if norm_statistics == "photo":
+        architecture = _with_photo_statistics(architecture, source.path, shapes_of(state))
+        network = architecture.load(state)
     if architecture.condition is None:
         network = place_network(network, place, dtype)
     amplifier = architecture.amplifier(state)
@@ -59,8 +81,20 @@ def _load(
         trained_on=() if facts is None else facts.trained_on,
         gain_network=load_gain_network(),
         amplifier=amplifier,
+        notes=notes,
+        norm_statistics=norm_statistics,
     )
     return model, facts
+
+
+def _with_photo_statistics(found: Architecture, path: Path, shapes: Shapes) -> Architecture:
+    """Return the network whose batch norms take each photo's statistics. Raises UsageError."""
+    photo = found.photo_statistics
+    if photo is None or not photo.recognise(shapes):
+        raise UsageError(
+            f"--norm-statistics photo: {path} is {found.name} and has no batch norm; leave it out"
+        )
+    return photo
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +115,28 @@ class Source:
         except CheckpointError as error:
             raise CheckpointError(f"{self.path}: {error}") from error
 
+    def list_notes(
+        self, state: State, found: Architecture, option: str = "--model"
+    ) -> tuple[str, ...]:
+        """Say in one line where tensors fit other networks too, which make other pictures of them.
+
+        Nothing is said where an entry or the user names the network, by NETWORK=FILE of `option`.
+        """
+        others = () if self.entry else find_other_readings(state, found, self.networks)
+        if not others:
+            return ()
+        name, those = (others[0].name, "that") if len(others) == 1 else ("NETWORK", "one of these")
+        return (
+            f"{self.path}: taken for {_describe(found)}, but its tensors fit "
+            f"{' or '.join(map(_describe, others))} as well: {option} {name}={self.path} if it is "
+            f"{those}, {option} {found.name}={self.path} if it is not",
+        )
+
+
+def _describe(network: Architecture) -> str:
+    """Name a network, with what it takes ambiguous tensors to mean."""
+    return f"{network.name} ({network.reading})" if network.reading else network.name
+
 
 def find_source(name_or_path: str | Path) -> Source:
     """Find the weights of a registered name, a checkpoint file or NETWORK=FILE.
@@ -95,11 +151,12 @@ def find_source(name_or_path: str | Path) -> Source:
             raise CheckpointError(f"{path} is not there; give NETWORK=FILE, as in {network}=FILE")
         return Source(path, networks=find_architectures(network))
     entry = _entry(name_or_path)
+    path = Path(name_or_path) if entry is None else store.verify(entry)
+    entry = entry or _published(path)
     if entry is None:
-        return Source(Path(name_or_path))
+        return Source(path)
     # Where tensors fit two networks, the entry says which one it is.
-    first = find_architectures(entry.architecture)
-    return Source(store.verify(entry), entry, (*first, *ARCHITECTURES))
+    return Source(path, entry, (*find_architectures(entry.architecture), *ARCHITECTURES))
 
 
 def _is_there(path: Path) -> bool:

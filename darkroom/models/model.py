@@ -27,7 +27,8 @@ class Model:
     means any. `gain_network`: for the learned rule of the gain. `amplifier`: what came with the
     weights to find the gain, on the processor: (N, C, h, w), not amplified, to (N,) gains. `lock`:
     held while the network runs, where threads share a device. `counterpart`: the same for the other
-    kind of sensor, where there is one.
+    kind of sensor, where there is one. `notes`: a line for what is in doubt about the weights, as
+    which of two networks they are of. `norm_statistics`: what batch norms go by, stored or photo.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Model:
     amplifier: nn.Module | None = None
     lock: AbstractContextManager[None] = NO_LOCK
     counterpart: "Model | None" = None
+    notes: tuple[str, ...] = ()
+    norm_statistics: str = "stored"
 
     @property
     def grid(self) -> Grid:
@@ -98,7 +101,7 @@ class Model:
         )
 
     def check(self, raw: RawImage) -> tuple[str, ...]:
-        """Return warnings about using this model on a photo; empty where it was made for it.
+        """Return warnings about using this model on a photo, its notes first; empty if all is well.
 
         Raises SensorError where the photo's colour filter array is of another kind.
         """
@@ -111,10 +114,10 @@ class Model:
                 f"{_advice(found)}"
             )
         if registry.fits_camera(self.trained_on, raw.camera):
-            return ()
+            return self.notes
         cameras = ", ".join(self.trained_on)
         warning = f"{self.name} was trained on {cameras} only; colours of {camera} will be off"
-        return (f"{warning}: {_advice(found)}",)
+        return (*self.notes, f"{warning}: {_advice(found)}")
 
 
 def place_network(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:

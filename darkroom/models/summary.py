@@ -116,13 +116,14 @@ class ModelSummary:
 class Outline:
     """A network by name: names and shapes of its checkpoint; `installed` says whether it is here.
 
-    Where it is not, they are those of its first published form.
+    Where it is not, they are those of its first published form. `notes`: as a `Model` has them.
     """
 
     name: str
     architecture: Architecture
     shapes: Shapes
     installed: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def published_parameters(self) -> int:
@@ -150,8 +151,11 @@ def find_outline(name: str) -> Outline:
         architecture = find_architectures(name)[0]
         return Outline(name, architecture, architecture.dialects[0], installed=False)
     source = find_source(name)
-    shapes = shapes_of(checkpoint.read_checkpoint(source.path))
-    return Outline(name, source.identify(shapes), shapes, installed=True)
+    state = checkpoint.read_checkpoint(source.path)
+    shapes = shapes_of(state)
+    architecture = source.identify(shapes)
+    notes = source.list_notes(state, architecture)
+    return Outline(name, architecture, shapes, installed=True, notes=notes)
 
 
 def summarize_model(

@@ -9,9 +9,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from darkroom.batch.options import BatchOptions, settings
 from darkroom.errors import CheckpointError, SensorError, UsageError, WeightsError
 from darkroom.models import device, loading
-from darkroom.models.architectures import ARCHITECTURES, find_architectures, redi
+from darkroom.models.architectures import (
+    ARCHITECTURES,
+    find_architectures,
+    redi,
+    redi_group_norm,
+)
 from darkroom.models.device import find_device, find_dtype, native_bfloat16
 from darkroom.models.loading import load_model
 from darkroom.pipeline import enhance
@@ -115,6 +121,7 @@ def test_network_equals_file_says_which_network_it_is(tmp_path: Path):
     file = tmp_path / "some=file.safetensors"
     assert load_model(file, "cpu").architecture.name == "sid-batch-norm"
     model = load_model(f"sid-norm-last={file}", "cpu")
+    assert model.notes == ()
     assert (model.architecture.name, model.name) == ("sid-norm-last", "some=file")
     with pytest.raises(
         CheckpointError, match=r"file\.safetensors: no known network: .* as in redi"
@@ -122,6 +129,93 @@ def test_network_equals_file_says_which_network_it_is(tmp_path: Path):
         load_model(f"redi={file}", "cpu")
     with pytest.raises(CheckpointError, match="x is not there; give NETWORK=FILE, as in redi=FILE"):
         load_model("redi=x")
+
+
+@pytest.fixture(name="ambiguous")
+def ambiguous_fixture(tmp_path: Path) -> Path:
+    """A checkpoint under lavi's names, which REDI's repository trains with another packing."""
+    (rggb,) = find_architectures("sid-rggb")
+    generator = torch.Generator().manual_seed(1)
+    state = {
+        name: torch.randn(*shape, generator=generator)
+        / max(torch.Size(shape[1:]).numel(), 1) ** 0.5
+        for name, shape in rggb.dialects[0].items()
+    }
+    save_file(state, tmp_path / "own.safetensors")
+    return tmp_path / "own.safetensors"
+
+
+def test_a_file_that_fits_two_networks_says_so(ambiguous: Path, synthetic_raw):
+    model = load_model(ambiguous, "cpu", "fp32")
+    (note,) = model.notes
+    assert model.architecture.name == "sid"
+    assert note == (
+        f"{ambiguous}: taken for sid (packed R G B G, its last layer in PixelShuffle's order), but "
+        "its tensors fit sid-rggb (packed R G G B, not clipped at white) as well: "
+        f"--model sid-rggb={ambiguous} if it is that, --model sid={ambiguous} if it is not"
+    )
+    raw = synthetic_raw()
+    assert model.check(raw) == (note,)
+    assert enhance(raw, model).warnings == (*raw.warnings, note)
+    for name in ("sid", "sid-rggb"):
+        named = load_model(f"{name}={ambiguous}", "cpu", "fp32")
+        assert (named.architecture.name, named.notes) == (name, ())
+        assert enhance(raw, named).warnings == raw.warnings
+
+
+def test_every_number_of_groups_is_another_reading(tmp_path: Path):
+    """32 by default, as for any file that says nothing; each lower power of 2 fits as well."""
+    (first, *others) = redi_group_norm.ARCHITECTURES
+    generator = torch.Generator().manual_seed(1)
+    state = {
+        name: torch.randn(*shape, generator=generator)
+        / max(torch.Size(shape[1:]).numel(), 1) ** 0.5
+        for name, shape in first.dialects[1].items()
+    }
+    save_file(state, tmp_path / "own.safetensors")
+    model = load_model(tmp_path / "own.safetensors", "cpu", "fp32")
+    (note,) = model.notes
+    assert "taken for redi-group-norm, but" in note
+    for other in others:
+        assert f"{other.name} " in note
+    assert f"--model NETWORK={tmp_path}/own.safetensors if it is one of these" in note
+
+
+def test_a_published_file_is_the_network_of_its_entry(ambiguous: Path, monkeypatch):
+    """Known by its hash, so nothing is in doubt, whichever network comes first."""
+    digest = hashlib.sha256(ambiguous.read_bytes()).hexdigest()
+    entry = registry.ENTRIES["sid-sony"]
+    file = dataclasses.replace(entry.files[0], sha256=digest)
+    for name in ("sid", "sid-rggb"):
+        known = dataclasses.replace(entry, files=(file,), architecture=name)
+        monkeypatch.setattr(registry, "ENTRIES", MappingProxyType({"sid-sony": known}))
+        model = load_model(ambiguous, "cpu", "fp32")
+        assert (model.name, model.architecture.name, model.notes) == ("sid-sony", name, ())
+
+
+def test_journals_tell_two_readings_of_a_file_apart(tmp_path: Path, ambiguous: Path):
+    """The tensors of redi-group-norm and redi-group-norm-8 are the same as they run."""
+    first, *_, last = redi_group_norm.ARCHITECTURES
+    state = {name: torch.full(shape, 0.01) for name, shape in first.dialects[1].items()}
+    save_file(state, tmp_path / "normed.safetensors")
+    for one, other, file in (
+        (first.name, last.name, tmp_path / "normed.safetensors"),
+        ("sid", "sid-rggb", ambiguous),
+    ):
+        found = [
+            settings(BatchOptions(), load_model(f"{name}={file}", "cpu", "fp32"))
+            for name in (one, other)
+        ]
+        assert found[0] != found[1]
+        assert [each.options["network"] for each in found] == [one, other]
+
+
+def test_statistics_are_stored_or_the_photos(weights: Path):
+    assert load_model(weights, "cpu", "fp32", "stored").norm_statistics == "stored"
+    with pytest.raises(UsageError, match="--norm-statistics mean: give stored or photo"):
+        load_model(weights, "cpu", "fp32", "mean")
+    with pytest.raises(UsageError, match=r"photo: .* is redi and has no batch norm; leave it out"):
+        load_model(weights, "cpu", "fp32", "photo")
 
 
 def test_an_entry_says_which_network_it_is(weights: Path, monkeypatch):

@@ -28,6 +28,7 @@ class Published:
     weights: (H', W', 3) float32 sRGB, not yet clipped, H' <= H, W' <= W where it crops at the
     bottom and right. `tensorflow`: whether its checkpoints are TensorFlow's. `ambiguous`: whether
     the checkpoint's tensors fit another network too, so that the name has to be given.
+    `norm_statistics`: what batch norms went by, as for `darkroom.load_model`.
     """
 
     network: str
@@ -37,3 +38,4 @@ class Published:
     picture: Callable[[Mapping[str, Tensor], Mosaic], NDArray[np.float32]]
     tensorflow: bool = False
     ambiguous: bool = False
+    norm_statistics: str = "stored"

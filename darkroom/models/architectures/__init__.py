@@ -1,5 +1,10 @@
 """The networks that darkroom knows; a checkpoint is recognised by its tensors' names and shapes."""
 
+import math
+from operator import attrgetter
+
+import torch
+
 from darkroom.errors import CheckpointError
 from darkroom.models.architectures import (
     llpacknet,
@@ -9,7 +14,13 @@ from darkroom.models.architectures import (
     safelight,
     sid,
 )
-from darkroom.models.architectures.base import Architecture, Shapes, difference
+from darkroom.models.architectures.base import (
+    Architecture,
+    Shapes,
+    State,
+    difference,
+    shapes_of,
+)
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     *safelight.ARCHITECTURES,
@@ -19,6 +30,11 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     *redi.ARCHITECTURES,
     *redi_group_norm.ARCHITECTURES,
 )
+"""Of several that recognise the same tensors, the first is how they are read unless asked."""
+
+SAME = 1e-4
+"""Pictures that differ by less of their largest value are one: readings differ by tenths, float32
+by a few millionths."""
 
 
 def find_architectures(name: str) -> tuple[Architecture, ...]:
@@ -37,6 +53,37 @@ def identify(
         if architecture.recognise(shapes):
             return architecture
     raise CheckpointError(f"no known network: {_nearest(shapes, architectures)}")
+
+
+def find_other_readings(
+    state: State,
+    found: Architecture,
+    architectures: tuple[Architecture, ...] = ARCHITECTURES,
+) -> tuple[Architecture, ...]:
+    """Return the networks that tensors fit as well as `found`, and that make another picture.
+
+    Names and shapes are the same; whether their meaning is, a picture of random light tells.
+    """
+    shapes = shapes_of(state)
+    fits = [one for one in architectures if one.name != found.name and one.recognise(shapes)]
+    return tuple(other for other in fits if _differ(found, other, state))
+
+
+@torch.inference_mode()
+def _differ(one: Architecture, other: Architecture, state: State) -> bool:
+    """Say whether a checkpoint's pictures, or how they are come by, differ between two networks."""
+    facts = attrgetter("sensor", "output", "gain_rule", "condition", "amplifier")
+    if facts(one) != facts(other) or one.condition is not None:
+        return True
+    try:
+        networks = one.load(state), other.load(state)
+    except CheckpointError:  # it cannot be the other
+        return False
+    side = 2 * math.lcm(one.multiple, other.multiple)
+    light = torch.rand(1, one.channels, side, side, generator=torch.Generator().manual_seed(0))
+    light = 2 * light - 0.2  # below black and above white too
+    ours, theirs = (network(light) for network in networks)
+    return not bool((ours - theirs).abs().max() <= SAME * ours.abs().max())
 
 
 def _nearest(shapes: Shapes, architectures: tuple[Architecture, ...]) -> str:

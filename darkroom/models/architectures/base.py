@@ -69,7 +69,10 @@ class Architecture:
     `amplifier`: the part of a checkpoint that finds the gain, if there is one: a module from
     (N, C, h, w), not amplified, to (N,) gains. `condition`: makes the module that runs for one
     photo out of the loaded one, where the network is told of the photo's noise; the loaded one
-    alone cannot run then.
+    alone cannot run then. `reading`: in a few words, what it takes tensors to mean that another
+    network of the same names and shapes takes otherwise; empty where there is none.
+    `photo_statistics`: the same network where batch norms take each photo's own statistics; it
+    recognises only checkpoints that have batch norms.
     """
 
     name: str
@@ -85,6 +88,8 @@ class Architecture:
     gain_rule: GainRule = GainRule.REDI
     any_size: bool = False
     condition: Callable[[nn.Module, Conditions], nn.Module] | None = None
+    reading: str = ""
+    photo_statistics: "Architecture | None" = None
 
     @property
     def channels(self) -> int:

@@ -19,6 +19,10 @@ Source: SID's published code, `pack_raw` of train_Sony.py.
 """
 
 
+NORM_EPSILON = 1e-5
+"""Added to the variance in a batch norm. Source: torch.nn.BatchNorm2d, which all publishers use."""
+
+
 def weight_norm(v: Tensor, g: Tensor) -> Tensor:
     """Return w = g * v / |v|, the norm over everything but the first axis.
 
@@ -77,7 +81,7 @@ def batch_norm(state: Mapping[str, Tensor], prefix: str) -> tuple[Tensor, Tensor
 
     Read under torch's names, `prefix` + .weight, .bias, .running_mean, .running_var; its eps too.
     """
-    scale = state[f"{prefix}.weight"] / torch.sqrt(state[f"{prefix}.running_var"] + 1e-5)
+    scale = state[f"{prefix}.weight"] / torch.sqrt(state[f"{prefix}.running_var"] + NORM_EPSILON)
     return scale, state[f"{prefix}.bias"] - state[f"{prefix}.running_mean"] * scale
 
 

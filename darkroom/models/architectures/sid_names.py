@@ -1,6 +1,8 @@
 """How those who published SID's network named its tensors.
 
-The names decide nothing but which tensor is which; what is done with them is in `sid`.
+The names say which tensor is which and, where only one publisher used them, what the tensors mean:
+the order of the last layer's channels, the packing, the norms' place. What is done with them is in
+`sid`. Names that several publishers used for different things are listed once for each.
 """
 
 from collections.abc import Iterator
@@ -19,7 +21,9 @@ class SidNaming:
 
     `norms`: the batch norms after the first and after the second convolution, None where there is
     none. `norm_last`: whether they follow the activation. `up_bias`: whether up-convolutions have
-    a bias. `last_side`: of the last convolution.
+    a bias. `last_side`: of the last convolution. `depth_to_space`: whether its channels come in
+    the order of TensorFlow's `depth_to_space`, else in that of PixelShuffle. `reading_order`:
+    whether Bayer mosaics are packed R G G B, else SID's R, G, B, G.
     """
 
     first: str
@@ -31,12 +35,26 @@ class SidNaming:
     tensorflow: bool = False
     up_bias: bool = True
     last_side: int = 1
+    depth_to_space: bool = False
+    reading_order: bool = False
 
 
 TENSORFLOW = SidNaming(
-    "g_conv{}_1", "g_conv{}_2", "Variable", "g_conv10", tensorflow=True, up_bias=False
+    "g_conv{}_1",
+    "g_conv{}_2",
+    "Variable",
+    "g_conv10",
+    tensorflow=True,
+    up_bias=False,
+    depth_to_space=True,
 )
 """The authors' own checkpoints. Source: SID's published code, train_Sony.py and train_Fuji.py."""
+
+_LAVI = ("conv{}_1", "conv{}_2", "upv{}", "conv10_1")
+"""Source: lavi135246/pytorch-Learning-to-See-in-the-Dark, model.py; REDI's repository too."""
+
+_CYDONIA = ("conv{}_1", "conv{}_2", "up{}", "conv10")
+"""Source: cydonia999/Learning_to_See_in_the_Dark_PyTorch, models/lsid.py, in all its versions."""
 
 # The batch-norm reproduction and its version without batch norm.
 _PAIRS = ("conv{}", "conv{}_2")
@@ -44,17 +62,31 @@ _PAIRS = ("conv{}", "conv{}_2")
 _SEQUENCE = "conv{}.double_conv2d."
 
 _PORTS = (
-    ("conv{}_1", "conv{}_2", "upv{}", "conv10_1"),
-    ("conv{}_1", "conv{}_2", "up{}", "conv10"),
+    _CYDONIA,
     (*_PAIRS, "up{}", "conv10"),
     (_SEQUENCE + "0", _SEQUENCE + "2", "up{}", "conv10"),
 )
 
 PLAIN = (
     TENSORFLOW,
-    *(SidNaming(*names, up_bias=bias) for names in _PORTS for bias in (True, False)),
+    SidNaming(*_CYDONIA, up_bias=False, depth_to_space=True),
+    *(SidNaming(*names) for names in (_LAVI, *_PORTS)),
+    *(SidNaming(*names, up_bias=False) for names in (_LAVI, *_PORTS[1:])),
 )
-"""The published network and its reproductions, for Bayer and X-Trans alike."""
+"""The published network and its reproductions, for Bayer and X-Trans alike.
+
+cydonia999's port, whose up-convolutions have no bias, keeps the order of TensorFlow, for it runs
+converted checkpoints of the authors too. Nobody is known to have published its names with biases.
+"""
+
+DEPTH_TO_SPACE = (SidNaming(*_CYDONIA, depth_to_space=True),)
+"""cydonia999's names with biases, if the order is that port's: the tensors cannot tell."""
+
+READING_ORDER = tuple(SidNaming(*_LAVI, up_bias=bias, reading_order=True) for bias in (True, False))
+"""lavi's names as REDI's repository trains them: R G G B, the tensors cannot tell.
+
+Source: MohitLamba94/Restoring-Extremely-Dark-Images-In-Real-Time, train_test_SID_CVPR_18.
+"""
 
 
 def _named(norm_last: bool) -> Iterator[SidNaming]:
@@ -85,7 +117,7 @@ def _numbered() -> Iterator[SidNaming]:
 BATCH_NORMED = (
     *_named(norm_last=False),
     *_numbered(),
-    *(SidNaming(*names, last_side=3) for names in _PORTS[1:]),
+    *(SidNaming(*names, last_side=3) for names in _PORTS),
 )
 """The batch-norm reproduction: single, double and, as its baseline, none, with a 3x3 at the end.
 

@@ -1,12 +1,15 @@
 """Recognition, conversion and building, on a network of one layer."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from darkroom.errors import CheckpointError
 from darkroom.gain import GainRule
-from darkroom.models.architectures import ARCHITECTURES, identify
+from darkroom.models.architectures import ARCHITECTURES, find_other_readings, identify
 from darkroom.models.architectures.base import Architecture, State, difference, filled, shapes_of
 from darkroom.raw.image import Sensor
 from darkroom.weights.registry import Output
@@ -88,3 +91,44 @@ def test_every_network_recognises_its_own_dialects():
             assert architecture.recognise(dialect), architecture.name
             # Another may come first where only the order of layers differs, which shapes hide.
             assert identify(dialect).sensor is architecture.sensor, architecture.name
+
+
+class Shuffled(One):
+    """One, that shuffles its twelve channels into a picture and leaves light above `limit`."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, packed: Tensor) -> Tensor:
+        return functional.pixel_shuffle(self.conv(packed.clamp(0, self.limit)), 2)
+
+
+def reading(name: str, limit: float = 1.0, order: tuple[int, ...] = (0, 1, 2, 3)) -> Architecture:
+    """A network of the same names and shapes as ONE; `order`: of its input's channels."""
+
+    def fold(state: State) -> State:
+        return {"conv.weight": state["weight"][:, list(order)], "conv.bias": state["bias"]}
+
+    def make(state: State) -> nn.Module:
+        return filled(lambda: Shuffled(limit), state)
+
+    return replace(ONE, name=name, convert=fold, build=make)
+
+
+def test_other_readings_are_networks_that_make_another_picture():
+    state = {"weight": torch.randn(12, 4, 1, 1), "bias": torch.randn(12)}
+    first, same = reading("first"), reading("same")
+    swapped, open_ended = reading("swapped", order=(0, 1, 3, 2)), reading("open", limit=9.0)
+    other = replace(reading("other"), recognise=lambda shapes: False)
+    loud = replace(reading("loud"), gain_rule=GainRule.REDI)
+    # A name for each meaning that is not the first's; the order is that of their registration.
+    known = (first, same, swapped, other, open_ended, loud)
+    names = [one.name for one in find_other_readings(state, identify(SHAPES, known), known)]
+    assert names == ["swapped", "open", "loud"]
+    # With weights that are equal for all channels the order has no meaning.
+    equal = {"weight": torch.ones(12, 4, 1, 1), "bias": torch.ones(12)}
+    assert find_other_readings(equal, first, (first, swapped)) == ()
+    # Nor can tensors be those of a network in which they are not finite.
+    broken = replace(swapped, convert=lambda state: {n: t / 0 for n, t in state.items()})
+    assert find_other_readings(state, first, (first, broken)) == ()

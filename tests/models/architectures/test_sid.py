@@ -1,19 +1,29 @@
-"""SID's dialects, each against the network written out here from its publisher's description."""
+"""SID's dialects, each against the network as its publisher wrote it."""
 
 import math
-from collections.abc import Callable
-from functools import cache
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from bundles import write_bundle
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.nn import functional
 
-from darkroom.errors import CheckpointError
-from darkroom.models.architectures import ARCHITECTURES, fold, identify, sid
+from darkroom.errors import CheckpointError, UsageError
+from darkroom.evaluation.published import Published
+from darkroom.evaluation.published import sid as published
+from darkroom.evaluation.published.sid_tensorflow import pack_bayer, tensorflow_weights
+from darkroom.models.architectures import (
+    ARCHITECTURES,
+    find_architectures,
+    find_other_readings,
+    fold,
+    identify,
+    sid,
+)
 from darkroom.models.architectures.base import Architecture, shapes_of
 from darkroom.models.loading import load_model
 from darkroom.models.model import Model
@@ -21,12 +31,9 @@ from darkroom.models.tiling import plan, run_tiled
 from darkroom.mosaic.packing import BAYER, XTRANS, pack
 from darkroom.raw.image import Sensor
 
-WIDTHS = {1: 32, 2: 64, 3: 128, 4: 256, 5: 512, 6: 256, 7: 128, 8: 64, 9: 32}
-
-# float32 through 23 layers, against float64: seen are up to 2e-6 of the largest value.
+# float32 through 23 layers, against float64: seen are up to 2e-6 of the largest value, and 7e-6
+# where each norm divides by what it measured itself.
 TOLERANCE = 1e-5
-
-State = dict[str, Tensor]
 
 
 @pytest.fixture(autouse=True)
@@ -34,169 +41,67 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@cache
-def pool() -> Tensor:
-    return torch.randn(8_000_000, generator=torch.Generator().manual_seed(7))
-
-
-class Weights(dict[str, Tensor]):
-    """Random tensors under a publisher's names, each of its own place in the pool."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.used = 0
-
-    def add(self, name: str, *shape: int, fan: int = 0, plus: float = 0.0) -> None:
-        """`fan` inputs keep the signal's size from layer to layer; without, 0.1 around `plus`."""
-        size = math.prod(shape)
-        values = pool()[self.used : self.used + size].reshape(shape)
-        self[name] = values * math.sqrt(1.9 / fan) if fan else values * 0.1 + plus
-        self.used += size
-
-    @property
-    def parameters(self) -> int:
-        return sum(t.numel() for n, t in self.items() if "running" not in n and "num_b" not in n)
-
-
-def mosaic(height: int, width: int, seed: int = 0) -> np.ndarray:
+def mosaic(height: int, width: int, seed: int = 0) -> NDArray[np.float32]:
     """Amplified sensor values, some below black, some beyond white."""
     return np.random.default_rng(seed).uniform(-0.2, 1.5, (height, width)).astype(np.float32)
 
 
-def sid_bayer_packing(raw: np.ndarray) -> np.ndarray:
-    """SID's order, clockwise: R, G, B, G; clipped as SID's scripts do."""
-    corners = (raw[0::2, 0::2], raw[0::2, 1::2], raw[1::2, 1::2], raw[1::2, 0::2])
-    return np.clip(np.stack(corners), 0, 1)
+def light(sensor: Sensor, network: str = "sid") -> NDArray[np.float32]:
+    """A photo whose size is a multiple of nothing, unless the publisher's code would cut it."""
+    if network == "sid-rggb":
+        return mosaic(64, 96)
+    return mosaic(58, 74) if sensor is Sensor.BAYER else mosaic(78, 102)
 
 
-def sid_xtrans_packing(raw: np.ndarray) -> np.ndarray:
-    """SID's nine channels, in its two halves: each channel's four sites of a 6x6 block."""
-    height, width = raw.shape
-    out = np.zeros((9, height // 3, width // 3), dtype=raw.dtype)
-    sites = {
-        0: ((0, 0), (0, 4), (3, 1), (3, 3)),
-        1: ((0, 2), (0, 5), (3, 2), (3, 5)),
-        2: ((0, 1), (0, 3), (3, 0), (3, 4)),
-        3: ((1, 2), (2, 5), (5, 2), (4, 5)),
-        4: ((2, 2), (1, 5), (4, 2), (5, 5)),
-    }
-    for channel, four in sites.items():
-        for (down, right), (row, col) in zip(((0, 0), (0, 1), (1, 0), (1, 1)), four, strict=True):
-            out[channel, down::2, right::2] = raw[row::6, col::6]
-    for channel, (row, col) in enumerate(((1, 0), (1, 1), (2, 0), (2, 1)), start=5):
-        out[channel] = raw[row::3, col::3]
-    return np.clip(out, 0, 1)
+def packed(raw: NDArray[np.float32], sensor: Sensor) -> Tensor:
+    return torch.from_numpy(pack(raw, BAYER if sensor is Sensor.BAYER else XTRANS))
 
 
-def lrelu(x: Tensor) -> Tensor:
-    return torch.maximum(0.2 * x, x)
-
-
-def unet(
-    x: Tensor,
-    block: Callable[[int, Tensor], Tensor],
-    up: Callable[[int, Tensor, Tensor], Tensor],
-    pooled: Callable[[Tensor], Tensor],
-    axis: int,
-) -> Tensor:
-    """The wiring that all of them share."""
-    skips = []
-    for i in range(1, 6):
-        x = block(i, x)
-        if i < 5:
-            skips.append(x)
-            x = pooled(x)
-    for i in range(6, 10):
-        skip = skips.pop()
-        x = block(i, torch.cat([up(i, x, skip), skip], dim=axis))
-    return x
-
-
-# --- TensorFlow --------------------------------------------------------------------------------
-
-
-def tensorflow_weights(channels: int) -> Weights:
-    weights, into = Weights(), channels
-    for i, width in WIDTHS.items():
-        if i > 5:
-            name = "Variable" + (f"_{i - 6}" if i > 6 else "")
-            weights.add(name, 2, 2, width, 2 * width, fan=2 * width)
-            into = 2 * width
-        for j, inputs in ((1, into), (2, width)):
-            weights.add(f"g_conv{i}_{j}/weights", 3, 3, inputs, width, fan=9 * inputs)
-            weights.add(f"g_conv{i}_{j}/biases", width)
-        into = width
-    out = 12 if channels == 4 else 27
-    weights.add("g_conv10/weights", 1, 1, 32, out, fan=32)
-    weights.add("g_conv10/biases", out)
-    return weights
-
-
-def tensorflow_sid(w: State, packed: np.ndarray, side: int) -> Tensor:
-    """(C, h, w) of any size, in TensorFlow's layout (N, h, w, C) within; returns (3, H, W)."""
-    w = {name: tensor.double() for name, tensor in w.items()}
-
-    def conv(x: Tensor, name: str) -> Tensor:
-        kernel = w[f"{name}/weights"]  # (rows, columns, in, out)
-        reach = kernel.shape[0] // 2
-        padded = functional.pad(x, (0, 0, reach, reach, reach, reach))
-        height, width = x.shape[1:3]
-        total: Tensor | float = 0.0
-        for row in range(kernel.shape[0]):
-            for col in range(kernel.shape[1]):
-                part = padded[:, row : row + height, col : col + width]
-                total = total + part @ kernel[row, col]
-        return total + w[f"{name}/biases"]
-
-    def up(i: int, x: Tensor, skip: Tensor) -> Tensor:
-        kernel = w["Variable" + (f"_{i - 6}" if i > 6 else "")]  # (rows, columns, out, in)
-        spread = torch.einsum("nhwc,abdc->nhawbd", x, kernel)
-        n, height, _, width, _, depth = spread.shape
-        full = spread.reshape(n, 2 * height, 2 * width, depth)
-        return full[:, : skip.shape[1], : skip.shape[2]]
-
-    def pooled(x: Tensor) -> Tensor:
-        height, width = x.shape[1:3]
-        x = functional.pad(x, (0, 0, 0, width % 2, 0, height % 2), value=-math.inf)
-        rows = torch.maximum(x[:, 0::2], x[:, 1::2])
-        return torch.maximum(rows[:, :, 0::2], rows[:, :, 1::2])
-
-    def block(i: int, x: Tensor) -> Tensor:
-        return lrelu(conv(lrelu(conv(x, f"g_conv{i}_1")), f"g_conv{i}_2"))
-
-    x = torch.from_numpy(packed).double().permute(1, 2, 0)[None]
-    x = conv(unet(x, block, up, pooled, axis=3), "g_conv10")
-    _, height, width, _ = x.shape
-    x = x.reshape(height, width, side, side, 3)  # depth_to_space: row, column, colour
-    return x.permute(4, 0, 2, 1, 3).reshape(3, height * side, width * side)
+def planes(picture: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(picture).permute(2, 0, 1).double()
 
 
 def error(found: Tensor, wanted: Tensor) -> float:
     return float((found.double() - wanted).abs().max() / wanted.abs().max())
 
 
+def name_of(one: Published) -> str:
+    return f"{one.network}, {one.dialect}, {one.sensor.value}"
+
+
+def entry(network: str, dialect: str) -> Published:
+    return next(p for p in published.PUBLISHED if (p.network, p.dialect) == (network, dialect))
+
+
+LAVI = entry("sid", "lavi's PyTorch")
+REDI = entry("sid-rggb", "REDI's repository")
+
+
+# --- TensorFlow --------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("sensor", [Sensor.BAYER, Sensor.XTRANS])
 def test_tensorflow_checkpoint(tmp_path: Path, sensor: Sensor) -> None:
-    bayer = sensor is Sensor.BAYER
-    weights = tensorflow_weights(4 if bayer else 9)
-    assert weights.parameters == (7_760_268 if bayer else 7_762_203)
+    (one,) = (p for p in published.PUBLISHED if p.tensorflow and p.sensor is sensor)
+    weights = one.weights(7)
+    parameters = sum(tensor.numel() for tensor in weights.values())
+    assert parameters == (7_760_268 if sensor is Sensor.BAYER else 7_762_203)
     arrays = {name: tensor.numpy() for name, tensor in weights.items()}
     # What Adam keeps beside the weights.
-    slot = np.zeros((3, 3, 4 if bayer else 9, 32), np.float32)
+    slot = np.zeros_like(arrays["g_conv1_1/weights"])
     arrays |= {"beta1_power": np.float32(0.1), "g_conv1_1/weights/Adam_1": slot}
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
     index = write_bundle(tmp_path / "model.ckpt", arrays, fast=True)
 
     model = load_model(index, device="cpu", precision="fp32")
     assert (model.architecture.name, model.architecture.sensor) == ("sid", sensor)
-    assert sum(p.numel() for p in model.network.parameters()) == weights.parameters + 480
+    assert sum(p.numel() for p in model.network.parameters()) == parameters + 480
+    assert model.notes == ()
 
     # 21 x 29 and 22 x 30 packed pixels: TensorFlow pools and crops odd sizes, and so do we.
-    raw = mosaic(42, 58) if bayer else mosaic(66, 90)
-    packed = pack(raw, BAYER if bayer else XTRANS)
-    foreign = sid_bayer_packing(raw) if bayer else sid_xtrans_packing(raw)
-    wanted = tensorflow_sid(weights, foreign, 2 if bayer else 3)
-    found = run_tiled(model, torch.from_numpy(packed), "off")
+    raw = mosaic(42, 58) if sensor is Sensor.BAYER else mosaic(66, 90)
+    wanted = planes(one.picture(weights, raw))
+    found = run_tiled(model, packed(raw, sensor), "off")
     assert found.shape == wanted.shape == (3, *raw.shape)
     assert error(found, wanted) < TOLERANCE
 
@@ -205,7 +110,7 @@ def test_tensorflow_itself(tmp_path: Path) -> None:
     """The authors' graph, trained for a step by Adam, saved and run by TensorFlow."""
     tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
     v1 = tf.compat.v1
-    start = {name: tensor.numpy() for name, tensor in tensorflow_weights(4).items()}
+    start = {name: tensor.numpy() for name, tensor in tensorflow_weights(4, seed=7).items()}
 
     def conv(x, name):  # type: ignore[no-untyped-def]
         with v1.variable_scope(name):
@@ -220,9 +125,9 @@ def test_tensorflow_itself(tmp_path: Path) -> None:
         return x
 
     raw = mosaic(74, 106)
-    packed = sid_bayer_packing(raw).transpose(1, 2, 0)[None]
+    given = pack_bayer(np.clip(raw, 0, 1)).transpose(1, 2, 0)[None]
     with tf.Graph().as_default(), v1.Session() as session:
-        x = entry = v1.placeholder(tf.float32, (1, *packed.shape[1:]))
+        x = place = v1.placeholder(tf.float32, (1, *given.shape[1:]))
         skips = []
         for i in range(1, 6):
             x = block(i, x)
@@ -237,12 +142,12 @@ def test_tensorflow_itself(tmp_path: Path) -> None:
         out = v1.depth_to_space(conv(x, "g_conv10"), 2)
         step = v1.train.AdamOptimizer(1e-4).minimize(tf.reduce_mean(tf.abs(out)))
         session.run(v1.global_variables_initializer())
-        session.run(step, {entry: packed})
+        session.run(step, {place: given})
         v1.train.Saver().save(session, str(tmp_path / "model.ckpt"))
-        wanted = torch.from_numpy(session.run(out, {entry: packed})[0]).permute(2, 0, 1)
+        wanted = torch.from_numpy(session.run(out, {place: given})[0]).permute(2, 0, 1)
 
     model = load_model(tmp_path / "model.ckpt.index", device="cpu", precision="fp32")
-    found = model(torch.from_numpy(pack(raw, BAYER))[None])[0]
+    found = model(packed(raw, Sensor.BAYER)[None])[0]
     assert model.architecture.name == "sid"
     # Both in float32 here, so both errors count.
     assert error(found, wanted.double()) < TOLERANCE
@@ -250,189 +155,184 @@ def test_tensorflow_itself(tmp_path: Path) -> None:
 
 # --- PyTorch -----------------------------------------------------------------------------------
 
-
-class Port:
-    """A PyTorch reproduction: names of convolutions, ups and norms, and the norms' place.
-
-    `norms` is 0, 1 (after each pair) or 2 (after each convolution); `last` the last kernel's side.
-    """
-
-    def __init__(
-        self,
-        first: str,
-        second: str,
-        up: str = "up{}",
-        last: str = "conv10",
-        norms: tuple[str, ...] = (),
-        norm_last: bool = False,
-        side: int = 1,
-    ) -> None:
-        self.first, self.second, self.up, self.last = first, second, up, last
-        self.norms, self.norm_last, self.side = norms, norm_last, side
-
-    def norm_names(self, i: int) -> tuple[str | None, str | None]:
-        """The norms after the first and after the second convolution of a level."""
-        first, second = (None, None, *(name.format(i) for name in self.norms))[-2:]
-        return first, second
-
-    def weights(self, channels: int) -> Weights:
-        weights, into = Weights(), channels
-        for i, width in WIDTHS.items():
-            if i > 5:
-                weights.add(f"{self.up.format(i)}.weight", 2 * width, width, 2, 2, fan=2 * width)
-                weights.add(f"{self.up.format(i)}.bias", width)
-                into = 2 * width
-            names = ((self.first, into), (self.second, width))
-            for (name, inputs), norm in zip(names, self.norm_names(i), strict=True):
-                weights.add(f"{name.format(i)}.weight", width, inputs, 3, 3, fan=9 * inputs)
-                weights.add(f"{name.format(i)}.bias", width)
-                if norm is not None:
-                    weights.add(f"{norm}.weight", width, plus=1)
-                    weights.add(f"{norm}.bias", width)
-                    weights.add(f"{norm}.running_mean", width)
-                    weights.add(f"{norm}.running_var", width, plus=1)
-                    weights[f"{norm}.num_batches_tracked"] = torch.tensor(161_000)
-            into = width
-        out = 12 if channels == 4 else 27
-        weights.add(f"{self.last}.weight", out, 32, self.side, self.side, fan=32 * self.side**2)
-        weights.add(f"{self.last}.bias", out)
-        return weights
-
-    def run(self, w: State, x: Tensor) -> Tensor:
-        """(N, C, h, w) in SID's packing -> (N, 3, H, W); odd sizes as some of the ports do."""
-        w = {name: tensor.double() for name, tensor in w.items()}
-
-        def norm(x: Tensor, name: str | None) -> Tensor:
-            if name is None:
-                return x
-            parts = (w[f"{name}.{p}"] for p in ("running_mean", "running_var", "weight", "bias"))
-            mean, variance, weight, bias = (part.view(-1, 1, 1) for part in parts)
-            return (x - mean) / (variance + 1e-5).sqrt() * weight + bias
-
-        def block(i: int, x: Tensor) -> Tensor:
-            for name, after in zip((self.first, self.second), self.norm_names(i), strict=True):
-                layer = name.format(i)
-                x = functional.conv2d(x, w[f"{layer}.weight"], w[f"{layer}.bias"], padding=1)
-                x = norm(lrelu(x), after) if self.norm_last else lrelu(norm(x, after))
-            return x
-
-        def up(i: int, x: Tensor, skip: Tensor) -> Tensor:
-            name = self.up.format(i)
-            x = functional.conv_transpose2d(x, w[f"{name}.weight"], w[f"{name}.bias"], stride=2)
-            return x[:, :, : skip.size(2), : skip.size(3)]
-
-        def pooled(x: Tensor) -> Tensor:
-            return functional.max_pool2d(x, 2, ceil_mode=True)
-
-        x = unet(x.double(), block, up, pooled, axis=1)
-        weight, bias = w[f"{self.last}.weight"], w[f"{self.last}.bias"]
-        x = functional.conv2d(x, weight, bias, padding=self.side // 2)
-        return functional.pixel_shuffle(x, 2 if len(bias) == 12 else 3)
-
-
-SEQUENCE = "conv{}.double_conv2d."
-PORTS = {
-    "named": Port("conv{}_1", "conv{}_2", "upv{}", "conv10_1"),
-    "sequence": Port(SEQUENCE + "0", SEQUENCE + "2"),
-    "no norm, 3x3": Port("conv{}", "conv{}_2", side=3),
-    "single": Port("conv{}", "conv{}_2", norms=("bn{}",), side=3),
-    "double": Port("conv{}", "conv{}_2", norms=("bn{}", "bn{}_1"), side=3),
-    "single, numbered": Port(SEQUENCE + "0", SEQUENCE + "2", norms=(SEQUENCE + "3",)),
-    "double, numbered": Port(
-        SEQUENCE + "0", SEQUENCE + "3", norms=(SEQUENCE + "1", SEQUENCE + "4"), side=3
-    ),
-    "single, norm last": Port(
-        SEQUENCE + "0", SEQUENCE + "2", norms=(SEQUENCE + "4",), norm_last=True, side=3
-    ),
-    "double, norm last": Port(
-        SEQUENCE + "0",
-        SEQUENCE + "3",
-        norms=(SEQUENCE + "2", SEQUENCE + "5"),
-        norm_last=True,
-        side=3,
-    ),
+PARAMETERS = {
+    "lavi's PyTorch": 7_760_748,
+    "cydonia999's PyTorch": 7_760_268,
+    "numbered layers": 7_760_748,
+    "no batch norm, 3x3": 7_763_820,
+    "after each pair": 7_766_764,
+    "after each convolution": 7_769_708,
 }
-CASES = [
-    ("named", 4, 7_760_748, "sid"),
-    ("named", 9, 7_762_683, "sid"),
-    ("sequence", 4, 7_760_748, "sid"),
-    ("no norm, 3x3", 4, 7_763_820, "sid-batch-norm"),
-    ("single", 4, 7_766_764, "sid-batch-norm"),
-    ("double", 4, 7_769_708, "sid-batch-norm"),
-    ("single, numbered", 4, 7_763_692, "sid-batch-norm"),
-    ("double, numbered", 4, 7_769_708, "sid-batch-norm"),
-    ("single, norm last", 4, 7_766_764, "sid-batch-norm"),
-    ("double, norm last", 4, 7_769_708, "sid-batch-norm"),
-]
+"""As the publishers' own modules count them, for Bayer."""
 
 
-def photo(channels: int) -> tuple[Tensor, Tensor]:
-    """A photo whose size is a multiple of nothing, packed by darkroom and by SID."""
-    raw = mosaic(58, 74) if channels == 4 else mosaic(78, 102)
-    packed = pack(raw, BAYER if channels == 4 else XTRANS)
-    foreign = sid_bayer_packing(raw) if channels == 4 else sid_xtrans_packing(raw)
-    return torch.from_numpy(packed), torch.from_numpy(foreign)[None]
-
-
-@pytest.mark.parametrize(("dialect", "channels", "parameters", "name"), CASES)
-def test_pytorch_checkpoint(
-    tmp_path: Path, dialect: str, channels: int, parameters: int, name: str
-) -> None:
-    port = PORTS[dialect]
-    weights = port.weights(channels)
+@pytest.mark.parametrize("one", [p for p in published.PUBLISHED if not p.tensorflow], ids=name_of)
+def test_pytorch_checkpoint(tmp_path: Path, one: Published) -> None:
+    weights = one.weights(7)
+    kept = ("running_mean", "running_var", "num_batches_tracked")
+    parameters = sum(t.numel() for name, t in weights.items() if not name.endswith(kept))
+    if one.sensor is Sensor.BAYER and one.dialect in PARAMETERS:
+        assert parameters == PARAMETERS[one.dialect]
     wrapped = {f"module.{key}": tensor for key, tensor in weights.items()}
     path = tmp_path / "model.pth"
-    torch.save({"model": wrapped} if channels == 4 else dict(weights), path)
+    torch.save({"model": wrapped} if one.sensor is Sensor.BAYER else dict(weights), path)
 
-    model = load_model(path, device="cpu", precision="fp32")
-    assert model.architecture.name == name
-    assert weights.parameters == parameters
+    named = load_model(f"{one.network}={path}", "cpu", "fp32", one.norm_statistics)
+    assert named.notes == ()
+    model = load_model(path, "cpu", "fp32", one.norm_statistics)
+    # Without a name: the same network and nothing to say, or one line that names the other.
+    if one.ambiguous:
+        (note,) = model.notes
+        assert f"--model {one.network}={path} if it is" in note
+        assert f"--model {model.architecture.name}={path} if it is not" in note
+    else:
+        assert (model.notes, model.architecture.name) == ((), one.network)
 
-    packed, foreign = photo(channels)
-    wanted = port.run(weights, foreign)[0]
-    found = run_tiled(model, packed, "off")
+    raw = light(one.sensor, one.network)
+    wanted = planes(one.picture(weights, raw))
+    found = run_tiled(named, packed(raw, one.sensor), "off")
     assert found.shape == wanted.shape
     assert error(found, wanted) < TOLERANCE
+    if model.architecture.name != one.network:
+        assert error(run_tiled(model, packed(raw, one.sensor), "off"), wanted) > 1e-2
 
 
-def test_named_norms_after_the_activation_when_asked_for(tmp_path: Path) -> None:
-    port = Port("conv{}", "conv{}_2", norms=("bn{}", "bn{}_1"), norm_last=True, side=3)
-    weights = port.weights(4)
-    architecture = next(a for a in ARCHITECTURES if a.name == "sid-norm-last")
-    packed, foreign = photo(4)
-    wanted = port.run(weights, foreign)
-    assert error(architecture.load(weights)(packed[None]), wanted) < TOLERANCE
-    # The names alone mean the published order, which gives another picture.
-    assert identify(shapes_of(weights)).name == "sid-batch-norm"
-    other = identify(shapes_of(weights)).load(weights)(packed[None])
-    assert error(other, wanted) > 1e-2
+def test_each_published_form_stands_once() -> None:
+    assert Counter(map(name_of, published.PUBLISHED)).most_common(1)[0][1] == 1
+
+
+def test_redis_repository_packs_r_g_g_b_and_leaves_light_above_white() -> None:
+    """Its loader multiplies without a minimum; in SID's and lavi's the input ends at 1."""
+    (network,) = find_architectures("sid-rggb")
+    weights = REDI.weights(7)
+    x = torch.linspace(-1, 3, 4 * 32 * 32).reshape(1, 4, 32, 32)
+    ran = network.load(weights)
+    assert torch.equal(ran(x), ran(x.clamp(min=0)))
+    assert not torch.allclose(ran(x), ran(x.clamp(0, 1)), atol=1e-3)
+    # Below white both differ by nothing but the packing.
+    plain = identify(shapes_of(weights)).load(weights)
+    x = torch.rand(1, 4, 32, 32)
+    torch.testing.assert_close(ran(x), plain(x[:, fold.SID_PACKING]), rtol=0, atol=1e-6)
+
+
+def test_redis_code_cuts_photos_off_the_grid() -> None:
+    weights = REDI.weights(7)
+    whole = REDI.picture(weights, mosaic(75, 110))
+    assert whole.shape == (64, 96, 3)
+    assert np.array_equal(whole, REDI.picture(weights, mosaic(75, 110)[:64, :96]))
+
+
+def test_fujis_code_cuts_photos_off_the_block() -> None:
+    one = next(p for p in published.PUBLISHED if p.tensorflow and p.sensor is Sensor.XTRANS)
+    assert one.picture(one.weights(7), mosaic(40, 53)).shape == (36, 48, 3)
+
+
+def test_names_decide_where_only_one_publisher_used_them() -> None:
+    """cydonia999's names without biases; with them they are nobody's, so both are offered."""
+    without = entry("sid", "cydonia999's PyTorch").weights(7)
+    found = identify(shapes_of(without))
+    assert (found.name, find_other_readings(without, found)) == ("sid", ())
+    biased = entry("sid-depth-to-space", "cydonia999's, with biases").weights(7)
+    found = identify(shapes_of(biased))
+    (other,) = find_other_readings(biased, found)
+    assert (found.name, other.name) == ("sid", "sid-depth-to-space")
 
 
 def test_missing_up_biases_are_zero() -> None:
-    weights = PORTS["named"].weights(4)
-    zeroed = {
-        name: torch.zeros_like(tensor)
-        if name.startswith("upv") and name.endswith("bias")
-        else tensor
-        for name, tensor in weights.items()
-    }
-    without = {name: tensor for name, tensor in zeroed.items() if bool(tensor.any())}
-    assert len(without) == len(weights) - 4
-    architecture = identify(shapes_of(without))
-    packed, _ = photo(4)
-    found, wanted = architecture.load(without), architecture.load(zeroed)
-    assert torch.equal(found(packed[None]), wanted(packed[None]))
+    weights = LAVI.weights(7)
+    ups = [name for name in weights if name.startswith("upv") and name.endswith("bias")]
+    assert len(ups) == 4
+    zeroed = dict(weights) | {name: torch.zeros_like(weights[name]) for name in ups}
+    without = {name: tensor for name, tensor in weights.items() if name not in ups}
+    found, wanted = (identify(shapes_of(w)).load(w) for w in (without, zeroed))
+    x = packed(light(Sensor.BAYER), Sensor.BAYER)[None]
+    assert torch.equal(found(x), wanted(x))
+
+
+# --- the photo's own statistics ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("offset", [0.0, 3.0, 100.0])
+def test_photo_norm_is_torchs_batch_norm_in_training(
+    offset: float, layout: torch.memory_format
+) -> None:
+    """A large map far from zero, where sums in float32 lose the variance.
+
+    Against float64: float32's own steps at the input's size, some 1e-7 of it, divided by the
+    spread. Torch's batch norm itself is 1e-3 off where channels come last.
+    """
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(8).double().train()
+    nn.init.uniform_(norm.weight, 0.5, 1.5)
+    nn.init.normal_(norm.bias)
+    ours = sid.PhotoNorm(8)
+    ours.weight.data, ours.bias.data = norm.weight.data.float(), norm.bias.data.float()
+    x = (0.3 * torch.randn(1, 8, 700, 1000) + offset).contiguous(memory_format=layout)
+    with torch.inference_mode():
+        wanted = norm(x.double())
+        assert float((ours(x) - wanted).abs().max()) < 3e-6 + 1e-6 * offset
+
+
+def test_photo_norm_of_several_photos_and_of_one_pixel() -> None:
+    norm = sid.PhotoNorm(5).requires_grad_(False)
+    norm.bias.fill_(0.25)
+    x = torch.rand(3, 5, 6, 7)
+    assert torch.equal(norm(x), torch.cat([norm(one[None]) for one in x]))
+    # Of one pixel nothing is left: torch's own functions refuse it. 316 * float32's step, at most.
+    torch.testing.assert_close(
+        norm(x[..., :1, :1]), torch.full((3, 5, 1, 1), 0.25), rtol=0, atol=1e-4
+    )
+
+
+def test_photo_statistics_run_in_one_piece(tmp_path: Path) -> None:
+    one = entry("sid-batch-norm", "each, photo's")
+    weights = one.weights(7)
+    path = tmp_path / "model.pth"
+    torch.save(dict(weights), path)
+    model = load_model(f"sid-batch-norm={path}", "cpu", "fp32", "photo")
+    assert (model.norm_statistics, model.grid.halo) == ("photo", None)
+    x = packed(light(Sensor.BAYER), Sensor.BAYER)
+    assert len(plan(model, x, "auto")) == 1
+    with pytest.raises(UsageError, match="--tile 32: this network's statistics are of the whole"):
+        run_tiled(model, x, 32)
+    # Every part of the photo changes every other, and what training stored changes nothing.
+    dark = x.clone()
+    dark[:, :4] = 0
+    assert not torch.allclose(
+        run_tiled(model, dark, "off")[:, -8:], run_tiled(model, x, "off")[:, -8:]
+    )
+    stored = {name: t + 1 if "running" in name else t for name, t in weights.items()}
+    torch.save(stored, path)
+    again = load_model(f"sid-batch-norm={path}", "cpu", "fp32", "photo")
+    assert torch.equal(run_tiled(again, x, "off"), run_tiled(model, x, "off"))
+    assert torch.equal(run_tiled(model.on_cpu(), x, "off"), run_tiled(model, x, "off"))
+    plain = load_model(f"sid-batch-norm={path}", "cpu", "fp32")
+    assert plain.grid.halo == 108
+    assert error(run_tiled(plain, x, "off"), run_tiled(model, x, "off").double()) > 0.05
+
+
+@pytest.mark.parametrize("dialect", ["no batch norm, 3x3", "lavi's PyTorch"])
+def test_photo_statistics_need_a_batch_norm(tmp_path: Path, dialect: str) -> None:
+    one = next(p for p in published.PUBLISHED if p.dialect == dialect)
+    path = tmp_path / "model.pth"
+    torch.save(dict(one.weights(7)), path)
+    with pytest.raises(UsageError, match=r"--norm-statistics photo: .* has no batch norm"):
+        load_model(path, "cpu", "fp32", "photo")
+
+
+# --- what is no SID ----------------------------------------------------------------------------
 
 
 def test_unknown_file_names_the_nearest_dialect() -> None:
-    shapes = shapes_of(PORTS["named"].weights(4))
+    shapes = shapes_of(LAVI.weights(7))
     del shapes["conv3_1.bias"]
     with pytest.raises(CheckpointError, match=r"nearest is sid, with 1 missing \(conv3_1\.bias\)"):
         identify(shapes)
 
 
 def test_another_shape_is_another_network() -> None:
-    shapes = shapes_of(PORTS["named"].weights(4)) | {"conv10_1.weight": (12, 32, 2, 2)}
+    shapes = shapes_of(LAVI.weights(7)) | {"conv10_1.weight": (12, 32, 2, 2)}
     assert not any(a.recognise(shapes) for a in ARCHITECTURES)
 
 
@@ -458,7 +358,7 @@ def small(channels: int, last: int = 1) -> sid.SID:
 
 
 @pytest.mark.usefixtures("_one_wide")
-@pytest.mark.parametrize(("number", "channels", "last"), [(0, 4, 1), (1, 9, 1), (2, 4, 3)])
+@pytest.mark.parametrize(("number", "channels", "last"), [(0, 4, 1), (1, 9, 1), (5, 4, 3)])
 def test_halo_by_impulse(number: int, channels: int, last: int) -> None:
     architecture = sid.ARCHITECTURES[number]
     network = small(channels, last)
@@ -498,7 +398,7 @@ def test_tiles_on_the_grid_equal_the_whole(channels: int) -> None:
 
 
 @pytest.mark.usefixtures("_one_wide")
-@pytest.mark.parametrize(("number", "channels", "last"), [(0, 4, 1), (1, 9, 1), (2, 4, 3)])
+@pytest.mark.parametrize(("number", "channels", "last"), [(0, 4, 1), (1, 9, 1), (5, 4, 3)])
 def test_tiles_end_where_the_photo_does(number: int, channels: int, last: int) -> None:
     known, cpu = sid.ARCHITECTURES[number], torch.device("cpu")
     network = small(channels, last).float()
