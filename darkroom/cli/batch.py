@@ -150,9 +150,15 @@ def batch(
     )
     with _end_by_signals():
         found = prepare(request, _read_sources(sources, null, watch))
+        notes = found.models[0].notes if found.models else ()  # those of a cluster come with photos
+        if not quiet:
+            for line in notes:
+                output.warn(line)
         with (
             _report_afterwards(request, quiet=quiet),
-            Display(found.total, request.folder, quiet=quiet, as_json=as_json) as display,
+            Display(
+                found.total, request.folder, quiet=quiet, as_json=as_json, said=notes
+            ) as display,
             closing(run(found, display.watch)) as outcomes,
         ):
             for outcome in outcomes:

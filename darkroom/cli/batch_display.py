@@ -6,7 +6,7 @@ Words go to standard error; with --json, one event per photo and a summary to st
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from heapq import nlargest
 from itertools import islice
 from pathlib import Path
@@ -40,13 +40,25 @@ NUMBER = re.compile(r"\d[\d.,]*")
 
 
 class Display:
-    """Counts and shows what becomes of photos; `total` is None where more may arrive."""
+    """Counts and shows what becomes of photos; `total` is None where more may arrive.
 
-    def __init__(self, total: int | None, out: Path, *, quiet: bool, as_json: bool) -> None:
+    `said`: warnings about all photos that are said already.
+    """
+
+    def __init__(
+        self,
+        total: int | None,
+        out: Path,
+        *,
+        quiet: bool,
+        as_json: bool,
+        said: Collection[str] = (),
+    ) -> None:
         self._total = total
         self._out = out
         self._quiet = quiet
         self._as_json = as_json
+        self._said = said
         self._counts: Counter[Status] = Counter()
         self._failures: dict[str, Outcome] = {}
         self._warnings = Warnings()
@@ -88,7 +100,7 @@ class Display:
         self._at_hand.pop(outcome.output, None)
         self._counts[outcome.status] += 1
         if outcome.status is not Status.SKIPPED:
-            self._warnings.add(outcome.warnings)
+            self._warnings.add(text for text in outcome.warnings if text not in self._said)
         self._failures.pop(outcome.output, None)
         if outcome.status is Status.FAILED:
             self._failures[outcome.output] = outcome

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from darkroom.cli import output
+from darkroom.cli import inputs, output
 from darkroom.cli.options import Device, Json, Precision
 from darkroom.errors import RawError
 
@@ -34,12 +34,11 @@ def bench(
     darkroom bench -m safelight -m redi
     """
     from darkroom.evaluation.benchmark import make_sample_photo, measure_peak_memory, time_stages
-    from darkroom.models.loading import load_model
 
     data = _bytes(photo) if photo else make_sample_photo()
     first: dict[str, float] = {}
     for name in models:
-        network = load_model(name, device, precision)
+        network = inputs.load_network(name, device, precision)
         if not as_json:
             typer.echo(f"{network.name} on {network.device}, {str(network.dtype)[6:]}")
         for stage in time_stages(data, network, runs, bits):

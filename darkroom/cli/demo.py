@@ -44,7 +44,6 @@ def demo(
     from darkroom.evaluation.chart import draw_chart, photograph_chart
     from darkroom.evaluation.image_grid import draw_picture_grid
     from darkroom.evaluation.reference import compare_with_truth, develop_plainly
-    from darkroom.models.loading import load_model
     from darkroom.output.atomic import atomic_write, check_target, make_folder
     from darkroom.output.dng import write_dng
     from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
@@ -66,7 +65,7 @@ def demo(
             with atomic_write(paths[0], overwrite) as stream:
                 write_dng(stream, photograph_chart(chart, exposure=exposure))
         with stages.stage("load the model"):
-            network = load_model(model, device, precision)
+            network = inputs.load_network(model, device, precision)
         with stages.stage("enhance") as watch:
             raw = read_raw(paths[0])
             picture = enhance(raw, network, Options(), watch)

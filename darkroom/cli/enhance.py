@@ -78,7 +78,9 @@ def enhance(
         with stages.stage("write"):
             sink = sys.stdout.buffer if target == inputs.STANDARD else target
             save_picture(picture.pixels, sink, save, exif=picture_exif(raw))
-    facts = describe(raw, picture, network)
+    facts = describe(raw, picture, network) | {
+        "network": network.for_sensor(raw.cfa.sensor).architecture.name,
+    }
     seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
     if not quiet:
         for line in picture.warnings:

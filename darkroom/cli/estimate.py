@@ -39,7 +39,8 @@ def estimate(
     rule, brightness = inputs.gain_rule(gain)
     given = inputs.given_gain(ratio, gain)
     raw = inputs.read_photo(photo)
-    found = (given or _measure(raw, model, rule, brightness)).brightened(ev)
+    measured, notes = (given, ()) if given else _measure(raw, model, rule, brightness)
+    found, warnings = measured.brightened(ev), (*raw.warnings, *notes)
     if as_json:
         output.print_json(
             {
@@ -49,17 +50,19 @@ def estimate(
                 "rule": found.rule.value if found.rule else None,
                 "reason": found.reason,
                 "details": dict(found.details),
-                "warnings": list(raw.warnings),
+                "warnings": list(warnings),
             }
         )
         return
-    for line in raw.warnings:
+    for line in warnings:
         output.warn(line)
     typer.echo(f"{found.value:.4g}  {found.reason}")
 
 
-def _measure(raw: "RawImage", model: str, rule: "Rule | None", brightness: int) -> "Gain":
-    """Find a photo's gain as enhance does, loading the network only where the rule needs it."""
+def _measure(
+    raw: "RawImage", model: str, rule: "Rule | None", brightness: int
+) -> "tuple[Gain, tuple[str, ...]]":
+    """Find a photo's gain as enhance does, and the notes of its network, if that needs loading."""
     from darkroom.gain import GainRule as Rule
     from darkroom.gain import choose_gain
     from darkroom.weights import registry, store
@@ -71,10 +74,11 @@ def _measure(raw: "RawImage", model: str, rule: "Rule | None", brightness: int) 
         if entry is not None and entry.architecture not in AMPLIFIED:  # else only tensors tell
             known = entry.gain_rule
     if known not in (None, Rule.LLPACKNET):
-        return choose_gain(raw, known, brightness, network=load_gain_network())
+        return choose_gain(raw, known, brightness, network=load_gain_network()), ()
     from darkroom.models.loading import load_model
     from darkroom.pipeline import Options, find_gain
 
     network = load_model(model, "cpu", "fp32").for_sensor(raw.cfa.sensor)
     network.check(raw)
-    return find_gain(raw, network, Options(rule=rule, brightness=brightness).resolve(network))
+    settings = Options(rule=rule, brightness=brightness).resolve(network)
+    return find_gain(raw, network, settings), network.notes

@@ -65,20 +65,19 @@ def evaluate(
         raise UsageError("--ratio and --xtrans are for --simulate; pairs have their own")
     if any(0 < one < 1 for one in ratio or ()):
         raise UsageError("--ratio: give 0 for no noise, or at least 1")
-    from darkroom.models.loading import load_model
-
     options = inputs.enhance_options(None, None, 0.0, tile, 16)
     if pairs is not None:
         from darkroom.evaluation.paired import read_pairs, score_pairs
 
         listed = read_pairs(pairs)
-        _print_pairs(score_pairs(listed, load_model(model, device, precision), options), as_json)
+        network = inputs.load_network(model, device, precision)
+        _print_pairs(score_pairs(listed, network, options), as_json)
     elif simulate is not None:
         from darkroom.evaluation.simulated import RATIOS, read_scenes, score_scenes
         from darkroom.mosaic.packing import BAYER, XTRANS
 
         scenes, cfa = read_scenes(simulate), XTRANS if xtrans else BAYER
-        network = load_model(model, device, precision)
+        network = inputs.load_network(model, device, precision)
         _print_scenes(score_scenes(scenes, ratio or RATIOS, network, options, cfa), as_json)
 
 

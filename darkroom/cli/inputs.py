@@ -5,10 +5,12 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from darkroom.cli import output
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
     from darkroom.gain import Gain, GainRule
+    from darkroom.models.model import Model
     from darkroom.models.tiling import TileOption
     from darkroom.pipeline import Options
     from darkroom.raw.image import RawImage
@@ -28,6 +30,16 @@ def read_photo(photo: Path) -> "RawImage":
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal; pipe a RAW photo into it, or name a file")
     return read_raw(sys.stdin.buffer.read())
+
+
+def load_network(name: str, device: str, precision: str) -> "Model":
+    """Load a model, and say on standard error what is in doubt about its weights."""
+    from darkroom.models.loading import load_model
+
+    network = load_model(name, device, precision)
+    for line in network.notes:
+        output.warn(line)
+    return network
 
 
 def gain_rule(text: str | None) -> tuple["GainRule | None", int]:

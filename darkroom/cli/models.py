@@ -67,13 +67,12 @@ def models(
         if name is None:
             raise UsageError("--features needs a model; name one of darkroom models")
         from darkroom.evaluation.features import draw_feature_sheet
-        from darkroom.models.loading import load_model
         from darkroom.output.atomic import check_target
         from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
 
         check_target(out, overwrite)
         save = SaveOptions(PictureFormat.from_path(out), overwrite=overwrite)
-        network = load_model(name, device, precision)
+        network = inputs.load_network(name, device, precision)
         pixels, layers = draw_feature_sheet(inputs.read_photo(features), network)
         save_picture(pixels, out, save)
         if as_json:
@@ -152,6 +151,8 @@ def _show_structure(name: str, size: str, as_json: bool) -> None:
 
     photo = inputs.photo_size(size)
     outline = find_outline(name)
+    for line in outline.notes:
+        output.warn(line)
     network = outline.architecture.outline(outline.shapes)
     summary = summarize_model(network, outline.architecture, photo)
     if as_json:

@@ -15,8 +15,9 @@ ModelName = Annotated[
         "-m",
         metavar="NAME|FILE",
         help="Weights by name (darkroom models) or a file. NETWORK=FILE where a file's tensors fit "
-        "two networks: sid-norm-last=FILE has its batch norms after the activations, "
-        "redi-group-norm-8=FILE 8 groups.",
+        "two networks, as a warning then says: sid-rggb=FILE is SID trained on R G G B, "
+        "sid-norm-last=FILE has its batch norms after the activations, redi-group-norm-8=FILE 8 "
+        "groups.",
     ),
 ]
 Ratio = Annotated[

@@ -260,6 +260,8 @@ def import_checkpoint(checkpoint: Path, name: str, dry_run: bool, report: Weight
     source = find_source(checkpoint)
     state = read_checkpoint(source.path)
     network = source.identify(shapes_of(state))
+    for line in source.list_notes(state, network, "--import"):
+        output.warn(line)
     entry = WeightsEntry(
         name=name,
         architecture=network.name,
