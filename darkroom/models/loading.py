@@ -150,6 +150,9 @@ def find_source(name_or_path: str | Path) -> Source:
         if not _is_there(path):
             raise CheckpointError(f"{path} is not there; give NETWORK=FILE, as in {network}=FILE")
         return Source(path, networks=find_architectures(network))
+    if equals and not Path(name_or_path).exists() and _is_there(Path(file).expanduser()):
+        known = ", ".join(dict.fromkeys(one.name for one in ARCHITECTURES))
+        raise CheckpointError(f"{network}={file}: no network is called {network}; known: {known}")
     entry = _entry(name_or_path)
     path = Path(name_or_path) if entry is None else store.verify(entry)
     entry = entry or _published(path)

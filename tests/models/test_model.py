@@ -127,6 +127,8 @@ def test_network_equals_file_says_which_network_it_is(tmp_path: Path):
         CheckpointError, match=r"file\.safetensors: no known network: .* as in redi"
     ):
         load_model(f"redi={file}", "cpu")
+    with pytest.raises(CheckpointError, match="no network is called sid-last; known: safelight, "):
+        load_model(f"sid-last={file}", "cpu")
     with pytest.raises(CheckpointError, match="x is not there; give NETWORK=FILE, as in redi=FILE"):
         load_model("redi=x")
 
