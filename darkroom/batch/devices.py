@@ -91,15 +91,19 @@ class Device:
 
 
 def load_models(
-    name_or_path: str | Path, device: str = "auto", precision: str = "auto"
+    name_or_path: str | Path,
+    device: str = "auto",
+    precision: str = "auto",
+    norm_statistics: str = "stored",
 ) -> tuple[Model, ...]:
     """Load a model once per device: `device` as for `load_model`, or cuda:all for all there are."""
     if device != "cuda:all":
-        return (load_model(name_or_path, device, precision),)
+        return (load_model(name_or_path, device, precision, norm_statistics),)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count == 0:
         raise UsageError("--device cuda:all: there is no CUDA device; use --device cpu")
-    return tuple(load_model(name_or_path, f"cuda:{n}", precision) for n in range(count))
+    places = [f"cuda:{n}" for n in range(count)]
+    return tuple(load_model(name_or_path, one, precision, norm_statistics) for one in places)
 
 
 def weights_sha256(model: Model) -> str:

@@ -77,6 +77,7 @@ def settings(options: BatchOptions, model: Model) -> Settings:
         "format": options.save.format.value,
         "precision": str(model.dtype)[6:],
         "network": model.architecture.name,
+        "norm_statistics": model.norm_statistics,
     }
     if options.save.format is PictureFormat.JPEG:
         decided["quality"] = options.save.quality

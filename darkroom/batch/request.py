@@ -21,8 +21,9 @@ class BatchRequest:
     """All that a user decides about a batch, except which photos.
 
     `out`: a folder's path or URL. `watch`: go on with what arrives. `cluster`: the address of a Ray
-    cluster, None for this machine. `report`: the page to write about it afterwards. Raises
-    UsageError for URLs where only paths will do, and what `check_report` raises.
+    cluster, None for this machine. `report`: the page to write about it afterwards.
+    `norm_statistics`: as for `load_model`. Raises UsageError for URLs where only paths will do, and
+    what `check_report` raises.
     """
 
     out: str
@@ -35,6 +36,7 @@ class BatchRequest:
     precision: str = "auto"
     cluster: str | None = None
     report: Path | None = None
+    norm_statistics: str = "stored"
 
     def __post_init__(self) -> None:
         _check_urls([self.out], self.cluster, self.report)
@@ -64,9 +66,15 @@ def prepare(request: BatchRequest, sources: Sequence[str]) -> PreparedBatch:
         _check_urls(sources, request.cluster)
         jobs, known = _find(sources, request.naming, search)
     if request.cluster is not None:
-        cluster = ClusterOptions(request.cluster, request.model, request.device, request.precision)
+        cluster = ClusterOptions(
+            request.cluster,
+            request.model,
+            request.device,
+            request.precision,
+            request.norm_statistics,
+        )
         return PreparedBatch(jobs, out, options, cluster=cluster, known=known)
-    models = load_models(request.model, request.device, request.precision)
+    models = load_models(request.model, request.device, request.precision, request.norm_statistics)
     for model in models:
         options.picture.resolve(model)
     return PreparedBatch(jobs, out, options, models)

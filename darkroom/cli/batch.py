@@ -51,6 +51,7 @@ def batch(
         bool, typer.Option("--watch", help="Go on with what arrives in the folders, until Ctrl-C.")
     ] = False,
     model: options.ModelName = "safelight",
+    norm_statistics: options.NormStatistics = "stored",
     ratio: Annotated[
         float | None,
         typer.Option("--ratio", help="Amplify so many times, 1 to 1000. Default: automatic."),
@@ -147,6 +148,7 @@ def batch(
         precision,
         cluster,
         report,
+        norm_statistics,
     )
     with _end_by_signals():
         found = prepare(request, _read_sources(sources, null, watch))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from darkroom.cli import inputs, output
-from darkroom.cli.options import Device, Json, Precision
+from darkroom.cli.options import Device, Json, NormStatistics, Precision
 from darkroom.errors import RawError
 
 
@@ -19,6 +19,7 @@ def bench(
         list[str],
         typer.Option("--model", "-m", metavar="NAME|FILE", help="May be given again, to compare."),
     ] = ["safelight"],  # noqa: B006 (Typer copies it)
+    norm_statistics: NormStatistics = "stored",
     runs: Annotated[int, typer.Option("--runs", min=1, help="After one warm-up.")] = 3,
     bits: Annotated[int, typer.Option("--bits", help="8 or 16 per sample.")] = 8,
     device: Device = "auto",
@@ -38,7 +39,7 @@ def bench(
     data = _bytes(photo) if photo else make_sample_photo()
     first: dict[str, float] = {}
     for name in models:
-        network = inputs.load_network(name, device, precision)
+        network = inputs.load_network(name, device, precision, norm_statistics)
         if not as_json:
             typer.echo(f"{network.name} on {network.device}, {str(network.dtype)[6:]}")
         for stage in time_stages(data, network, runs, bits):

@@ -26,6 +26,7 @@ def enhance(
         ),
     ] = None,
     model: options.ModelName = "safelight",
+    norm_statistics: options.NormStatistics = "stored",
     ratio: options.Ratio = None,
     ev: options.Ev = 0.0,
     gain: options.GainRule = None,
@@ -65,7 +66,7 @@ def enhance(
             )
             from darkroom.models.loading import load_model
 
-            network = load_model(model, device, precision)
+            network = load_model(model, device, precision, norm_statistics)
         from darkroom.batch.stages import describe
         from darkroom.output.exif import picture_exif
         from darkroom.output.picture import save_picture
@@ -80,6 +81,7 @@ def enhance(
             save_picture(picture.pixels, sink, save, exif=picture_exif(raw))
     facts = describe(raw, picture, network) | {
         "network": network.for_sensor(raw.cfa.sensor).architecture.name,
+        "norm_statistics": norm_statistics,
     }
     seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
     if not quiet:

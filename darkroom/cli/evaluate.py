@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from darkroom.cli import inputs, output
-from darkroom.cli.options import Device, Json, ModelName, Precision, Tile
+from darkroom.cli.options import Device, Json, ModelName, NormStatistics, Precision, Tile
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def evaluate(
     ] = None,
     xtrans: Annotated[bool, typer.Option("--xtrans", help="Simulate an X-Trans sensor.")] = False,
     model: ModelName = "safelight",
+    norm_statistics: NormStatistics = "stored",
     device: Device = "auto",
     precision: Precision = "auto",
     tile: Tile = "auto",
@@ -70,14 +71,14 @@ def evaluate(
         from darkroom.evaluation.paired import read_pairs, score_pairs
 
         listed = read_pairs(pairs)
-        network = inputs.load_network(model, device, precision)
+        network = inputs.load_network(model, device, precision, norm_statistics)
         _print_pairs(score_pairs(listed, network, options), as_json)
     elif simulate is not None:
         from darkroom.evaluation.simulated import RATIOS, read_scenes, score_scenes
         from darkroom.mosaic.packing import BAYER, XTRANS
 
         scenes, cfa = read_scenes(simulate), XTRANS if xtrans else BAYER
-        network = inputs.load_network(model, device, precision)
+        network = inputs.load_network(model, device, precision, norm_statistics)
         _print_scenes(score_scenes(scenes, ratio or RATIOS, network, options, cfa), as_json)
 
 

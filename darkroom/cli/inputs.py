@@ -32,11 +32,13 @@ def read_photo(photo: Path) -> "RawImage":
     return read_raw(sys.stdin.buffer.read())
 
 
-def load_network(name: str, device: str, precision: str) -> "Model":
+def load_network(
+    name: str, device: str, precision: str, norm_statistics: str = "stored"
+) -> "Model":
     """Load a model, and say on standard error what is in doubt about its weights."""
     from darkroom.models.loading import load_model
 
-    network = load_model(name, device, precision)
+    network = load_model(name, device, precision, norm_statistics)
     for line in network.notes:
         output.warn(line)
     return network

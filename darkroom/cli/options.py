@@ -20,6 +20,15 @@ ModelName = Annotated[
         "groups.",
     ),
 ]
+NormStatistics = Annotated[
+    str,
+    typer.Option(
+        "--norm-statistics",
+        metavar="stored|photo",
+        help="What batch norms go by: what the checkpoint stores, or, for networks that were "
+        "published so, each photo's own, without tiles.",
+    ),
+]
 Ratio = Annotated[
     float | None,
     typer.Option("--ratio", "-r", help="Amplify so many times, 1 to 1000. Default: automatic."),

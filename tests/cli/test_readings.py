@@ -1,4 +1,4 @@
-"""Weights that fit two networks: what each command says and does."""
+"""Weights that fit two networks, and batch norms by the photo: what each command says and does."""
 
 import json
 from collections.abc import Callable
@@ -10,9 +10,17 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from darkroom.batch.jobs import OutputNaming, Search
 from darkroom.batch.journal import JOURNAL
+from darkroom.batch.options import BatchOptions
+from darkroom.batch.request import BatchRequest, prepare
 from darkroom.cli import app
+from darkroom.evaluation.paired import read_picture
 from darkroom.evaluation.published import sid
+from darkroom.evaluation.published.sid import PUBLISHED
+from darkroom.mosaic.packing import linearise
+from darkroom.output.picture import PictureFormat, SaveOptions
+from darkroom.raw.reader import read_raw
 
 Dng = Callable[..., Path]
 
@@ -23,6 +31,14 @@ def lavi_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "lavi.pth"
     torch.save(dict(sid.LAVI.weights(4, 7)), path)
     return path
+
+
+@pytest.fixture(name="normed", scope="module")
+def normed_fixture(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A checkpoint with batch norms, by its network's name."""
+    path = tmp_path_factory.mktemp("weights") / "normed.pth"
+    torch.save(dict(sid.DOUBLE.weights(4, 7)), path)
+    return f"sid-batch-norm={path}"
 
 
 def run(*arguments: str | Path) -> Result:
@@ -91,3 +107,62 @@ def test_a_batch_says_it_once_and_never_resumes_as_the_other(
     result = run(*command, "-m", f"sid-rggb={lavi}")
     assert "3 done in" in result.stderr
     assert notes(result) == []
+
+
+def test_norm_statistics_of_the_photo(dng_path: Dng, tmp_path: Path, normed: str) -> None:
+    """The same numbers as the publication's: its test script never calls eval()."""
+    photo, target = dng_path(read_noise=0), tmp_path / "o.png"
+    command = ("enhance", photo, "-o", target, "--overwrite", "--bits", 16, "--precision", "fp32")
+    pictures = {}
+    for statistics in ("stored", "photo"):
+        words = ("-m", normed, "--norm-statistics", statistics, "-r", 2, "--json")
+        record = json.loads(run(*command, *words).stdout)
+        assert record["norm_statistics"] == statistics
+        pictures[statistics] = read_picture(target)
+    assert (pictures["stored"] - pictures["photo"]).abs().max() > 0.03
+    failed = CliRunner().invoke(app, [*map(str, command), "--norm-statistics", "photo"])
+    assert failed.exit_code == 2
+    assert "has no batch norm; leave it out" in failed.stderr
+
+
+def test_a_batch_with_other_statistics_is_another(
+    dng_path: Dng, tmp_path: Path, normed: str
+) -> None:
+    photos, out = [dng_path(name=f"{i}.dng", seed=i) for i in range(2)], tmp_path / "out"
+    command = ("batch", *photos, "-o", out, "-m", normed, "--ratio", 5, "--precision", "fp32")
+    assert "2 done in" in run(*command).stderr
+    assert "2 done in" in run(*command, "--norm-statistics", "photo").stderr
+    assert "2 done before" in run(*command, "--norm-statistics", "photo").stderr
+    last = json.loads((out / JOURNAL).read_text("utf-8").splitlines()[-1])
+    assert last["options"]["norm_statistics"] == "photo"
+
+
+def test_what_is_published_is_what_runs(dng_path: Dng, tmp_path: Path) -> None:
+    """From the file's values to the picture's codes, the photo's statistics included.
+
+    16-bit codes are rounded: half of one, and float32 through 23 normed layers.
+    """
+    one = next(p for p in PUBLISHED if p.dialect == "each, photo's")
+    weights, path, target = one.weights(7), tmp_path / "w.pth", tmp_path / "o.png"
+    torch.save(dict(weights), path)
+    photo = dng_path(read_noise=0, exposure=0.1)
+    words = ("-m", f"{one.network}={path}", "--norm-statistics", "photo", "-r", 8, "--bits", 16)
+    run("enhance", photo, "-o", target, "--precision", "fp32", *words)
+    wanted = one.picture(weights, linearise(read_raw(photo)) * 8).clip(0, 1) * 65535
+    found = read_picture(target).permute(1, 2, 0).numpy() * 65535
+    assert abs(found - wanted).max() < 1.5
+
+
+def test_a_cluster_is_told_the_statistics(dng_path: Dng, tmp_path: Path) -> None:
+    save = SaveOptions(PictureFormat.PNG)
+    request = BatchRequest(
+        str(tmp_path / "out"),
+        BatchOptions(save=save),
+        OutputNaming(".png"),
+        Search(),
+        cluster="host:1",
+        norm_statistics="photo",
+    )
+    cluster = prepare(request, [str(dng_path())]).cluster
+    assert cluster is not None
+    assert cluster.norm_statistics == "photo"

@@ -79,6 +79,7 @@ class RayExecutor:
             "cuda" if self._needs.gpus else "cpu",
             self._options,
             self._needs.cpus,
+            cluster.norm_statistics,
         )
         self._at_once = self._options.capacity(devices=1)
         self._changed = Condition()

@@ -27,13 +27,14 @@ class ClusterOptions:
 
     `address`: auto, HOST:PORT or ray://HOST:PORT. `model`: a name, or a file that all machines
     have. `device`: auto (GPUs where the cluster has any), cpu or cuda. `precision`: auto is what
-    the first worker's hardware is best at, for all of them.
+    the first worker's hardware is best at, for all of them. `norm_statistics`: as for `load_model`.
     """
 
     address: str = "auto"
     model: str = "safelight"
     device: str = "auto"
     precision: str = "auto"
+    norm_statistics: str = "stored"
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda", "cuda:all"):

@@ -23,8 +23,8 @@ from darkroom.errors import DarkroomError
 class WorkerConfig:
     """What a worker is told once.
 
-    `out`: absolute path or URL. `model` and `device`: as for `load_models`. `cpus`: threads of the
-    network.
+    `out`: absolute path or URL. `model`, `device` and `norm_statistics`: as for `load_models`.
+    `cpus`: threads of the network.
     """
 
     out: str
@@ -32,6 +32,7 @@ class WorkerConfig:
     device: str
     options: BatchOptions
     cpus: int
+    norm_statistics: str = "stored"
 
 
 class Worker:
@@ -55,7 +56,7 @@ class Worker:
         torch.set_num_threads(config.cpus)
         try:
             self._check_shared()
-            models = load_models(config.model, config.device, precision)
+            models = load_models(config.model, config.device, precision, config.norm_statistics)
         except DarkroomError as error:
             raise type(error)(f"{reason(error)} (on {self._host})") from error
         self._executor = LocalExecutor(models, config.options)

@@ -435,6 +435,13 @@ def test_a_worker_between_urls(tmp_path: Path, weights: Path) -> None:
     fs.store.clear()
 
 
+def test_a_worker_takes_the_statistics_that_were_asked_for(tmp_path: Path, weights: Path) -> None:
+    (tmp_path / JOURNAL).touch()
+    asked = replace(config(weights, str(tmp_path)), norm_statistics="photo")
+    with pytest.raises(UsageError, match="has no batch norm"):
+        Worker(asked).start("fp32")
+
+
 def test_a_worker_that_does_not_share_the_folder(tmp_path: Path, weights: Path) -> None:
     out = tmp_path / "out"
     worker = Worker(config(weights, str(out)))
