@@ -6,6 +6,7 @@ from darkroom.models.architectures import (
     perceptilabs,
     redi,
     redi_group_norm,
+    redi_xtrans,
     safelight,
     sid,
 )
@@ -17,6 +18,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     *perceptilabs.ARCHITECTURES,
     *llpacknet.ARCHITECTURES,
     *redi.ARCHITECTURES,
+    *redi_xtrans.ARCHITECTURES,
     *redi_group_norm.ARCHITECTURES,
 )
 
@@ -48,6 +50,6 @@ def _nearest(shapes: Shapes, architectures: tuple[Architecture, ...]) -> str:
             if share > overlap:
                 overlap, name, known = share, architecture.name, dict(dialect)
     if not name:
-        names = dict.fromkeys(architecture.name for architecture in architectures)
+        names = dict.fromkeys(one.name.partition("-")[0] for one in architectures)
         return f"none of its {len(shapes)} tensors is named as in {', '.join(names)}"
     return f"nearest is {name}, with {difference(shapes, known)}"
