@@ -50,7 +50,7 @@ class Norms:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class RediForm:
     """One form of the network and of its checkpoint.
 
     `depths`: layers of each dense block. `joined`: how many of the blocks are in use. `weight_norm`
@@ -64,7 +64,7 @@ class Form:
     norms: Norms | None = None
 
 
-class DenseLayer(nn.Module):
+class PublishedDenseLayer(nn.Module):
     """A layer that hands on what it was given, and its own result behind it."""
 
     def __init__(self, conv: nn.Sequential) -> None:
@@ -76,10 +76,10 @@ class DenseLayer(nn.Module):
         return torch.cat([x, self.conv(x)], dim=1)
 
 
-class DenseBlock(nn.Module):
+class PublishedDenseBlock(nn.Module):
     """Dense layers, and a convolution of all that they gave."""
 
-    def __init__(self, layers: list[DenseLayer], fuse: nn.Sequential) -> None:
+    def __init__(self, layers: list[PublishedDenseLayer], fuse: nn.Sequential) -> None:
         super().__init__()
         self.dense_layers = nn.Sequential(*layers)
         self.conv_1x1 = fuse
@@ -90,10 +90,10 @@ class DenseBlock(nn.Module):
         return x + fused
 
 
-class Net(nn.Module):
+class PublishedRedi(nn.Module):
     """The network over a packed mosaic, of which it makes its three scales itself."""
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: RediForm) -> None:
         super().__init__()
         self.form = form
         eighth, self.side = 16 * form.channels, 2 if form.channels == 4 else 3
@@ -106,9 +106,9 @@ class Net(nn.Module):
             for j in range(depth):
                 slope = None if j == 0 else 0.2 if j < depth - 1 else 1.0
                 inner = layer(f"{name}.dense", 64 + 32 * j, 32, before=slope, bias=False)
-                layers.append(DenseLayer(inner))
+                layers.append(PublishedDenseLayer(inner))
             fuse = layer(f"{name}.conv_1x1", 64 + 32 * depth, 64, side=1, bias=False)
-            self.add_module(name, DenseBlock(layers, fuse))
+            self.add_module(name, PublishedDenseBlock(layers, fuse))
         self.rdball = layer("rdball", 64 * form.joined, 64, side=1, bias=False)
         self.conv_rdb8x = layer("conv_rdb8x", 4, 64)
         self.resblock8x = nn.ModuleDict(
@@ -178,11 +178,11 @@ class Net(nn.Module):
         return functional.pixel_shuffle(picture, self.side).clamp(0, 1)
 
 
-def make_weights(form: Form, seed: int) -> dict[str, Tensor]:
+def make_weights(form: RediForm, seed: int) -> dict[str, Tensor]:
     """Return random weights of gain near 1 per layer, as the form's checkpoints have them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        state = Net(form).state_dict()
+        state = PublishedRedi(form).state_dict()
     if form.weight_norm != "weight_g":
         return dict(state)
     old = {"parametrizations.weight.original0": "weight_g"}
@@ -202,17 +202,17 @@ def pack_fuji(mosaic: Tensor) -> Tensor:
     return packed
 
 
-def load_network(form: Form, state: Mapping[str, Tensor]) -> Net:
+def load_network(form: RediForm, state: Mapping[str, Tensor]) -> PublishedRedi:
     """Return the network in float64 with the weights of a checkpoint of that form."""
     new = {".weight_g": ".parametrizations.weight.original0"}
     new[".weight_v"] = ".parametrizations.weight.original1"
-    network = Net(form)
+    network = PublishedRedi(form)
     network.load_state_dict({_renamed(name, new): tensor for name, tensor in state.items()})
     return network.double().eval()
 
 
 @torch.inference_mode()
-def paint(form: Form, state: Mapping[str, Tensor], mosaic: Mosaic) -> NDArray[np.float32]:
+def paint(form: RediForm, state: Mapping[str, Tensor], mosaic: Mosaic) -> NDArray[np.float32]:
     """Return what the authors' code makes of a mosaic, whose end off the grid it crops."""
     network = load_network(form, state)
     light = torch.from_numpy(mosaic).double().clamp(min=0)
@@ -231,7 +231,7 @@ def _renamed(name: str, endings: Mapping[str, str]) -> str:
     return name
 
 
-def _published(network: str, dialect: str, form: Form, *, ambiguous: bool = False) -> Published:
+def _published(network: str, dialect: str, form: RediForm, *, ambiguous: bool = False) -> Published:
     """Bind the functions to a form."""
     return Published(
         network=network,
@@ -248,36 +248,44 @@ EVERY = ("conv", "RDB", "rdball", "resblock8x")
 """Beginnings of the names of the layers at each scale, and of all."""
 
 PUBLISHED = (
-    _published("redi", "weight norm, as published", Form(weight_norm="weight_g")),
-    _published("redi", "weight norm, of today's torch", Form(weight_norm="original")),
-    _published("redi", "folded", Form()),
-    _published("redi", "two of three blocks", Form(joined=2)),
-    _published("redi", "two blocks", Form(depths=(4, 5), joined=2)),
-    _published("redi-xtrans", "weight norm", Form(channels=9, weight_norm="weight_g")),
-    _published("redi-xtrans", "folded", Form(channels=9)),
-    _published("redi-xtrans", "two of three blocks", Form(channels=9, joined=2)),
+    _published("redi", "weight norm, as published", RediForm(weight_norm="weight_g")),
+    _published("redi", "weight norm, of today's torch", RediForm(weight_norm="original")),
+    _published("redi", "folded", RediForm()),
+    _published("redi", "two of three blocks", RediForm(joined=2)),
+    _published("redi", "two blocks", RediForm(depths=(4, 5), joined=2)),
+    _published("redi-xtrans", "weight norm", RediForm(channels=9, weight_norm="weight_g")),
+    _published("redi-xtrans", "folded", RediForm(channels=9)),
+    _published("redi-xtrans", "two of three blocks", RediForm(channels=9, joined=2)),
     *(
         _published(network, dialect, form, ambiguous=True)
         for network, dialect, form in (
-            ("redi-group-norm", "before, dense layers", Form(norms=Norms("before"))),
+            ("redi-group-norm", "before, dense layers", RediForm(norms=Norms("before"))),
             (
                 "redi-group-norm",
                 "before, weight norm",
-                Form(weight_norm="weight_g", norms=Norms("before")),
+                RediForm(weight_norm="weight_g", norms=Norms("before")),
             ),
-            ("redi-group-norm", "between, coarse branch", Form(norms=Norms("between", COARSE))),
+            ("redi-group-norm", "between, coarse branch", RediForm(norms=Norms("between", COARSE))),
             (
                 "redi-group-norm",
                 "after, coarse branch",
-                Form(weight_norm="original", norms=Norms("after", COARSE)),
+                RediForm(weight_norm="original", norms=Norms("after", COARSE)),
             ),
-            ("redi-group-norm", "last, residual block", Form(norms=Norms("last", BLOCK))),
-            ("redi-group-norm", "two of three blocks", Form(joined=2, norms=Norms("before"))),
-            ("redi-group-norm-8", "8 groups", Form(norms=Norms("before", groups=8))),
-            ("redi-group-norm-4", "after, everywhere", Form(norms=Norms("after", EVERY, 4))),
-            ("redi-group-norm-3", "after the finest", Form(norms=Norms("after", FINE, 3))),
-            ("redi-group-norm-64", "last, residual block", Form(norms=Norms("last", BLOCK, 64))),
-            ("redi-instance-norm", "before, dense layers", Form(norms=Norms("before", groups=0))),
+            ("redi-group-norm", "last, residual block", RediForm(norms=Norms("last", BLOCK))),
+            ("redi-group-norm", "two of three blocks", RediForm(joined=2, norms=Norms("before"))),
+            ("redi-group-norm-8", "8 groups", RediForm(norms=Norms("before", groups=8))),
+            ("redi-group-norm-4", "after, everywhere", RediForm(norms=Norms("after", EVERY, 4))),
+            ("redi-group-norm-3", "after the finest", RediForm(norms=Norms("after", FINE, 3))),
+            (
+                "redi-group-norm-64",
+                "last, residual block",
+                RediForm(norms=Norms("last", BLOCK, 64)),
+            ),
+            (
+                "redi-instance-norm",
+                "before, dense layers",
+                RediForm(norms=Norms("before", groups=0)),
+            ),
         )
     ),
 )

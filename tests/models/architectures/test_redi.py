@@ -45,14 +45,14 @@ def test_every_form_as_published(tmp_path: Path, one: Published) -> None:
 @pytest.mark.parametrize(
     "form",
     [
-        published.Form(weight_norm="weight_g"),
-        published.Form(),
-        published.Form(joined=2),
-        published.Form(depths=(4, 5), joined=2),
+        published.RediForm(weight_norm="weight_g"),
+        published.RediForm(),
+        published.RediForm(joined=2),
+        published.RediForm(depths=(4, 5), joined=2),
     ],
     ids=["weight norm", "folded", "two of three blocks", "two blocks"],
 )
-def test_folding_is_exact(form: published.Form) -> None:
+def test_folding_is_exact(form: published.RediForm) -> None:
     state = {key: t.double() for key, t in published.make_weights(form, 2).items()}
     packed = torch.rand(2, 4, 32, 48, dtype=torch.float64) * 0.6
     with torch.inference_mode():

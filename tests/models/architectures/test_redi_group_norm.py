@@ -11,7 +11,7 @@ from torch.nn import functional
 from darkroom.errors import CheckpointError, TooLargeError, UsageError
 from darkroom.evaluation.published import Published
 from darkroom.evaluation.published import redi as published
-from darkroom.evaluation.published.redi import BLOCK, EVERY, FINE, Form, Norms
+from darkroom.evaluation.published.redi import BLOCK, EVERY, FINE, Norms, RediForm
 from darkroom.models import tiling
 from darkroom.models.architectures import (
     ARCHITECTURES,
@@ -25,7 +25,7 @@ from darkroom.models.model import Model
 from darkroom.models.tiling import run_tiled
 
 NORMED = [one for one in published.PUBLISHED if "norm" in one.network]
-BEFORE = Form(norms=Norms("before"))
+BEFORE = RediForm(norms=Norms("before"))
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def photo(rows: int = 53, cols: int = 41) -> tuple[Tensor, Tensor]:
 
 
 def shapes_with(norms: Norms) -> Shapes:
-    return shapes_of(published.make_weights(Form(norms=norms), 0))
+    return shapes_of(published.make_weights(RediForm(norms=norms), 0))
 
 
 @pytest.mark.parametrize("one", NORMED, ids=lambda one: f"{one.network}, {one.dialect}")
@@ -68,7 +68,7 @@ def test_another_number_of_groups_is_another_picture(tmp_path: Path, network: st
 def test_parameters() -> None:
     """Those of REDI, and two for each channel that a dense layer reads."""
     norms = 2 * sum(64 + 32 * j for depth in (4, 5, 5) for j in range(depth))
-    state = published.make_weights(Form(weight_norm="weight_g", norms=Norms("before")), 0)
+    state = published.make_weights(RediForm(weight_norm="weight_g", norms=Norms("before")), 0)
     known = redi_group_norm.ARCHITECTURES[0].dialects[0]
     counted = sum(int(torch.Size(shape).numel()) for shape in known.values())
     assert counted == sum(t.numel() for t in state.values()) == 784_768 + norms == 788_224
