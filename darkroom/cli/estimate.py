@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from darkroom.gain import GainRule as Rule
     from darkroom.raw.image import RawImage
 
-AMPLIFIED = ("llpacknet", "llpacknet-2020")
+AMPLIFIED = (
+    "llpacknet",
+    "llpacknet-2020",
+    "llpacknet-2020-pixel-shuffle",
+)
 """Networks whose checkpoints may bring an amplifier, which then finds the gain."""
 
 

@@ -5,7 +5,7 @@ does is written down. Each module with weights of its own is one layer, whatever
 of what happens between such modules, only what joins or resizes is a layer.
 
 Torch's own counter counts the work. Its graphs are not used: `torch.fx` cannot trace safelight and
-REDI, 3 of 16 networks, whose code asks for sizes, and it loses work in place on views.
+REDI, whose code asks for sizes, and it loses work in place on views.
 """
 
 import math

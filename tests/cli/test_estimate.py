@@ -30,7 +30,7 @@ def _no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """An LLPackNet of 2020 with its amplifier."""
-    torch.save(weights("", "") | histogram_amplifier(), tmp_path / "whole")
+    torch.save(weights(2020) | histogram_amplifier(), tmp_path / "whole")
     return tmp_path / "whole"
 
 

@@ -166,8 +166,10 @@ def test_a_file_that_fits_two_networks_says_so(ambiguous: Path, synthetic_raw):
 
 
 def test_every_number_of_groups_is_another_reading(tmp_path: Path):
-    """32 by default, as for any file that says nothing; each lower power of 2 fits as well."""
+    """32 by default, as for any file that says nothing; others that divide its widths fit too."""
     (first, *others) = redi_group_norm.ARCHITECTURES
+    others = [other for other in others if other.recognise(first.dialects[1])]
+    assert len(others) > 3
     generator = torch.Generator().manual_seed(1)
     state = {
         name: torch.randn(*shape, generator=generator)

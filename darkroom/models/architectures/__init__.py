@@ -11,6 +11,7 @@ from darkroom.models.architectures import (
     perceptilabs,
     redi,
     redi_group_norm,
+    redi_xtrans,
     safelight,
     sid,
 )
@@ -28,6 +29,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     *perceptilabs.ARCHITECTURES,
     *llpacknet.ARCHITECTURES,
     *redi.ARCHITECTURES,
+    *redi_xtrans.ARCHITECTURES,
     *redi_group_norm.ARCHITECTURES,
 )
 """Of several that recognise the same tensors, the first is how they are read unless asked."""
@@ -95,6 +97,6 @@ def _nearest(shapes: Shapes, architectures: tuple[Architecture, ...]) -> str:
             if share > overlap:
                 overlap, name, known = share, architecture.name, dict(dialect)
     if not name:
-        names = dict.fromkeys(architecture.name for architecture in architectures)
+        names = dict.fromkeys(one.name.partition("-")[0] for one in architectures)
         return f"none of its {len(shapes)} tensors is named as in {', '.join(names)}"
     return f"nearest is {name}, with {difference(shapes, known)}"

@@ -7,6 +7,12 @@ Weight norm, the four colours' separate convolutions (one grouped convolution he
 of UnPack's channels fold into the weights. UnPack's order is the same in 2020 and 2022 for one
 photo: row, column, colour. The two differ in their names, in weight norm and in what ends them, a
 rectifier in 2020 and a sigmoid in 2022, and 2020 has an amplifier that finds the gain.
+
+Beside them lies an ablation with PixelShuffle instead of UnPack (ablations/ of 2020), whose order
+is colour, row, column: the same tensors, another picture. No tensor tells, so a file is UnPack's
+unless it is asked for as llpacknet-2020-pixel-shuffle=FILE. The other notebook there,
+LLPackNet.ipynb, is the network of 2020 with a convolutional amplifier and without the last
+rectifier, whose work clipping does.
 """
 
 from collections.abc import Callable, Iterable
@@ -188,11 +194,11 @@ def _recognise(sequenced: bool, shapes: Shapes) -> bool:
     return norms_fit and fold.plain_shapes(named) == _FORMS[sequenced]
 
 
-def _convert(sequenced: bool, state: State) -> State:
+def _convert(sequenced: bool, unpack: bool, state: State) -> State:
     """Fold weight norm, the four colours' convolutions and UnPack's order into our names."""
     plain = fold.without_weight_norm({name: state[name] for name in _network(state)})
     end = ".0" if sequenced else ""
-    order = fold.depth_to_space_order(3, PACK)
+    order = fold.depth_to_space_order(3, PACK) if unpack else slice(None)
     new = {
         "enter.weight": torch.cat([plain[f"{name}{end}.weight"] for name in _COLOURS]),
         "enter.bias": torch.cat([plain[f"{name}{end}.bias"] for name in _COLOURS]),
@@ -210,8 +216,8 @@ def _convert(sequenced: bool, state: State) -> State:
     return new
 
 
-def _architecture(name: str, sequenced: bool, *dialects: Shapes) -> Architecture:
-    """Bind LLPackNet's functions to the names of one year."""
+def _architecture(name: str, sequenced: bool, *dialects: Shapes, unpack: bool) -> Architecture:
+    """Bind LLPackNet's functions to the names of one year, and to UnPack or PixelShuffle."""
     return Architecture(
         name=name,
         sensor=Sensor.BAYER,
@@ -219,14 +225,18 @@ def _architecture(name: str, sequenced: bool, *dialects: Shapes) -> Architecture
         # 1 + 18 convolutions at 1/8 of the packed size, 7 at 1/4; 7 to the end of the cell.
         halo=187,
         recognise=partial(_recognise, sequenced),
-        convert=partial(_convert, sequenced),
+        convert=partial(_convert, sequenced, unpack),
         build=partial(filled, partial(LLPackNet, sequenced)),
         dialects=dialects,
         amplifier=amplifier,
     )
 
 
+_2022 = (fold.with_weight_norm(_FORMS[True]), _FORMS[True])
+_2020 = (_FORMS[False], fold.with_weight_norm(_FORMS[False]))
+
 ARCHITECTURES = (
-    _architecture("llpacknet", True, fold.with_weight_norm(_FORMS[True]), _FORMS[True]),
-    _architecture("llpacknet-2020", False, _FORMS[False], fold.with_weight_norm(_FORMS[False])),
+    _architecture("llpacknet", True, *_2022, unpack=True),
+    _architecture("llpacknet-2020", False, *_2020, unpack=True),
+    _architecture("llpacknet-2020-pixel-shuffle", False, *_2020, unpack=False),
 )

@@ -221,19 +221,25 @@ def _build(state: State) -> nn.Module:
     return filled(lambda: Redi(depths), state)
 
 
-def _published(depths: tuple[int, ...], joined: int) -> dict[str, tuple[int, ...]]:
-    """List names and shapes of a checkpoint without weight norm, `joined` of its blocks in use."""
+def published_shapes(
+    depths: tuple[int, ...], joined: int, channels: int = 4
+) -> dict[str, tuple[int, ...]]:
+    """List names and shapes of a checkpoint without weight norm, `joined` of its blocks in use.
+
+    `channels`: of the packed mosaic, 4 or, as `redi_xtrans` has them, 9.
+    """
+    eighth, picture = 16 * channels, 12 if channels == 4 else 27
     shapes: dict[str, tuple[int, ...]] = {
         "rdball.0.weight": (64, 64 * joined, 1, 1),
-        "conv32x.0.0.weight": (128, 8, 3, 3),
+        "conv32x.0.0.weight": (128, 2 * channels, 3, 3),
         "conv32x.1.0.weight": (64, 128, 3, 3),
         "conv_rdb8x.0.weight": (64, 4, 3, 3),
-        "resblock8x.conv1.0.weight": (64, 64, 3, 3),
-        "resblock8x.conv2.0.weight": (64, 64, 3, 3),
-        "conv32_8_cat.0.0.weight": (32, 32, 3, 3),
-        "conv32_8_cat.1.0.weight": (192, 32, 3, 3),
-        "conv2x.0.weight": (12, 4, 5, 5),
-        "conv_2_8_32.0.weight": (12, 24, 5, 5),
+        "resblock8x.conv1.0.weight": (eighth, eighth, 3, 3),
+        "resblock8x.conv2.0.weight": (eighth, eighth, 3, 3),
+        "conv32_8_cat.0.0.weight": (32, (eighth + 64) // 4, 3, 3),
+        "conv32_8_cat.1.0.weight": (16 * picture, 32, 3, 3),
+        "conv2x.0.weight": (picture, channels, 5, 5),
+        "conv_2_8_32.0.weight": (picture, 2 * picture, 5, 5),
     }
     biases = {key.replace("weight", "bias"): shape[:1] for key, shape in shapes.items()}
     del biases["rdball.0.bias"]
@@ -244,10 +250,12 @@ def _published(depths: tuple[int, ...], joined: int) -> dict[str, tuple[int, ...
     return shapes | biases
 
 
-KNOWN = tuple(
-    _published(depths, joined) for depths, joined in (((4, 5, 5), 3), ((4, 5, 5), 2), ((4, 5), 2))
-)
-"""The published network; its reduction to two blocks, with and without the unused third."""
+VARIANTS = (((4, 5, 5), 3), ((4, 5, 5), 2), ((4, 5), 2))
+"""Layers of each block, and blocks in use: the published network; its reduction to two blocks, with
+and without the unused third."""
+
+KNOWN = tuple(published_shapes(depths, joined) for depths, joined in VARIANTS)
+"""Names and shapes of the variants, without weight norm."""
 
 
 def _recognise(shapes: Shapes) -> bool:

@@ -1,16 +1,19 @@
-"""LLPackNet as published in 2020 and 2022, against networks written from its description."""
+"""LLPackNet as published in 2020 and 2022, and the ablation beside it."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import parity
 import pytest
 import torch
-from llpacknet_weights import COLOURS, convolutional_amplifier, histogram_amplifier, weights
+from llpacknet_weights import convolutional_amplifier, histogram_amplifier, weights
 from torch import Tensor
 from torch.nn import functional
 
 from darkroom.errors import CheckpointError, UsageError
+from darkroom.evaluation.published import Published
+from darkroom.evaluation.published.llpacknet import PUBLISHED, unpack, unpack_2022
 from darkroom.gain import GainRule
 from darkroom.models.architectures import ARCHITECTURES, identify, llpacknet
 from darkroom.models.architectures.base import shapes_of
@@ -20,125 +23,54 @@ from darkroom.mosaic.packing import BAYER, pack
 from darkroom.pipeline import Options, find_gain
 from darkroom.raw.image import RawImage
 
-# float32 through 28 layers, against float64: seen are up to 1e-6 of the largest value.
-TOLERANCE = 1e-5
-
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def kernel(state: dict[str, Tensor], name: str) -> Tensor:
-    """A convolution's weights in float64, weight norm worked out one output at a time."""
-    if f"{name}.weight" in state:
-        return state[f"{name}.weight"].double()
-    stem = f"{name}.parametrizations.weight.original"
-    v = state[f"{name}.weight_v" if f"{name}.weight_v" in state else f"{stem}1"].double()
-    g = state[f"{name}.weight_g" if f"{name}.weight_g" in state else f"{stem}0"].double()
-    return torch.stack([g[i] * v[i] / torch.linalg.vector_norm(v[i]) for i in range(len(v))])
-
-
-def foreign(state: dict[str, Tensor], end: str, mosaic: Tensor) -> Tensor:
-    """(H, W) amplified mosaic, multiples of 16 -> the 192 channels before UnPack."""
-
-    def conv(x: Tensor, name: str) -> Tensor:
-        weight, bias = kernel(state, name + end), state.get(f"{name}{end}.bias")
-        bias = None if bias is None else bias.double()
-        return functional.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
-
-    def dense(x: Tensor, name: str) -> Tensor:
-        seen = x
-        for i in range(6):
-            new = torch.relu(conv(seen, f"{name}.dense_layers.{i}.conv"))
-            seen = torch.cat([seen, new], dim=1)
-        return conv(seen, f"{name}.conv_1x1") + x
-
-    mosaic = mosaic.double().clamp(min=0)  # as the authors' loader does
-    branches = []
-    for name, (row, col) in zip(COLOURS, ((0, 0), (0, 1), (1, 0), (1, 1)), strict=True):
-        colour = mosaic[row::2, col::2]
-        pack8 = torch.stack([colour[i::8, j::8] for i in range(8) for j in range(8)])[None]
-        branches.append(torch.relu(conv(pack8, name)))
-    start = conv(torch.cat(branches, dim=1), "before_identity")
-    first = dense(start, "RDB1")
-    second = dense(first, "RDB2")
-    third = dense(second, "RDB3")
-    x = conv(torch.cat([first, second, third], dim=1), "after_rdb") + start
-    return conv(dense(functional.pixel_shuffle(x, 2), "final.1"), "final.2")
-
-
-def unpack_2022(x: Tensor) -> Tensor:
-    """(1, 192, h, w) -> (3, H, W), as network.py of 2022 ends."""
-    _, _, h, w = x.shape
-    x = x.reshape(1, 8, 8, 3, h, w).permute(0, 3, 4, 1, 5, 2)
-    return torch.sigmoid(x.reshape(1, 3, 8 * h, 8 * w))[0]
-
-
-def unpack_2020(x: Tensor) -> Tensor:
-    """(1, 192, h, w) -> (3, H, W), as the loop in the README of 2020."""
-    _, _, h, w = x.shape
-    picture = torch.zeros(3, 8 * h, 8 * w, dtype=x.dtype)
-    count = 0
-    for i in range(8):
-        for j in range(8):
-            picture[:, i::8, j::8] = x[0, count : count + 3]
-            count += 3
-    return torch.relu(picture)
-
-
-def photo() -> tuple[Tensor, Tensor]:
-    """A packed photo whose size is a multiple of nothing, and its mosaic reflected to the grid."""
-    random = np.random.default_rng(5)
-    packed = torch.from_numpy(pack(random.uniform(-0.2, 1.5, (74, 106)).astype(np.float32), BAYER))
-    grid = functional.pad(
-        packed[None], (0, -packed.shape[2] % 8, 0, -packed.shape[1] % 8), "reflect"
-    )
-    mosaic = torch.zeros(2 * grid.shape[2], 2 * grid.shape[3])
-    for channel, (row, col) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
-        mosaic[row::2, col::2] = grid[0, channel]
-    return packed, mosaic
-
-
-@pytest.mark.parametrize(
-    ("end", "norm", "name"),
-    [
-        (".0", "g", "llpacknet"),
-        (".0", "original", "llpacknet"),
-        (".0", "", "llpacknet"),
-        ("", "", "llpacknet-2020"),
-        ("", "g", "llpacknet-2020"),
-    ],
-)
-def test_published_checkpoint(tmp_path: Path, end: str, norm: str, name: str) -> None:
-    state = weights(end, norm)
-    parameters = sum(tensor.numel() for tensor in state.values())
-    assert parameters == (1_170_640 if norm else 1_169_088)
-    saved = {f"module.{key}": tensor for key, tensor in state.items()} if norm == "g" else state
-    if name == "llpacknet-2020":
-        saved = state | histogram_amplifier()
-    torch.save({"model": saved, "iteration": 400_000}, tmp_path / "weights")
-
-    model = load_model(tmp_path / "weights", device="cpu", precision="fp32")
-    assert model.architecture.name == name
+@pytest.mark.parametrize("one", PUBLISHED, ids=lambda one: f"{one.network}, {one.dialect}")
+def test_published_checkpoint(tmp_path: Path, one: Published) -> None:
+    state = one.weights(3)
+    parameters = sum(t.numel() for key, t in state.items() if not key.startswith("amplifier"))
+    normed = any(key.endswith(("weight_g", "original0")) for key in state)
+    assert parameters == (1_170_640 if normed else 1_169_088)
+    saved = {f"module.{key}": tensor for key, tensor in state.items()}  # as DataParallel does
+    model = parity.load_published(one, saved, tmp_path / "weights")
+    assert model.architecture.name == one.network
     assert sum(p.numel() for p in model.network.parameters()) == 1_169_088
+    assert parity.error(one, state, model) < parity.TOLERANCE
 
-    packed, mosaic = photo()
-    wanted = foreign(state, end, mosaic)
-    wanted = unpack_2022(wanted) if name == "llpacknet" else unpack_2020(wanted)
-    wanted = wanted[:, :74, :106]
-    assert float(wanted.std()) > 0.05
-    found = run_tiled(model, packed, "off").double()
-    assert float((found - wanted).abs().max() / wanted.abs().max()) < TOLERANCE
+
+ABLATIONS = [one for one in PUBLISHED if "pixel-shuffle" in one.network]
+
+
+@pytest.mark.parametrize("one", ABLATIONS, ids=lambda one: one.dialect)
+def test_no_tensor_tells_pixel_shuffle_from_unpack(tmp_path: Path, one: Published) -> None:
+    """So a file is read with UnPack, wrongly here, and the ablation is asked for by its name."""
+    state = one.weights(3)
+    default = one.network.removesuffix("-pixel-shuffle")
+    found = [known.name for known in ARCHITECTURES if known.recognise(shapes_of(state))]
+    assert found == [default, one.network]
+    torch.save({"model": state}, tmp_path / "weights")
+    model = load_model(tmp_path / "weights", device="cpu", precision="fp32")
+    assert model.architecture.name == default
+    assert parity.error(one, state, model) > 0.1
 
 
 def test_unpack_has_one_order_in_both_years() -> None:
     x = torch.randn(1, 192, 3, 5, dtype=torch.float64)
-    assert torch.equal(unpack_2020(torch.sigmoid(x)), unpack_2022(x))
+    assert torch.equal(unpack(x), unpack_2022(x))
+
+
+def test_other_photos_fail_as_published_so_they_are_cropped() -> None:
+    mosaic = parity.random_mosaic(PUBLISHED[0])
+    picture = PUBLISHED[0].picture(PUBLISHED[0].weights(3), mosaic)
+    assert picture.shape == (96, 64, 3)
 
 
 def test_tiles_equal_the_whole(tmp_path: Path) -> None:
-    torch.save(weights(".0", "g"), tmp_path / "weights")
+    torch.save(weights(2022, "weight_g"), tmp_path / "weights")
     model = load_model(tmp_path / "weights", device="cpu", precision="fp32")
     packed = torch.rand(4, 420, 13)
     whole, tiled = run_tiled(model, packed, "off"), run_tiled(model, packed, 80)
@@ -165,7 +97,7 @@ def test_halo_by_impulse(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_other_shapes_are_refused() -> None:
-    state = weights(".0", "g")
+    state = weights(2022, "weight_g")
     shapes = shapes_of(state)
     assert identify(shapes).name == "llpacknet"
     wrong = shapes | {"RDBr.0.weight_g": (1, 1, 1, 1)}
@@ -193,7 +125,7 @@ def test_histogram_amplifier_as_published() -> None:
     hidden = state["amplifier.conv_post.0.weight"].double().numpy() @ (counts / light.size)
     hidden += state["amplifier.conv_post.0.bias"].numpy()
     wanted = float(state["amplifier.conv_post.1.weight"].double().numpy()[0] @ hidden) + 100
-    found = amplifier_gain(packed, weights("", "") | state)
+    found = amplifier_gain(packed, weights(2020) | state)
     assert found == pytest.approx(wanted, rel=1e-5)
 
 
@@ -207,8 +139,8 @@ def test_convolutional_amplifier(side: int) -> None:
         w["conv_pre.0.bias"],
         padding=side // 2,
     )
-    hidden = w["conv.0.weight"][:, :, 0, 0] @ x.mean((0, 2, 3)) + w["conv.0.bias"]
-    wanted = float(w["conv.1.weight"][0, :, 0, 0] @ hidden + w["conv.1.bias"])
+    hidden = w["conv_post.0.weight"][:, :, 0, 0] @ x.mean((0, 2, 3)) + w["conv_post.0.bias"]
+    wanted = float(w["conv_post.1.weight"][0, :, 0, 0] @ hidden + w["conv_post.1.bias"])
     assert wanted > 1
     assert amplifier_gain(packed, state) == pytest.approx(wanted, rel=1e-5)
 
@@ -217,7 +149,7 @@ def test_a_checkpoint_of_2020_brings_its_own_gain(
     tmp_path: Path, synthetic_raw: Callable[..., RawImage]
 ) -> None:
     """As with `enhance --model FILE`: by the amplifier in it, unless another rule is asked for."""
-    state = weights("", "")
+    state = weights(2020)
     torch.save(state, tmp_path / "plain")
     torch.save(state | histogram_amplifier(), tmp_path / "whole")
     plain, whole = (load_model(tmp_path / name, "cpu", "fp32") for name in ("plain", "whole"))
@@ -239,7 +171,7 @@ def test_amplifier_never_gives_zero_or_less() -> None:
 
 
 def test_no_amplifier_and_unknown_ones() -> None:
-    assert llpacknet.amplifier(weights(".0", "g")) is None
+    assert llpacknet.amplifier(weights(2022, "weight_g")) is None
     with pytest.raises(CheckpointError, match="no known form"):
         llpacknet.amplifier({"amplifier.gain.weight": torch.zeros(3, 3)})
     state = histogram_amplifier()

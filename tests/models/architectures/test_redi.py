@@ -1,112 +1,79 @@
-"""REDI against a second, literal network made from its published description and tensor names."""
+"""REDI, for Bayer and X-Trans, against the network as published."""
 
 from pathlib import Path
 
 import numpy as np
+import parity
 import pytest
 import torch
 from places import SHARED
-from torch import Tensor
-from torch.nn import functional
 
-from darkroom.models.architectures import identify, redi
-from darkroom.models.architectures.base import State, shapes_of
-from darkroom.models.loading import load_model
+from darkroom.evaluation.published import Published
+from darkroom.evaluation.published import redi as published
+from darkroom.models.architectures import ARCHITECTURES, identify, redi, redi_xtrans
+from darkroom.models.architectures.base import Architecture, State, shapes_of
 from darkroom.models.tiling import run_tiled
 from darkroom.mosaic.packing import BAYER, pack
 from darkroom.raw.image import Sensor
 from darkroom.weights.checkpoint import read_checkpoint
 
 (REDI,) = redi.ARCHITECTURES
-DIALECTS = ["weight norm", "folded", "two of three blocks", "two blocks"]
+(XTRANS,) = redi_xtrans.ARCHITECTURES
+KNOWN = {one.name: one for one in (REDI, XTRANS)}
+PLAIN = [one for one in published.PUBLISHED if one.network in KNOWN]
 
 
-def checkpoint(dialect: int, seed: int = 0) -> State:
-    """A seeded random checkpoint under the published names, of gain near 1 per layer."""
-    generator = torch.Generator().manual_seed(seed)
-    state = {}
-    for name, shape in REDI.dialects[dialect].items():
-        draw = torch.randn(*shape, dtype=torch.float64, generator=generator)
-        if name.endswith("_g"):
-            state[name] = 1 + 0.2 * draw
-        elif len(shape) == 4:
-            state[name] = draw / np.prod(shape[1:]) ** 0.5
-        else:
-            state[name] = draw * 0.1
-    return state
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
 
 
-def literal(state: State, packed: Tensor) -> Tensor:
-    """REDI as its paper describes it: no folding, the authors' shuffles, one step after another."""
-
-    def conv(x: Tensor, name: str, groups: int = 1) -> Tensor:
-        if f"{name}.weight_v" in state:
-            v, g = state[f"{name}.weight_v"], state[f"{name}.weight_g"]
-            weight = v * (g / v.flatten(1).norm(dim=1).view(-1, 1, 1, 1))
-        else:
-            weight = state[f"{name}.weight"]
-        padding = weight.shape[-1] // 2
-        return functional.conv2d(x, weight, state.get(f"{name}.bias"), 1, padding, 1, groups)
-
-    def block(x: Tensor, name: str, layers: int) -> Tensor:
-        seen = x
-        for j in range(layers):
-            middle = 0 < j < layers - 1
-            entry = torch.where(seen > 0, seen, 0.2 * seen) if middle else seen
-            layer = f"{name}.dense_layers.{j}.conv.{min(j, 1)}"
-            seen = torch.cat([seen, conv(entry, layer)], dim=1)
-        return x + conv(seen, f"{name}.conv_1x1.0")
-
-    packed = packed.clamp(min=0)
-    first = conv(functional.pixel_unshuffle(packed, 16), "conv32x.0.0", groups=128)
-    first = conv(first, "conv32x.1.0")
-    joined = next(v for k, v in state.items() if k in ("rdball.0.weight", "rdball.0.weight_v"))
-    x, outputs = first, []
-    for i, layers in zip(range(joined.shape[1] // 64), (4, 5, 5), strict=False):
-        x = block(x, f"RDB{i + 1}", layers)
-        outputs.append(x)
-    coarse = first + conv(torch.cat(outputs, dim=1), "rdball.0")
-    coarse = conv(functional.pixel_shuffle(coarse, 4), "conv_rdb8x.0")
-    eighth = functional.pixel_unshuffle(packed, 4)
-    inner = functional.leaky_relu(conv(eighth, "resblock8x.conv1.0"), 0.2)
-    eighth = eighth + conv(inner, "resblock8x.conv2.0")
-    # Channel shuffle in two groups: the branches' channels alternate.
-    both = torch.stack([eighth, coarse], dim=2).flatten(1, 2)
-    both = conv(conv(both, "conv32_8_cat.0.0", groups=4), "conv32_8_cat.1.0")
-    both = functional.pixel_shuffle(functional.leaky_relu(both, 0.2), 4)
-    last = conv(torch.cat([conv(packed, "conv2x.0"), both], dim=1), "conv_2_8_32.0")
-    return functional.pixel_shuffle(last, 2).clamp(0, 1)
+def checkpoint(architecture: Architecture = REDI) -> State:
+    """Weights in the authors' own form."""
+    return next(one for one in PLAIN if one.network == architecture.name).weights(0)
 
 
-@pytest.mark.parametrize("dialect", range(4), ids=DIALECTS)
-def test_folded_equals_literal(dialect: int):
-    state = checkpoint(dialect)
-    assert identify(shapes_of(state)) is REDI
-    packed = torch.rand(2, 4, 32, 48, dtype=torch.float64) * 0.6 - 0.05
-    expected = literal(state, packed)
-    assert expected.std() > 0.05  # or there would be nothing to compare
-    exact = redi._build(REDI.convert(state))
+@pytest.mark.parametrize("one", PLAIN, ids=lambda one: f"{one.network}, {one.dialect}")
+def test_every_form_as_published(tmp_path: Path, one: Published) -> None:
+    """From a file to a photo whose size is a multiple of nothing."""
+    state = one.weights(1)
+    model = parity.load_published(one, state, tmp_path / "weights")
+    assert model.architecture is KNOWN[one.network]
+    assert parity.error(one, state, model) < parity.TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        published.RediForm(weight_norm="weight_g"),
+        published.RediForm(),
+        published.RediForm(joined=2),
+        published.RediForm(depths=(4, 5), joined=2),
+    ],
+    ids=["weight norm", "folded", "two of three blocks", "two blocks"],
+)
+def test_folding_is_exact(form: published.RediForm) -> None:
+    state = {key: t.double() for key, t in published.make_weights(form, 2).items()}
+    packed = torch.rand(2, 4, 32, 48, dtype=torch.float64) * 0.6
+    with torch.inference_mode():
+        wanted = published.load_network(form, state)(packed)
+        found = redi._build(REDI.convert(state))(packed)
+    assert wanted.std() > 0.05  # or there would be nothing to compare
     # Sums of thousands of float64 products.
-    torch.testing.assert_close(exact(packed).detach(), expected, rtol=0, atol=1e-11)
-    single = REDI.load(state)(packed.float()).double()
-    # Of values up to 1; seen are up to 2e-6.
-    torch.testing.assert_close(single, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-11)
 
 
-def test_a_checkpoint_for_a_photo_of_any_size(tmp_path: Path):
-    """Saved as the authors do, for a photo whose size is a multiple of nothing."""
-    state = checkpoint(0)
-    torch.save({"model": {name: t.float() for name, t in state.items()}}, tmp_path / "weights")
-    model = load_model(tmp_path / "weights", device="cpu", precision="fp32")
-    packed = torch.rand(4, 53, 41) * 0.6 - 0.05
-    grid = functional.pad(packed[None], (0, 48 - 41, 0, 64 - 53), mode="reflect").double()
-    single = {name: t.float().double() for name, t in state.items()}
-    expected = literal(single, grid)[0, :, : 2 * 53, : 2 * 41]
-    found = run_tiled(model, packed, "off").double()
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+def test_the_authors_code_crops_photos_off_its_grid() -> None:
+    for architecture, shape in ((REDI, (96, 64, 3)), (XTRANS, (96, 48, 3))):
+        one = next(one for one in PLAIN if one.network == architecture.name)
+        mosaic = parity.random_mosaic(one)  # 106 x 74, or 102 x 72
+        picture = one.picture(one.weights(1), mosaic)
+        assert picture.shape == shape
+        inside = one.picture(one.weights(1), mosaic[: shape[0], : shape[1]])
+        np.testing.assert_array_equal(picture, inside)
 
 
-def test_parameter_counts_are_the_published_ones():
+def test_parameter_counts_are_the_published_ones() -> None:
     sizes = [sum(map(int, map(np.prod, dialect.values()))) for dialect in REDI.dialects]
     # Source: REDI's paper, table 1; the reduction's authors, who still count the unused block.
     assert sizes[0] == 784_768
@@ -114,25 +81,45 @@ def test_parameter_counts_are_the_published_ones():
     assert sizes[2] + norms == 780_672
 
 
-def test_facts():
+def test_facts() -> None:
     assert REDI.sensor is Sensor.BAYER
     assert (REDI.channels, REDI.scale, REDI.multiple) == (4, 2, 16)
+    assert XTRANS.sensor is Sensor.XTRANS
+    assert (XTRANS.channels, XTRANS.scale, XTRANS.multiple) == (9, 3, 16)
 
 
-def test_halo_is_the_reach_of_an_impulse():
-    state = checkpoint(0)
-    network = redi._build(REDI.convert(state))
-    size = 2 * REDI.halo + 36
-    packed = torch.rand(1, 4, size // 16 * 16, 16, dtype=torch.float64) * 0.5
+def test_shapes_tell_the_two_sensors_apart() -> None:
+    for architecture in (REDI, XTRANS):
+        shapes = shapes_of(checkpoint(architecture))
+        assert identify(shapes) is architecture
+        assert [a.name for a in ARCHITECTURES if a.recognise(shapes)] == [architecture.name]
+
+
+@pytest.mark.parametrize("architecture", [REDI, XTRANS], ids=lambda one: one.name)
+def test_halo_is_the_reach_of_an_impulse(architecture: Architecture) -> None:
+    state = {name: tensor.double() for name, tensor in checkpoint(architecture).items()}
+    network = architecture.build(architecture.convert(state))
+    size, scale = 2 * architecture.halo + 36, architecture.scale
+    packed = torch.rand(1, architecture.channels, size // 16 * 16, 16, dtype=torch.float64) * 0.5
     reach = 0
     with torch.inference_mode():
         plain = network(packed)
         for row in (304, 307, 319):
             changed = packed.clone()
             changed[:, :, row] += 1
-            rows = (network(changed) - plain).abs().amax((0, 1, 3)).nonzero().flatten() // 2
+            rows = (network(changed) - plain).abs().amax((0, 1, 3)).nonzero().flatten() // scale
             reach = max(reach, row - int(rows[0]), int(rows[-1]) - row)
-    assert REDI.halo - 16 < reach <= REDI.halo
+    assert architecture.halo - 16 < reach <= architecture.halo
+
+
+def test_tiles_of_xtrans_equal_the_whole(tmp_path: Path) -> None:
+    one = next(one for one in PLAIN if one.network == "redi-xtrans")
+    model = parity.load_published(one, one.weights(1), tmp_path / "weights")
+    packed = torch.rand(9, 650, 22) * 0.7 - 0.1
+    whole, tiled = run_tiled(model, packed, "off"), run_tiled(model, packed, 144)
+    assert whole.shape == (3, 1950, 66)
+    # The same float32 numbers in convolutions of another size.
+    torch.testing.assert_close(whole, tiled, rtol=0, atol=1e-5)
 
 
 PUBLISHED = sorted((SHARED / "data/sid/short").glob("*.dng"))
@@ -140,7 +127,7 @@ PUBLISHED = sorted((SHARED / "data/sid/short").glob("*.dng"))
 
 @pytest.mark.skipif(not PUBLISHED, reason="needs the published checkpoint and its outputs")
 @pytest.mark.parametrize("path", PUBLISHED[::5], ids=lambda path: path.stem)
-def test_published_weights_give_the_published_pictures(path: Path):
+def test_published_weights_give_the_published_pictures(path: Path) -> None:
     cv2 = pytest.importorskip("cv2")
     rawpy = pytest.importorskip("rawpy")
     state = read_checkpoint(SHARED / "weights/redi/weights")
@@ -152,3 +139,6 @@ def test_published_weights_give_the_published_pictures(path: Path):
     expected = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)[..., ::-1].astype(np.float64)
     # Half a code of the stored 16-bit picture, and float32 in another order of summation.
     assert np.abs(picture.permute(1, 2, 0).numpy() * 65535.0 - expected).max() < 1
+    if path == PUBLISHED[0]:  # and so does the network that darkroom's is held against
+        plain = PLAIN[0].picture(state, mosaic * 100)
+        assert np.abs(plain * 65535.0 - expected).max() < 1
