@@ -13,7 +13,7 @@ from darkroom.color.render import render_into, round_into
 from darkroom.color.tone_curve import Shoulder
 from darkroom.color.white_balance import balance_white, with_white_balance
 from darkroom.errors import UsageError
-from darkroom.gain import Gain, GainRule, choose_gain
+from darkroom.gain import Gain, GainRule, choose_gain, find_m
 from darkroom.models.denoise import check_range, with_denoise
 from darkroom.models.model import Model
 from darkroom.models.tiling import Part, TiledModel, TileOption, run_tiles
@@ -30,17 +30,18 @@ class Options:
     """What a user may decide about one photo; the defaults decide by themselves.
 
     `gain`: the user's own, or None to measure it by `rule` (None: the model's) and, for REDI's
-    rule, `brightness` 1, 5 or 8. `ev`: stops on top. `tile`: as in `darkroom.models.tiling`.
-    `bits`: 8 or 16 per sample of the picture. `hot_pixels`: None repairs them for networks of
-    camera RGB, and keeps them for those that are run as published. `denoise`: 0 demosaicing alone,
-    1 the network's result, between them a blend, up to 2 stronger (`darkroom.models.denoise`).
+    rules, `brightness` 1 to 9 (None: the rule's own). `ev`: stops on top. `tile`: as in
+    `darkroom.models.tiling`. `bits`: 8 or 16 per sample of the picture. `hot_pixels`: None repairs
+    them for networks of camera RGB, and keeps them for those that are run as published. `denoise`:
+    0 demosaicing alone, 1 the network's result, between them a blend, up to 2 stronger
+    (`darkroom.models.denoise`).
     `highlights`: None rolls them off for networks of camera RGB, and clips them for others. Raises
     UsageError for a `denoise` out of range.
     """
 
     gain: Gain | None = None
     rule: GainRule | None = None
-    brightness: int = 1
+    brightness: float | None = None
     ev: float = 0.0
     tile: TileOption = "auto"
     bits: int = 8
@@ -67,10 +68,11 @@ class Options:
                 f"--highlights roll: {model.name} paints finished pictures, which end at white; "
                 "take --highlights clip, or --model safelight"
             )
+        rule = self.rule or model.gain_rule
         return ResolvedOptions(
             gain=self.gain,
-            rule=self.rule or model.gain_rule,
-            brightness=self.brightness,
+            rule=rule,
+            brightness=find_m(rule, self.brightness),
             ev=self.ev,
             tile=self.tile,
             bits=self.bits,
@@ -86,7 +88,7 @@ class ResolvedOptions:
 
     gain: Gain | None
     rule: GainRule
-    brightness: int
+    brightness: float | None
     ev: float
     tile: TileOption
     bits: int

@@ -46,7 +46,7 @@ def estimate(
                 "photo": str(photo),
                 "model": model,
                 "gain": found.value,
-                "rule": found.rule.value if found.rule else None,
+                "rule": found.rule_name,
                 "reason": found.reason,
                 "details": dict(found.details),
                 "warnings": list(raw.warnings),
@@ -58,7 +58,7 @@ def estimate(
     typer.echo(f"{found.value:.4g}  {found.reason}")
 
 
-def _measure(raw: "RawImage", model: str, rule: "Rule | None", brightness: int) -> "Gain":
+def _measure(raw: "RawImage", model: str, rule: "Rule | None", brightness: float | None) -> "Gain":
     """Find a photo's gain as enhance does, loading the network only where the rule needs it."""
     from darkroom.gain import GainRule as Rule
     from darkroom.gain import choose_gain

@@ -30,22 +30,27 @@ def read_photo(photo: Path) -> "RawImage":
     return read_raw(sys.stdin.buffer.read())
 
 
-def gain_rule(text: str | None) -> tuple["GainRule | None", int]:
-    """Read `--gain-rule RULE`: a rule's name, `redi` with its brightness as in redi:5.
+def gain_rule(text: str | None) -> tuple["GainRule | None", float | None]:
+    """Read `--gain-rule RULE`: a rule's name, REDI's with their brightness as in redi:2.5.
 
     Raises UsageError for anything else.
     """
-    from darkroom.gain import GainRule
+    from darkroom.gain import GainRule, find_m
 
     if text is None:
-        return None, 1
-    name, _, brightness = text.partition(":")
+        return None, None
+    name, colon, number = text.partition(":")
     names = [rule.value for rule in GainRule]
-    if name not in names or (brightness and not brightness.isdecimal()):
+    try:
+        brightness = float(number) if colon else None
+        rule = GainRule(name)
+    except ValueError:
+        known = ", ".join(names)
         raise UsageError(
-            f"--gain-rule {text}: give one of {', '.join(names)}; redi:5 for brightness 5"
-        )
-    return GainRule(name), int(brightness or 1)
+            f"--gain-rule {text}: give one of {known}; redi:2.5 for brightness 2.5"
+        ) from None
+    find_m(rule, brightness)
+    return rule, brightness
 
 
 def given_gain(ratio: float | None, rule: str | None) -> "Gain | None":

@@ -31,8 +31,9 @@ GainRule = Annotated[
     typer.Option(
         "--gain-rule",
         metavar="RULE",
-        help="Automatic rule: learned, percentile, redi[:1|5|8], or llpacknet (the amplifier in "
-        "the weights of LLPackNet 2020, where it is the default).",
+        help="Automatic rule: learned, percentile, redi[:M] (M from 1 to 9, as REDI's demo does; "
+        "redi-train[:M] as its training code), or llpacknet (the amplifier in the weights of "
+        "LLPackNet 2020, where it is the default).",
     ),
 ]
 Device = Annotated[

@@ -133,7 +133,10 @@ def test_an_existing_file_is_kept(dng_path: Dng, tmp_path: Path, weights: str) -
         (["--ratio", "9", "--gain-rule", "redi"], 2, ["--ratio", "--gain-rule"]),
         (["--gain-rule", "magic"], 2, ["percentile", "redi"]),
         (["--hot-pixels", "eat"], 2, ["repair", "keep"]),
-        (["--gain-rule", "redi:3"], 2, ["1, 5, 8"]),
+        (["--gain-rule", "redi:9.5"], 2, ["m = 9.5", "from 1 to 9"]),
+        (["--gain-rule", "redi:nan"], 2, ["m = nan", "from 1 to 9"]),
+        (["--gain-rule", "redi:"], 2, ["redi:2.5"]),
+        (["--gain-rule", "learned:2"], 2, ["m = 2", "redi-train"]),
         (["--tile", "big"], 2, ["--tile"]),
         (["--device", "cuda:77"], 2, ["--device cpu"]),
         (["--precision", "int4"], 2, ["fp32"]),
@@ -218,7 +221,7 @@ def test_estimate_gives_a_number_and_a_reason(dng_path: Dng) -> None:
     brighter = json.loads(run("estimate", photo, "--ev", 1, "--json").stdout)
     assert brighter["gain"] == pytest.approx(2 * record["gain"])
     redi = json.loads(run("estimate", photo, "--gain-rule", "redi:5", "--json").stdout)
-    assert redi["rule"] == "redi"
+    assert redi["rule"] == "redi:5"
     assert redi["details"]["m"] == 5
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from places import DATA
 
-from darkroom.errors import UsageError
-from darkroom.gain import MAX_GAIN, MIN_GAIN, REDI_BRIGHTNESS, Gain, GainRule, given_gain
+from darkroom.errors import CheckpointError, UsageError
+from darkroom.gain import MAX_GAIN, MAX_RATIO, MIN_GAIN, Gain, GainRule, given_gain
 from darkroom.gain import choose_gain as choose
 from darkroom.gain.learned import MAX_DIMMING, dimming, features
 from darkroom.gain.metering import read_light
@@ -28,7 +28,7 @@ BLACK, WHITE = 512, 16383
 
 NETWORK = load_gain_network()
 
-MEASURED = (GainRule.REDI, GainRule.PERCENTILE, GainRule.LEARNED)
+MEASURED = (GainRule.REDI, GainRule.REDI_TRAIN, GainRule.PERCENTILE, GainRule.LEARNED)
 
 
 def photo(light: NDArray[np.float64], seed: int | None = 0, read_noise: float = 3.0) -> RawImage:
@@ -50,7 +50,7 @@ def scene(height: int = 512, width: int = 512, seed: int = 0) -> NDArray[np.floa
     return np.asarray(np.minimum(np.kron(coarse, np.ones((16, 16))), 1.0))
 
 
-def choose_gain(raw: RawImage, rule: GainRule, m: int = 1, **more: Any) -> Gain:
+def choose_gain(raw: RawImage, rule: GainRule, m: float | None = None, **more: Any) -> Gain:
     """As darkroom finds it, with the weights that it comes with."""
     return choose(raw, rule, m, network=NETWORK, **more)
 
@@ -58,7 +58,10 @@ def choose_gain(raw: RawImage, rule: GainRule, m: int = 1, **more: Any) -> Gain:
 # LLPackNet's amplifier
 
 
-@pytest.mark.parametrize(("found", "value"), [(42.5, 42.5), (1e-4, MIN_GAIN), (1e4, MAX_GAIN)])
+@pytest.mark.parametrize(
+    ("found", "value"),
+    [(42.5, 42.5), (612.5, 612.5), (1000, 1000), (1e-4, MIN_GAIN), (1e4, MAX_RATIO)],
+)
 def test_a_trained_amplifier_finds_the_gain(found: float, value: float) -> None:
     raw = photo(scene(64, 64) / 50)
     seen = []
@@ -70,6 +73,12 @@ def test_a_trained_amplifier_finds_the_gain(found: float, value: float) -> None:
         {"amplifier": found},
     )
     assert ("there is" in gain.reason) == (value != found)
+
+
+def test_a_damaged_amplifier_finds_no_gain() -> None:
+    for found in (math.nan, math.inf):
+        with pytest.raises(CheckpointError, match=f"finds {found}: .* fetch the file again"):
+            choose_gain(photo(scene(64, 64)), GainRule.LLPACKNET, amplifier=lambda _, n=found: n)
 
 
 def test_its_rule_is_no_other_rule_without_it() -> None:
@@ -84,8 +93,8 @@ def test_its_rule_is_no_other_rule_without_it() -> None:
 # REDI
 
 
-def literal_redi(mosaic: NDArray[np.float32], black: float, white: float, m: int) -> float:
-    """The published rule from its description, one pixel after the other."""
+def literal_redi(mosaic: NDArray[np.float32], black: float, white: float) -> float:
+    """The published rule from its description, one pixel after the other; m = 1, without limits."""
     height, width = mosaic.shape
     rows = height - height % 32 if height >= 32 else height
     columns = width - width % 32 if width >= 32 else width
@@ -100,20 +109,46 @@ def literal_redi(mosaic: NDArray[np.float32], black: float, white: float, m: int
             if edges[i] <= light < edges[i + 1]:
                 weight_sum += weights[i]
                 light_sum += weights[i] * float(light)
-    gain = 0.01 * m * weight_sum / light_sum if light_sum > 0 else math.inf
+    return 0.01 * weight_sum / light_sum if light_sum > 0 else math.inf
+
+
+def within(gain: float) -> float:
+    """The limits in both of REDI's published codes."""
     return min(max(gain, 1.0), 300.0)
 
 
-@pytest.mark.parametrize("m", REDI_BRIGHTNESS)
-@pytest.mark.parametrize("brightness", [0.0005, 0.01, 0.3])
-def test_redi_is_the_published_rule(brightness: float, m: int) -> None:
-    light = np.random.default_rng(m).exponential(brightness, (70, 41))
-    raw = photo(light, seed=m)
-    expected = literal_redi(raw.mosaic.astype(np.float32), BLACK, WHITE, m)
-    # The published code sums in float64 what it multiplied in float32.
-    assert choose_gain(raw, GainRule.REDI, m).value == pytest.approx(expected, rel=1e-6)
+@pytest.mark.parametrize("m", [1, 2.5, 5, 8, 9])
+@pytest.mark.parametrize("brightness", [0.00002, 0.0001, 0.01, 0.3])
+def test_redi_is_the_published_rule(brightness: float, m: float) -> None:
+    """Its demo multiplies by m what it held for m = 1; its training code multiplies first."""
+    light = np.random.default_rng(round(m)).exponential(brightness, (70, 41))
+    raw = photo(light, seed=None)
+    unit = literal_redi(raw.mosaic.astype(np.float32), BLACK, WHITE)
+    wanted = {
+        GainRule.REDI: min(m * within(unit), MAX_RATIO),
+        GainRule.REDI_TRAIN: within(m * unit),
+    }
     floats = dataclasses.replace(raw, mosaic=raw.mosaic.astype(np.float32))
-    assert choose_gain(floats, GainRule.REDI, m).value == pytest.approx(expected, rel=1e-6)
+    for rule, expected in wanted.items():
+        # The published code sums in float64 what it multiplied in float32.
+        assert choose_gain(raw, rule, m).value == pytest.approx(expected, rel=1e-6)
+        assert choose_gain(floats, rule, m).value == pytest.approx(expected, rel=1e-6)
+
+
+def test_redi_where_demo_and_training_code_part() -> None:
+    """A photo of x389.5 by the demo's m = 5 and x300 by the training code's."""
+    level = 0.01 / (389.5 / 5)
+    raw = dataclasses.replace(
+        photo(np.zeros((64, 64)), seed=None),
+        mosaic=np.full((64, 64), BLACK + level * (WHITE - BLACK), np.float32),
+    )
+    demo, train = choose_gain(raw, GainRule.REDI, 5), choose_gain(raw, GainRule.REDI_TRAIN)
+    assert (demo.value, train.value) == (pytest.approx(389.5, rel=1e-5), 300)
+    assert (demo.rule_name, train.rule_name) == ("redi:5", "redi-train:5")
+    assert choose_gain(raw, GainRule.REDI, 2.5).rule_name == "redi:2.5"
+    assert choose_gain(raw, GainRule.REDI).rule_name == "redi:1"
+    assert demo.reason.endswith("; x390 brings it to 5 %")
+    assert train.reason.endswith("; x300 is REDI's most")
 
 
 def test_redi_uses_each_sites_own_levels() -> None:
@@ -132,15 +167,26 @@ def test_redi_uses_each_sites_own_levels() -> None:
 
 def test_redi_at_its_bounds() -> None:
     black = photo(np.zeros((64, 64)), seed=None)
-    assert choose_gain(black, GainRule.REDI).value == MAX_GAIN
     saturated = photo(np.ones((64, 64)), seed=None)
-    assert choose_gain(saturated, GainRule.REDI).value == MIN_GAIN
+    for raw, m, demo, train, words in (
+        (black, 1, 300, 300, "; x300 is REDI's most"),
+        (black, 2.5, 750, 300, "; x300 is REDI's most, times 2.5 is x750"),
+        (black, 9, 1000, 300, ", times 9 is x2700; x1000 is the most there is"),
+        (saturated, 1, 1, 1, "; x1 is REDI's least"),
+        (saturated, 2.5, 2.5, 1, "; x1 is REDI's least, times 2.5 is x2.5"),
+    ):
+        gain = choose_gain(raw, GainRule.REDI, m)
+        assert gain.value == demo
+        assert gain.reason.endswith(words)
+        assert choose_gain(raw, GainRule.REDI_TRAIN, m).value == train
 
 
 def test_wrong_brightness_is_refused() -> None:
     raw = photo(np.zeros((8, 8)))
-    with pytest.raises(UsageError, match="one of 1, 5, 8"):
-        choose_gain(raw, GainRule.REDI, 3)
+    for rule in (GainRule.REDI, GainRule.REDI_TRAIN):
+        for m in (0.9, 9.1, -1, math.nan, math.inf):
+            with pytest.raises(UsageError, match="from 1 to 9"):
+                choose_gain(raw, rule, m)
     with pytest.raises(UsageError, match="leave m out"):
         choose_gain(raw, GainRule.PERCENTILE, 5)
 
