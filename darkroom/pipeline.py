@@ -16,10 +16,10 @@ from darkroom.errors import UsageError
 from darkroom.gain import Gain, GainRule, choose_gain, find_m
 from darkroom.models.denoise import check_range, with_denoise
 from darkroom.models.model import Model
-from darkroom.models.tiling import Part, TiledModel, TileOption, run_tiles
+from darkroom.models.tiling import Edges, Part, TiledModel, TileOption, run_tiles
 from darkroom.mosaic.hot_pixels import HotPixels, repair_hot_pixels
 from darkroom.mosaic.noise import measure_noise
-from darkroom.mosaic.packing import align, linearise, pack
+from darkroom.mosaic.packing import Mosaic, align, linearise, pack
 from darkroom.output.orientation import Pixels, square, upright
 from darkroom.raw.image import Color, RawImage
 from darkroom.weights.registry import Output
@@ -35,7 +35,8 @@ class Options:
     them for networks of camera RGB, and keeps them for those that are run as published. `denoise`:
     0 demosaicing alone, 1 the network's result, between them a blend, up to 2 stronger
     (`darkroom.models.denoise`).
-    `highlights`: None rolls them off for networks of camera RGB, and clips them for others. Raises
+    `highlights`: None rolls them off for networks of camera RGB, and clips them for others.
+    `edges`: whether a photo that ends off the network's grid is continued or cropped. Raises
     UsageError for a `denoise` out of range.
     """
 
@@ -48,6 +49,7 @@ class Options:
     hot_pixels: HotPixels | None = None
     denoise: float = 1.0
     highlights: Highlights | None = None
+    edges: Edges = Edges.REFLECT
 
     def __post_init__(self) -> None:
         check_range(self.denoise)
@@ -79,6 +81,7 @@ class Options:
             hot_pixels=self.hot_pixels or (HotPixels.KEEP if paints else HotPixels.REPAIR),
             denoise=self.denoise,
             highlights=self.highlights or (Highlights.CLIP if paints else Highlights.ROLL),
+            edges=self.edges,
         )
 
 
@@ -95,6 +98,7 @@ class ResolvedOptions:
     hot_pixels: HotPixels
     denoise: float
     highlights: Highlights
+    edges: Edges
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +169,15 @@ def prepare(
     """Do all that comes before the network; `warn` is given one line for each thing that is odd.
 
     `model`: the one for the photo's kind of sensor. Raises UsageError for a rule of the gain that
-    needs what the model does not have.
+    needs what the model does not have, or a photo that cropping leaves nothing of.
     """
     gain = find_gain(raw, model, settings)
     mosaic = linearise(raw)
     if settings.hot_pixels is HotPixels.REPAIR:
         repair_hot_pixels(mosaic, raw, warn)
     mosaic, cfa, _, _ = align(mosaic, raw.cfa)
+    if settings.edges is Edges.CROP:
+        mosaic = _crop(mosaic, model.grid.step(cfa.period))
     shape = mosaic.shape
     packed = torch.from_numpy(pack(mosaic, cfa)).mul_(gain.value)
     del mosaic  # the largest thing in memory, and packed holds the same
@@ -185,6 +191,18 @@ def prepare(
         return PreparedPhoto(shape, packed, gain, network, color)
     network, shoulder = with_highlights(network, packed, noise, color, gain.value)
     return PreparedPhoto(shape, packed, gain, network, color, shoulder)
+
+
+def _crop(mosaic: Mosaic, step: int) -> Mosaic:
+    """Cut off the last rows and columns of an aligned mosaic that are no whole steps; a view."""
+    height, width = (size // step * step for size in mosaic.shape)
+    if not height or not width:
+        size = f"{mosaic.shape[1]}x{mosaic.shape[0]}"
+        raise UsageError(
+            f"--edges crop: of {size} photosites nothing is left on this network's grid of {step}; "
+            "use --edges reflect"
+        )
+    return mosaic[:height, :width]
 
 
 def find_gain(raw: RawImage, model: Model, settings: ResolvedOptions) -> Gain:

@@ -73,9 +73,11 @@ def enhance_options(
     hot: str | None = None,
     denoise: float = 1.0,
     light: str | None = None,
+    edges: str | None = None,
 ) -> "Options":
     """Gather what the user decided about the picture."""
     from darkroom.color.highlights import Highlights
+    from darkroom.models.tiling import Edges
     from darkroom.mosaic.hot_pixels import HotPixels
     from darkroom.pipeline import Options
 
@@ -90,6 +92,7 @@ def enhance_options(
         hot_pixels=choice("--hot-pixels", HotPixels, hot),
         denoise=denoise,
         highlights=choice("--highlights", Highlights, light),
+        edges=choice("--edges", Edges, edges) or Edges.REFLECT,
     )
 
 

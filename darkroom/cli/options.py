@@ -81,6 +81,15 @@ Highlights = Annotated[
         "for published networks), or clipped.",
     ),
 ]
+Edges = Annotated[
+    str,
+    typer.Option(
+        "--edges",
+        metavar="reflect|crop",
+        help="Photos that end off the network's grid: continued by reflection, or cropped at the "
+        "bottom and right, as published code does.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on standard error.")]
