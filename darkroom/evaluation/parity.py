@@ -220,7 +220,7 @@ def draw_table(rows: Iterable[Parity]) -> Iterator[str]:
         yield _line(*words, *cells, row.failure or "ok")
 
 
-WIDTHS = (18, 34, 7, 15, 18, 18, 19, 19, 2)
+WIDTHS = (28, 38, 7, 15, 18, 18, 19, 19, 2)
 """Columns of the table, in characters."""
 
 
