@@ -13,13 +13,13 @@ from darkroom.color.render import render_into, round_into
 from darkroom.color.tone_curve import Shoulder
 from darkroom.color.white_balance import balance_white, with_white_balance
 from darkroom.errors import UsageError
-from darkroom.gain import Gain, GainRule, choose_gain
+from darkroom.gain import Gain, GainRule, choose_gain, find_m
 from darkroom.models.denoise import check_range, with_denoise
 from darkroom.models.model import Model
-from darkroom.models.tiling import Part, TiledModel, TileOption, run_tiles
+from darkroom.models.tiling import Edges, Part, TiledModel, TileOption, run_tiles
 from darkroom.mosaic.hot_pixels import HotPixels, repair_hot_pixels
 from darkroom.mosaic.noise import measure_noise
-from darkroom.mosaic.packing import align, linearise, pack
+from darkroom.mosaic.packing import Mosaic, align, linearise, pack
 from darkroom.output.orientation import Pixels, square, upright
 from darkroom.raw.image import Color, RawImage
 from darkroom.weights.registry import Output
@@ -30,23 +30,26 @@ class Options:
     """What a user may decide about one photo; the defaults decide by themselves.
 
     `gain`: the user's own, or None to measure it by `rule` (None: the model's) and, for REDI's
-    rule, `brightness` 1, 5 or 8. `ev`: stops on top. `tile`: as in `darkroom.models.tiling`.
-    `bits`: 8 or 16 per sample of the picture. `hot_pixels`: None repairs them for networks of
-    camera RGB, and keeps them for those that are run as published. `denoise`: 0 demosaicing alone,
-    1 the network's result, between them a blend, up to 2 stronger (`darkroom.models.denoise`).
-    `highlights`: None rolls them off for networks of camera RGB, and clips them for others. Raises
+    rules, `brightness` 1 to 9 (None: the rule's own). `ev`: stops on top. `tile`: as in
+    `darkroom.models.tiling`. `bits`: 8 or 16 per sample of the picture. `hot_pixels`: None repairs
+    them for networks of camera RGB, and keeps them for those that are run as published. `denoise`:
+    0 demosaicing alone, 1 the network's result, between them a blend, up to 2 stronger
+    (`darkroom.models.denoise`).
+    `highlights`: None rolls them off for networks of camera RGB, and clips them for others.
+    `edges`: whether a photo that ends off the network's grid is continued or cropped. Raises
     UsageError for a `denoise` out of range.
     """
 
     gain: Gain | None = None
     rule: GainRule | None = None
-    brightness: int = 1
+    brightness: float | None = None
     ev: float = 0.0
     tile: TileOption = "auto"
     bits: int = 8
     hot_pixels: HotPixels | None = None
     denoise: float = 1.0
     highlights: Highlights | None = None
+    edges: Edges = Edges.REFLECT
 
     def __post_init__(self) -> None:
         check_range(self.denoise)
@@ -67,16 +70,18 @@ class Options:
                 f"--highlights roll: {model.name} paints finished pictures, which end at white; "
                 "take --highlights clip, or --model safelight"
             )
+        rule = self.rule or model.gain_rule
         return ResolvedOptions(
             gain=self.gain,
-            rule=self.rule or model.gain_rule,
-            brightness=self.brightness,
+            rule=rule,
+            brightness=find_m(rule, self.brightness),
             ev=self.ev,
             tile=self.tile,
             bits=self.bits,
             hot_pixels=self.hot_pixels or (HotPixels.KEEP if paints else HotPixels.REPAIR),
             denoise=self.denoise,
             highlights=self.highlights or (Highlights.CLIP if paints else Highlights.ROLL),
+            edges=self.edges,
         )
 
 
@@ -86,13 +91,14 @@ class ResolvedOptions:
 
     gain: Gain | None
     rule: GainRule
-    brightness: int
+    brightness: float | None
     ev: float
     tile: TileOption
     bits: int
     hot_pixels: HotPixels
     denoise: float
     highlights: Highlights
+    edges: Edges
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +169,15 @@ def prepare(
     """Do all that comes before the network; `warn` is given one line for each thing that is odd.
 
     `model`: the one for the photo's kind of sensor. Raises UsageError for a rule of the gain that
-    needs what the model does not have.
+    needs what the model does not have, or a photo that cropping leaves nothing of.
     """
     gain = find_gain(raw, model, settings)
     mosaic = linearise(raw)
     if settings.hot_pixels is HotPixels.REPAIR:
         repair_hot_pixels(mosaic, raw, warn)
     mosaic, cfa, _, _ = align(mosaic, raw.cfa)
+    if settings.edges is Edges.CROP:
+        mosaic = _crop(mosaic, model.grid.step(cfa.period))
     shape = mosaic.shape
     packed = torch.from_numpy(pack(mosaic, cfa)).mul_(gain.value)
     del mosaic  # the largest thing in memory, and packed holds the same
@@ -183,6 +191,18 @@ def prepare(
         return PreparedPhoto(shape, packed, gain, network, color)
     network, shoulder = with_highlights(network, packed, noise, color, gain.value)
     return PreparedPhoto(shape, packed, gain, network, color, shoulder)
+
+
+def _crop(mosaic: Mosaic, step: int) -> Mosaic:
+    """Cut off the last rows and columns of an aligned mosaic that are no whole steps; a view."""
+    height, width = (size // step * step for size in mosaic.shape)
+    if not height or not width:
+        size = f"{mosaic.shape[1]}x{mosaic.shape[0]}"
+        raise UsageError(
+            f"--edges crop: of {size} photosites nothing is left on this network's grid of {step}; "
+            "use --edges reflect"
+        )
+    return mosaic[:height, :width]
 
 
 def find_gain(raw: RawImage, model: Model, settings: ResolvedOptions) -> Gain:

@@ -14,10 +14,12 @@ from darkroom.gain import GainRule, given_gain
 from darkroom.models.architectures.safelight import Safelight
 from darkroom.models.loading import load_model
 from darkroom.models.model import Model
+from darkroom.models.tiling import Edges
 from darkroom.mosaic.hot_pixels import HotPixels
+from darkroom.mosaic.packing import align
 from darkroom.output.orientation import square, upright
 from darkroom.pipeline import Options, enhance, find_gain
-from darkroom.raw.image import WhiteBalance
+from darkroom.raw.image import Sensor, WhiteBalance
 from darkroom.weights.registry import Output
 
 RATIO = Options(gain=given_gain(1.0))
@@ -205,6 +207,95 @@ def test_hot_pixels_are_repaired_unless_asked_or_published(binning: Model) -> No
         around = picture.pixels[18:24, 28:34].astype(int)
         assert (around.max() - np.median(around) < 60) == repaired
     assert np.array_equal(raw.mosaic, before), "the photo itself stays as it is"
+
+
+# Where a photo ends off the network's grid
+
+
+class Mean(torch.nn.Module):
+    """Gives every pixel its packed photosite's value against the mean of all that it was given."""
+
+    def forward(self, packed: torch.Tensor) -> torch.Tensor:
+        scale = 2 if packed.shape[1] == 4 else 3
+        picture = 0.3 + 0.2 * packed[:, :3] / packed.mean()
+        return picture.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+
+
+def published(model: Model, cfa: str, multiple: int, any_size: bool) -> Model:
+    """A network of finished sRGB that shows every photosite that it was given, even reflected."""
+    sensor = Sensor.XTRANS if cfa == "xtrans" else Sensor.BAYER
+    architecture = replace(
+        model.architecture,
+        sensor=sensor,
+        multiple=multiple,
+        any_size=any_size,
+        halo=None,
+        condition=None,
+    )
+    return replace(model, network=Mean(), architecture=architecture, output=Output.SRGB)
+
+
+@pytest.mark.parametrize(
+    ("cfa", "multiple", "any_size", "step"),
+    [
+        ("RGGB", 16, False, 32),  # REDI's, and the sides that its published code cuts photos to
+        ("BGGR", 16, False, 32),
+        ("GRBG", 32, False, 64),
+        ("RGGB", 16, True, 2),
+        ("xtrans", 16, True, 6),  # SID-Fuji's, likewise
+        ("xtrans", 16, False, 48),
+        ("xtrans", 5, False, 30),  # whole periods of the array, whatever the network's grid
+    ],
+)
+def test_cropped_edges_are_those_of_a_photo_cut_to_the_grid(
+    model: Model, cfa: str, multiple: int, any_size: bool, step: int
+) -> None:
+    """Bit by bit: the definition is the same photo, cut in its file."""
+    raw = synthetic_raw(151, 203, cfa, exposure=0.2)
+    network = published(model, cfa, multiple, any_size)
+    _, _, top, left = align(raw.mosaic.astype(np.float32), raw.cfa)
+    height, width = ((size - lost) // step * step for size, lost in ((151, top), (203, left)))
+    cut = replace(raw, mosaic=raw.mosaic[: top + height, : left + width])
+    options = replace(RATIO, bits=16, edges=Edges.CROP)
+    found = enhance(raw, network, options).pixels
+    assert found.shape == (height, width, 3)
+    assert np.array_equal(found, enhance(cut, network, replace(RATIO, bits=16)).pixels)
+    assert np.array_equal(found, enhance(cut, network, options).pixels)
+    reflected = enhance(raw, network, replace(RATIO, bits=16)).pixels
+    assert reflected.shape == (151 - top, 203 - left, 3)
+    assert not np.array_equal(found, reflected[:height, :width])
+
+
+def test_cropped_pictures_are_upright_and_square(model: Model) -> None:
+    """What is cut off is last in the file, wherever it is in the picture."""
+    network = published(model, "RGGB", 16, any_size=False)
+    options = replace(RATIO, edges=Edges.CROP)
+    raw = synthetic_raw(100, 130, exposure=0.2)
+    flat = enhance(raw, network, options).pixels
+    assert flat.shape == (96, 128, 3)
+    for orientation in (2, 3, 6):
+        turned = replace(raw, orientation=orientation, pixel_aspect=1.5)
+        found = enhance(turned, network, options).pixels
+        assert np.array_equal(found, upright(square(flat, 1.5), orientation))
+        assert found.shape[:2] == ((192, 96) if orientation == 6 else (96, 192))
+
+
+@pytest.mark.parametrize("cfa", ["RGGB", "xtrans"])
+def test_safelight_takes_cropped_edges_too(cfa: str) -> None:
+    model = load_model("safelight", "cpu", "fp32")
+    raw = synthetic_raw(100, 103, cfa, exposure=0.2)
+    whole = enhance(raw, model, RATIO).pixels
+    found = enhance(raw, model, replace(RATIO, edges=Edges.CROP)).pixels
+    step = model.for_sensor(raw.cfa.sensor).grid.step(raw.cfa.period)
+    assert found.shape[:2] == tuple(size // step * step for size in whole.shape[:2])
+    # Away from the edges that differ, and from what their light does to the noise, nothing does.
+    assert np.abs(found[:32, :32].astype(int) - whole[:32, :32]).max() <= 2
+
+
+def test_a_photo_smaller_than_the_grid_is_not_cropped_to_nothing(model: Model) -> None:
+    network = published(model, "RGGB", 16, any_size=False)
+    with pytest.raises(UsageError, match=r"--edges crop: of 70x20 .* grid of 32; use --edges refl"):
+        enhance(synthetic_raw(20, 70), network, replace(RATIO, edges=Edges.CROP))
 
 
 @pytest.mark.parametrize("cfa", ["RGGB", "xtrans"])

@@ -161,7 +161,7 @@ def describe(raw: RawImage, picture: Picture, model: Model) -> dict[str, Any]:
         "exposure_seconds": raw.exposure.seconds,
         "iso": raw.exposure.iso,
         "gain": picture.gain.value,
-        "gain_rule": picture.gain.rule.value if picture.gain.rule else None,
+        "gain_rule": picture.gain.rule_name,
         "gain_reason": picture.gain.reason,
         "black": explain_black(raw),
         "model": model.name,

@@ -51,7 +51,7 @@ def estimate(
                 "photo": str(photo),
                 "model": model,
                 "gain": found.value,
-                "rule": found.rule.value if found.rule else None,
+                "rule": found.rule_name,
                 "reason": found.reason,
                 "details": dict(found.details),
                 "warnings": list(warnings),
@@ -64,7 +64,7 @@ def estimate(
 
 
 def _measure(
-    raw: "RawImage", model: str, rule: "Rule | None", brightness: int
+    raw: "RawImage", model: str, rule: "Rule | None", brightness: float | None
 ) -> "tuple[Gain, tuple[str, ...]]":
     """Find a photo's gain as enhance does, and the notes of its network, if that needs loading."""
     from darkroom.gain import GainRule as Rule

@@ -44,22 +44,27 @@ def load_network(
     return network
 
 
-def gain_rule(text: str | None) -> tuple["GainRule | None", int]:
-    """Read `--gain-rule RULE`: a rule's name, `redi` with its brightness as in redi:5.
+def gain_rule(text: str | None) -> tuple["GainRule | None", float | None]:
+    """Read `--gain-rule RULE`: a rule's name, REDI's with their brightness as in redi:2.5.
 
     Raises UsageError for anything else.
     """
-    from darkroom.gain import GainRule
+    from darkroom.gain import GainRule, find_m
 
     if text is None:
-        return None, 1
-    name, _, brightness = text.partition(":")
+        return None, None
+    name, colon, number = text.partition(":")
     names = [rule.value for rule in GainRule]
-    if name not in names or (brightness and not brightness.isdecimal()):
+    try:
+        brightness = float(number) if colon else None
+        rule = GainRule(name)
+    except ValueError:
+        known = ", ".join(names)
         raise UsageError(
-            f"--gain-rule {text}: give one of {', '.join(names)}; redi:5 for brightness 5"
-        )
-    return GainRule(name), int(brightness or 1)
+            f"--gain-rule {text}: give one of {known}; redi:2.5 for brightness 2.5"
+        ) from None
+    find_m(rule, brightness)
+    return rule, brightness
 
 
 def given_gain(ratio: float | None, rule: str | None) -> "Gain | None":
@@ -82,9 +87,11 @@ def enhance_options(
     hot: str | None = None,
     denoise: float = 1.0,
     light: str | None = None,
+    edges: str | None = None,
 ) -> "Options":
     """Gather what the user decided about the picture."""
     from darkroom.color.highlights import Highlights
+    from darkroom.models.tiling import Edges
     from darkroom.mosaic.hot_pixels import HotPixels
     from darkroom.pipeline import Options
 
@@ -99,6 +106,7 @@ def enhance_options(
         hot_pixels=choice("--hot-pixels", HotPixels, hot),
         denoise=denoise,
         highlights=choice("--highlights", Highlights, light),
+        edges=choice("--edges", Edges, edges) or Edges.REFLECT,
     )
 
 

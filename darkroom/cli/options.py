@@ -41,8 +41,9 @@ GainRule = Annotated[
     typer.Option(
         "--gain-rule",
         metavar="RULE",
-        help="Automatic rule: learned, percentile, redi[:1|5|8], or llpacknet (the amplifier in "
-        "the weights of LLPackNet 2020, where it is the default).",
+        help="Automatic rule: learned, percentile, redi[:M] (M from 1 to 9, as REDI's demo does; "
+        "redi-train[:M] as its training code), or llpacknet (the amplifier in the weights of "
+        "LLPackNet 2020, where it is the default).",
     ),
 ]
 Device = Annotated[
@@ -88,6 +89,15 @@ Highlights = Annotated[
         metavar="roll|clip",
         help="Light above white: rolled off, so that lamps keep colour and shape (the default, but "
         "for published networks), or clipped.",
+    ),
+]
+Edges = Annotated[
+    str,
+    typer.Option(
+        "--edges",
+        metavar="reflect|crop",
+        help="Photos that end off the network's grid: continued by reflection, or cropped at the "
+        "bottom and right, as published code does.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]

@@ -4,24 +4,25 @@ A gain multiplies linear sensor values (black 0, white 1). It is measured once o
 never per tile. White is the sensor's white level; "light" is what a photosite holds above black.
 """
 
+import math
 from collections.abc import Callable
 
-from darkroom.errors import UsageError
+from darkroom.errors import CheckpointError, UsageError
 from darkroom.gain.learned import GainNetwork, learned_gain
 from darkroom.gain.percentile import percentile_gain
-from darkroom.gain.redi import REDI_BRIGHTNESS, redi_gain
-from darkroom.gain.types import MAX_GAIN, MAX_RATIO, MIN_GAIN, Gain, GainRule, times
+from darkroom.gain.redi import find_m, redi_gain
+from darkroom.gain.types import MAX_GAIN, MAX_RATIO, MIN_GAIN, Gain, GainRule, held, times
 from darkroom.raw.image import RawImage
 
 __all__ = [
     "MAX_GAIN",
     "MAX_RATIO",
     "MIN_GAIN",
-    "REDI_BRIGHTNESS",
     "Gain",
     "GainNetwork",
     "GainRule",
     "choose_gain",
+    "find_m",
     "given_gain",
 ]
 
@@ -36,21 +37,21 @@ def given_gain(ratio: float) -> Gain:
 def choose_gain(
     raw: RawImage,
     rule: GainRule,
-    m: int = 1,
+    m: float | None = None,
     *,
     network: GainNetwork | None = None,
     amplifier: Callable[[RawImage], float] | None = None,
 ) -> Gain:
-    """Find the gain of a photo from its own values, within MIN_GAIN and MAX_GAIN.
+    """Find the gain of a photo from its own values, within MIN_GAIN and MAX_RATIO.
 
-    `m`: REDI's choice of brightness, one of REDI_BRIGHTNESS. `network`: for the rule learned, whose
-    weights it is. `amplifier`: for the rule llpacknet, that of the network that enhances. Raises
-    UsageError for another `m`, and for these rules without what they need.
+    `m`: REDI's choice of brightness, 1 to 9; None for the rule's own. `network`: for the rule
+    learned, whose weights it is. `amplifier`: for the rule llpacknet, that of the network that
+    enhances. Raises UsageError for an `m` that does not fit, and for these rules without what they
+    need; CheckpointError where the amplifier finds no number.
     """
-    if rule is GainRule.REDI:
-        return redi_gain(raw, m)
-    if m != 1:
-        raise UsageError(f"m = {m}: only the rule redi has a choice of brightness; leave m out")
+    brightness = find_m(rule, m)
+    if brightness is not None:
+        return redi_gain(raw, rule, brightness)
     if rule is GainRule.LLPACKNET:
         return _llpacknet_gain(raw, amplifier)
     if rule is GainRule.PERCENTILE:
@@ -61,15 +62,18 @@ def choose_gain(
 
 
 def _llpacknet_gain(raw: RawImage, amplifier: Callable[[RawImage], float] | None) -> Gain:
-    """Take what a trained amplifier finds, as far as a gain goes."""
+    """Take what a trained amplifier finds, as far as a gain goes: published, it has no limit."""
     if amplifier is None:
         raise UsageError(
             "the rule llpacknet needs weights with an amplifier (--model, LLPackNet of 2020); "
             "use learned, percentile or redi"
         )
     found = amplifier(raw)
-    value = min(max(found, MIN_GAIN), MAX_GAIN)
-    reason = f"the amplifier that was trained with the network finds {times(found)}"
-    if value != found:
-        reason += f"; {times(value)} is the {'most' if value == MAX_GAIN else 'least'} there is"
+    if not math.isfinite(found):
+        raise CheckpointError(
+            f"the amplifier that came with the weights finds {found}: its numbers are damaged; "
+            "fetch the file again, or give --ratio"
+        )
+    value, limit = held(found)
+    reason = f"the amplifier that was trained with the network finds {times(found)}{limit}"
     return Gain(value, GainRule.LLPACKNET, reason, {"amplifier": found})

@@ -1,4 +1,8 @@
-"""REDI's histogram rule. Source: Lamba & Mitra, CVPR 2021, section 3.3, and the published demo."""
+"""REDI's histogram rules, of its published demo and of its training code.
+
+Source: Lamba & Mitra, CVPR 2021, section 3.3, and the authors' published code. Its demo holds the
+gain for m = 1 to 1...300 and then multiplies it by m; its training code multiplies first.
+"""
 
 import math
 
@@ -6,30 +10,56 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.errors import UsageError
-from darkroom.gain.types import MAX_GAIN, MIN_GAIN, Gain, GainRule, percent, times
+from darkroom.gain.types import MAX_GAIN, MIN_GAIN, Gain, GainRule, held, percent, times
 from darkroom.raw.image import RawImage
 
-REDI_BRIGHTNESS = (1, 5, 8)
+MIN_M, MAX_M = 1.0, 9.0
+"""Source: the training code's first lines: m "ranges from 1 to 9"."""
+
+DEFAULT_M = {GainRule.REDI: 1.0, GainRule.REDI_TRAIN: 5.0}
+"""Of each of the two rules. Source: the default of `get_na` in the demo and the training code."""
+
 REDI_BINS = 127
 REDI_STOPS = 8
 REDI_DECADES = 5
 REDI_CROP = 32
 
 
-def redi_gain(raw: RawImage, m: int) -> Gain:
-    """Bring the weighted mean of the pixels, dark ones counting most, to m % of white."""
-    if m not in REDI_BRIGHTNESS:
-        choices = ", ".join(map(str, REDI_BRIGHTNESS))
-        raise UsageError(f"m = {m}: REDI's brightness is one of {choices}")
+def find_m(rule: GainRule, m: float | None) -> float | None:
+    """Return the brightness m that a rule runs with: the one given, or the rule's own.
+
+    None for rules that have none. Raises UsageError for an m out of range, and where there is none.
+    """
+    if m is None:
+        return DEFAULT_M.get(rule)
+    if rule not in DEFAULT_M:
+        rules = " and ".join(known.value for known in DEFAULT_M)
+        raise UsageError(f"m = {m:g}: only the rules {rules} have a brightness; leave m out")
+    if not MIN_M <= m <= MAX_M:
+        raise UsageError(
+            f"m = {m:g}: REDI's brightness is a number from {MIN_M:g} to {MAX_M:g}, as in redi:2.5"
+        )
+    return m
+
+
+def redi_gain(raw: RawImage, rule: GainRule, m: float) -> Gain:
+    """Bring the weighted mean of the pixels, dark ones counting most, to m % of white.
+
+    `rule`: REDI for the demo's, REDI_TRAIN for the training code's.
+    """
     mean = _weighted_mean(raw)
-    wanted = 0.01 * m / mean if mean > 0 else math.inf
-    value = min(max(wanted, MIN_GAIN), MAX_GAIN)
+    before, after = (1.0, m) if rule is GainRule.REDI else (m, 1.0)
+    wanted = 0.01 * before / mean if mean > 0 else math.inf
+    limited = min(max(wanted, MIN_GAIN), MAX_GAIN)
+    value, limit = held(limited * after)
     reason = f"the photo's mean, dark pixels counting most, is {percent(mean)} of white"
-    if value == wanted:
-        reason += f"; {times(value)} brings it to {m} %"
+    if limited == wanted:
+        reason += f"; {times(limited * after)} brings it to {m:g} %"
     else:
-        reason += f"; {times(value)} is the {'most' if value == MAX_GAIN else 'least'} there is"
-    return Gain(value, GainRule.REDI, reason, {"m": float(m), "weighted_mean": mean})
+        reason += f"; {times(limited)} is REDI's {'most' if wanted > limited else 'least'}"
+        if after != 1:
+            reason += f", times {m:g} is {times(limited * after)}"
+    return Gain(value, rule, reason + limit, {"m": float(m), "weighted_mean": mean})
 
 
 def _weighted_mean(raw: RawImage) -> float:

@@ -9,8 +9,14 @@ from types import MappingProxyType
 from darkroom.errors import UsageError
 
 MIN_GAIN = 1.0
-MAX_GAIN = 300.0  # Source: the largest exposure ratio of SID (Chen et al., CVPR 2018, section 3).
+MAX_GAIN = 300.0
+"""The most that darkroom's own rules give, and within REDI's.
+
+Source: the largest exposure ratio of SID (Chen et al., CVPR 2018, section 3).
+"""
+
 MAX_RATIO = 1000.0
+"""The most that any gain is; the user's, and what published rules find, go up to it."""
 
 
 class GainRule(Enum):
@@ -19,6 +25,7 @@ class GainRule(Enum):
     LEARNED = "learned"
     PERCENTILE = "percentile"
     REDI = "redi"
+    REDI_TRAIN = "redi-train"
     LLPACKNET = "llpacknet"
 
 
@@ -35,6 +42,13 @@ class Gain:
     reason: str
     details: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
+    @property
+    def rule_name(self) -> str | None:
+        """The rule as `--gain-rule` takes it, REDI's with their m, as redi:2.5."""
+        if self.rule is None or "m" not in self.details:
+            return self.rule and self.rule.value
+        return f"{self.rule.value}:{str(self.details['m']).removesuffix('.0')}"
+
     def brightened(self, stops: float) -> "Gain":
         """Add `stops` of exposure (negative darkens); the result stays within 1 and MAX_RATIO.
 
@@ -49,6 +63,17 @@ class Gain:
         held = "" if value == wanted else ", as far as a gain goes"
         reason = f"{self.reason}; {stops:+g} EV makes it {times(value)}{held}"
         return replace(self, value=value, reason=reason, details={**self.details, "ev": stops})
+
+
+def held(value: float) -> tuple[float, str]:
+    """Hold a published rule's gain to what any gain is, 1 to MAX_RATIO.
+
+    Second: what to add to the reason; empty where nothing changed.
+    """
+    most = MAX_RATIO if value > MAX_RATIO else max(value, MIN_GAIN)
+    if most == value:
+        return value, ""
+    return most, f"; {times(most)} is the {'most' if most == MAX_RATIO else 'least'} there is"
 
 
 def times(value: float) -> str:

@@ -1,15 +1,17 @@
 """Run a network over a photo of any size in tiles, with the result of running it whole.
 
 A photo is continued by reflection at the bottom and right up to the network's grid, unless the
-network takes any size. Tiles start on that grid and carry a margin as wide as the network's reach,
-so tiled equals whole; only the tile's core is kept. With wide reaches small tiles waste most of
-their work: tiles are few and large. A network that reaches over the whole photo has no tiles.
+network takes any size; the caller may crop it to the grid instead (`Edges`). Tiles start on that
+grid and carry a margin as wide as the network's reach, so tiled equals whole; only the tile's core
+is kept. With wide reaches small tiles waste most of their work: tiles are few and large. A network
+that reaches over the whole photo has no tiles.
 """
 
 import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Literal, NamedTuple, Protocol
 
 import torch
@@ -23,6 +25,16 @@ TileOption = Literal["auto", "off"] | int
 
 MAX_CUTS = 64
 """Tiles along one axis, at most: beyond, the margins of any known network are all the work."""
+
+
+class Edges(Enum):
+    """What is done with a photo that ends off a network's grid: continue it, or cut that off.
+
+    Cropping is what published code does; what is left then equals it up to the last pixel.
+    """
+
+    REFLECT = "reflect"
+    CROP = "crop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,13 @@ class Grid:
     def margin(self) -> int:
         """The halo, rounded up to the grid; none where there is nothing outside a tile."""
         return 0 if self.halo is None else _up(self.halo, self.multiple)
+
+    def step(self, period: int) -> int:
+        """Return the photosites that a photo's sides are multiples of where nothing is continued.
+
+        `period`: of its colour filter array.
+        """
+        return period if self.any_size else math.lcm(period, self.multiple * self.scale)
 
     def full(self, packed: Tensor) -> tuple[int, int]:
         """Return the rows and columns that the network runs over for a photo (C, h, w)."""

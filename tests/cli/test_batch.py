@@ -90,6 +90,22 @@ def test_words_events_and_exit_codes(tmp_path: Path, weights: Path) -> None:
     assert (out / "sub/p001_x.jpg").read_bytes()[:2] == b"\xff\xd8"
 
 
+def test_a_batch_with_cropped_edges_is_another_one(tmp_path: Path, weights: Path) -> None:
+    """The journal has the sizes and the option, and its pictures are made again without it."""
+    (photo,) = write_photos(tmp_path / "in", 1, (75, 100))
+    command = arguments(weights, photo, "-o", tmp_path / "out", "--jobs", 1, "--json")
+    sizes = []
+    for more, status in ((["--edges", "crop"], "done"), ([], "done"), ([], "skipped")):
+        result = CliRunner().invoke(app, [*command, *more])
+        assert json.loads(result.stdout.splitlines()[0])["status"] == status
+        line = (tmp_path / "out" / JOURNAL).read_text(encoding="utf-8").splitlines()[-1]
+        record = json.loads(line)
+        assert record["options"]["edges"] == ("crop" if more else "reflect")
+        sizes.append((record["width"], record["height"]))
+    assert sizes[0] == tuple(size // 32 * 32 for size in sizes[1])
+    assert sizes[0] != sizes[1]
+
+
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [

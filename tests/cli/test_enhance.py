@@ -104,6 +104,17 @@ def test_pipes_carry_photo_and_picture(dng_path: Dng, weights: str) -> None:
         assert image.size == (64, 48)
 
 
+def test_cropped_edges_in_all_that_is_said(dng_path: Dng, tmp_path: Path, weights: str) -> None:
+    """The tiny network's grid is 32 photosites; the photo stands on its side."""
+    photo, target = dng_path(height=75, width=100, cfa="BGGR", orientation=6), tmp_path / "out.png"
+    common = ("enhance", photo, "-o", target, "-m", weights, "--json", "--overwrite")
+    for more, size in (((), (74, 99)), (("--edges", "crop"), (64, 96))):
+        record = json.loads(run(*common, *more).stdout)
+        assert (record["width"], record["height"]) == size
+        with Image.open(target) as image:
+            assert image.size == size
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 def test_a_reader_that_leaves_ends_quietly(dng_path: Dng, weights: str) -> None:
     photo = dng_path(height=400, width=400)
@@ -133,7 +144,11 @@ def test_an_existing_file_is_kept(dng_path: Dng, tmp_path: Path, weights: str) -
         (["--ratio", "9", "--gain-rule", "redi"], 2, ["--ratio", "--gain-rule"]),
         (["--gain-rule", "magic"], 2, ["percentile", "redi"]),
         (["--hot-pixels", "eat"], 2, ["repair", "keep"]),
-        (["--gain-rule", "redi:3"], 2, ["1, 5, 8"]),
+        (["--gain-rule", "redi:9.5"], 2, ["m = 9.5", "from 1 to 9"]),
+        (["--gain-rule", "redi:nan"], 2, ["m = nan", "from 1 to 9"]),
+        (["--gain-rule", "redi:"], 2, ["redi:2.5"]),
+        (["--gain-rule", "learned:2"], 2, ["m = 2", "redi-train"]),
+        (["--edges", "mirror"], 2, ["--edges", "reflect", "crop"]),
         (["--tile", "big"], 2, ["--tile"]),
         (["--device", "cuda:77"], 2, ["--device cpu"]),
         (["--precision", "int4"], 2, ["fp32"]),
@@ -218,7 +233,7 @@ def test_estimate_gives_a_number_and_a_reason(dng_path: Dng) -> None:
     brighter = json.loads(run("estimate", photo, "--ev", 1, "--json").stdout)
     assert brighter["gain"] == pytest.approx(2 * record["gain"])
     redi = json.loads(run("estimate", photo, "--gain-rule", "redi:5", "--json").stdout)
-    assert redi["rule"] == "redi"
+    assert redi["rule"] == "redi:5"
     assert redi["details"]["m"] == 5
 
 

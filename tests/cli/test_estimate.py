@@ -68,7 +68,7 @@ def test_names_bring_their_rule(dng_path: Dng) -> None:
     photo = dng_path(exposure=0.02)
     assert record(photo)["rule"] == registry.ENTRIES["safelight"].gain_rule.value
     assert record(photo)["model"] == "safelight"
-    assert record(photo, "--model", "sid-sony")["rule"] == "redi"  # nothing of it is installed
+    assert record(photo, "--model", "sid-sony")["rule"] == "redi:1"  # nothing of it is installed
 
 
 @pytest.mark.parametrize(

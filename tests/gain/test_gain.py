@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from places import DATA
 
-from darkroom.errors import UsageError
-from darkroom.gain import MAX_GAIN, MIN_GAIN, REDI_BRIGHTNESS, Gain, GainRule, given_gain
+from darkroom.errors import CheckpointError, UsageError
+from darkroom.gain import MAX_GAIN, MAX_RATIO, MIN_GAIN, Gain, GainRule, given_gain
 from darkroom.gain import choose_gain as choose
 from darkroom.gain.learned import MAX_DIMMING, dimming, features
 from darkroom.gain.metering import read_light
-from darkroom.gain.percentile import key_of
+from darkroom.gain.percentile import Key, key_of
 from darkroom.raw.image import CFA, Color, Exposure, RawImage
 from darkroom.weights.gain_network import load_gain_network
 
@@ -28,7 +28,7 @@ BLACK, WHITE = 512, 16383
 
 NETWORK = load_gain_network()
 
-MEASURED = (GainRule.REDI, GainRule.PERCENTILE, GainRule.LEARNED)
+MEASURED = (GainRule.REDI, GainRule.REDI_TRAIN, GainRule.PERCENTILE, GainRule.LEARNED)
 
 
 def photo(light: NDArray[np.float64], seed: int | None = 0, read_noise: float = 3.0) -> RawImage:
@@ -50,7 +50,7 @@ def scene(height: int = 512, width: int = 512, seed: int = 0) -> NDArray[np.floa
     return np.asarray(np.minimum(np.kron(coarse, np.ones((16, 16))), 1.0))
 
 
-def choose_gain(raw: RawImage, rule: GainRule, m: int = 1, **more: Any) -> Gain:
+def choose_gain(raw: RawImage, rule: GainRule, m: float | None = None, **more: Any) -> Gain:
     """As darkroom finds it, with the weights that it comes with."""
     return choose(raw, rule, m, network=NETWORK, **more)
 
@@ -58,7 +58,10 @@ def choose_gain(raw: RawImage, rule: GainRule, m: int = 1, **more: Any) -> Gain:
 # LLPackNet's amplifier
 
 
-@pytest.mark.parametrize(("found", "value"), [(42.5, 42.5), (1e-4, MIN_GAIN), (1e4, MAX_GAIN)])
+@pytest.mark.parametrize(
+    ("found", "value"),
+    [(42.5, 42.5), (612.5, 612.5), (1000, 1000), (1e-4, MIN_GAIN), (1e4, MAX_RATIO)],
+)
 def test_a_trained_amplifier_finds_the_gain(found: float, value: float) -> None:
     raw = photo(scene(64, 64) / 50)
     seen = []
@@ -70,6 +73,12 @@ def test_a_trained_amplifier_finds_the_gain(found: float, value: float) -> None:
         {"amplifier": found},
     )
     assert ("there is" in gain.reason) == (value != found)
+
+
+def test_a_damaged_amplifier_finds_no_gain() -> None:
+    for found in (math.nan, math.inf):
+        with pytest.raises(CheckpointError, match=f"finds {found}: .* fetch the file again"):
+            choose_gain(photo(scene(64, 64)), GainRule.LLPACKNET, amplifier=lambda _, n=found: n)
 
 
 def test_its_rule_is_no_other_rule_without_it() -> None:
@@ -84,8 +93,8 @@ def test_its_rule_is_no_other_rule_without_it() -> None:
 # REDI
 
 
-def literal_redi(mosaic: NDArray[np.float32], black: float, white: float, m: int) -> float:
-    """The published rule from its description, one pixel after the other."""
+def literal_redi(mosaic: NDArray[np.float32], black: float, white: float) -> float:
+    """The published rule from its description, one pixel after the other; m = 1, without limits."""
     height, width = mosaic.shape
     rows = height - height % 32 if height >= 32 else height
     columns = width - width % 32 if width >= 32 else width
@@ -100,20 +109,46 @@ def literal_redi(mosaic: NDArray[np.float32], black: float, white: float, m: int
             if edges[i] <= light < edges[i + 1]:
                 weight_sum += weights[i]
                 light_sum += weights[i] * float(light)
-    gain = 0.01 * m * weight_sum / light_sum if light_sum > 0 else math.inf
+    return 0.01 * weight_sum / light_sum if light_sum > 0 else math.inf
+
+
+def within(gain: float) -> float:
+    """The limits in both of REDI's published codes."""
     return min(max(gain, 1.0), 300.0)
 
 
-@pytest.mark.parametrize("m", REDI_BRIGHTNESS)
-@pytest.mark.parametrize("brightness", [0.0005, 0.01, 0.3])
-def test_redi_is_the_published_rule(brightness: float, m: int) -> None:
-    light = np.random.default_rng(m).exponential(brightness, (70, 41))
-    raw = photo(light, seed=m)
-    expected = literal_redi(raw.mosaic.astype(np.float32), BLACK, WHITE, m)
-    # The published code sums in float64 what it multiplied in float32.
-    assert choose_gain(raw, GainRule.REDI, m).value == pytest.approx(expected, rel=1e-6)
+@pytest.mark.parametrize("m", [1, 2.5, 5, 8, 9])
+@pytest.mark.parametrize("brightness", [0.00002, 0.0001, 0.01, 0.3])
+def test_redi_is_the_published_rule(brightness: float, m: float) -> None:
+    """Its demo multiplies by m what it held for m = 1; its training code multiplies first."""
+    light = np.random.default_rng(round(m)).exponential(brightness, (80, 50))
+    raw = photo(light, seed=None)
+    unit = literal_redi(raw.mosaic.astype(np.float32), BLACK, WHITE)
+    wanted = {
+        GainRule.REDI: min(m * within(unit), MAX_RATIO),
+        GainRule.REDI_TRAIN: within(m * unit),
+    }
     floats = dataclasses.replace(raw, mosaic=raw.mosaic.astype(np.float32))
-    assert choose_gain(floats, GainRule.REDI, m).value == pytest.approx(expected, rel=1e-6)
+    for rule, expected in wanted.items():
+        # The published code sums in float64 what it multiplied in float32.
+        assert choose_gain(raw, rule, m).value == pytest.approx(expected, rel=1e-6)
+        assert choose_gain(floats, rule, m).value == pytest.approx(expected, rel=1e-6)
+
+
+def test_redi_where_demo_and_training_code_part() -> None:
+    """A photo of x389.5 by the demo's m = 5 and x300 by the training code's."""
+    level = 0.01 / (389.5 / 5)
+    raw = dataclasses.replace(
+        photo(np.zeros((64, 64)), seed=None),
+        mosaic=np.full((64, 64), BLACK + level * (WHITE - BLACK), np.float32),
+    )
+    demo, train = choose_gain(raw, GainRule.REDI, 5), choose_gain(raw, GainRule.REDI_TRAIN)
+    assert (demo.value, train.value) == (pytest.approx(389.5, rel=1e-5), 300)
+    assert (demo.rule_name, train.rule_name) == ("redi:5", "redi-train:5")
+    assert choose_gain(raw, GainRule.REDI, 2.5).rule_name == "redi:2.5"
+    assert choose_gain(raw, GainRule.REDI).rule_name == "redi:1"
+    assert demo.reason.endswith("; x390 brings it to 5 %")
+    assert train.reason.endswith("; x300 is REDI's most")
 
 
 def test_redi_uses_each_sites_own_levels() -> None:
@@ -132,17 +167,57 @@ def test_redi_uses_each_sites_own_levels() -> None:
 
 def test_redi_at_its_bounds() -> None:
     black = photo(np.zeros((64, 64)), seed=None)
-    assert choose_gain(black, GainRule.REDI).value == MAX_GAIN
     saturated = photo(np.ones((64, 64)), seed=None)
-    assert choose_gain(saturated, GainRule.REDI).value == MIN_GAIN
+    for raw, m, demo, train, words in (
+        (black, 1, 300, 300, "; x300 is REDI's most"),
+        (black, 2.5, 750, 300, "; x300 is REDI's most, times 2.5 is x750"),
+        (black, 9, 1000, 300, ", times 9 is x2700; x1000 is the most there is"),
+        (saturated, 1, 1, 1, "; x1 is REDI's least"),
+        (saturated, 2.5, 2.5, 1, "; x1 is REDI's least, times 2.5 is x2.5"),
+    ):
+        gain = choose_gain(raw, GainRule.REDI, m)
+        assert gain.value == demo
+        assert gain.reason.endswith(words)
+        assert choose_gain(raw, GainRule.REDI_TRAIN, m).value == train
 
 
 def test_wrong_brightness_is_refused() -> None:
     raw = photo(np.zeros((8, 8)))
-    with pytest.raises(UsageError, match="one of 1, 5, 8"):
-        choose_gain(raw, GainRule.REDI, 3)
+    for rule in (GainRule.REDI, GainRule.REDI_TRAIN):
+        for m in (0.9, 9.1, -1, math.nan, math.inf):
+            with pytest.raises(UsageError, match="from 1 to 9"):
+                choose_gain(raw, rule, m)
     with pytest.raises(UsageError, match="leave m out"):
         choose_gain(raw, GainRule.PERCENTILE, 5)
+
+
+# What the learned and the percentile rule look at
+
+
+def test_borders_are_left_out_of_the_light() -> None:
+    light = np.full((256, 256), 0.5)
+    light[8:-8, 8:-8] = 0.01  # a border of 1/32
+    reading = read_light(photo(light, seed=None))
+    np.testing.assert_allclose(reading.rgb.T, [[0.02, 0.01, 0.016]] * reading.rgb.shape[1], 0.01)
+
+
+def test_noise_is_that_of_the_flattest_blocks() -> None:
+    """Three quarters of the photo are texture, ten times as rough as the noise."""
+    random = np.random.default_rng(4)
+    light = np.full((256, 256), 0.1)
+    light[:, 64:] += random.normal(0, 0.02, (256, 192))
+    values = BLACK + (light + random.normal(0, 0.002, light.shape)) * (WHITE - BLACK)
+    raw = dataclasses.replace(photo(light, seed=None), mosaic=values.astype(np.float32))
+    # The quietest tenth of samples of 32 lies a little below the truth.
+    assert read_light(raw).noise == pytest.approx(0.002, rel=0.25)
+
+
+def test_the_scale_of_the_white_balance_is_nothing() -> None:
+    raw = photo(scene() / 50)
+    scaled = dataclasses.replace(raw.color, white_balance=raw.color.white_balance * 3)
+    found, wanted = read_light(dataclasses.replace(raw, color=scaled)), read_light(raw)
+    np.testing.assert_allclose(found.rgb, wanted.rgb, rtol=1e-6)
+    assert found.block_noise == pytest.approx(wanted.block_noise)
 
 
 # The percentile rule
@@ -281,8 +356,9 @@ def test_the_amplifier_is_its_formula() -> None:
     amplifier = NETWORK
     reading = read_light(photo(scene() / 50))
     found = features(reading, key_of(reading))
-    expected = reference_amplifier(dict(amplifier.tensors), found)
-    assert amplifier(found) == pytest.approx(expected, abs=1e-5)
+    for seen in (found, found + 100, found - 100):  # far from training, where it is held
+        expected = reference_amplifier(dict(amplifier.tensors), seen)
+        assert amplifier(seen) == pytest.approx(expected, abs=1e-5)
     assert sum(tensor.nbytes for tensor in amplifier.tensors.values()) < 4096
 
 
@@ -299,6 +375,15 @@ def test_dark_scenes_stay_darker_where_the_file_tells() -> None:
     gains = [choose_gain(one, GainRule.LEARNED).value for one in (day, raw, night)]
     assert gains[0] >= gains[1] >= gains[2]
     assert math.log2(gains[0] / gains[2]) == pytest.approx(MAX_DIMMING, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "stops"), [(0.4, 1.1), (0.04, 1.1), (0.004, 0.55), (0.0008, 0.1656), (0.0004, 0)]
+)
+def test_scenes_are_dark_by_their_luminance(seconds: float, stops: float) -> None:
+    """1 % of white at ISO 100 and f/1 are 0.012 cd/m2 s: 1.1 stops at 0.3 cd/m2, none at 30."""
+    found = dimming(3, Key(0.02, 0.01), Exposure(seconds, 100, 1.0))
+    assert found == pytest.approx(stops, abs=1e-4)
 
 
 def test_without_exposure_the_darker_photo_is_the_darker_scene() -> None:

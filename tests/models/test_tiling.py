@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from darkroom.errors import UsageError
+from darkroom.errors import TooLargeError, UsageError
+from darkroom.models import tiling
 from darkroom.models.architectures import ARCHITECTURES
 from darkroom.models.architectures.base import Architecture, Conditions
+from darkroom.models.memory import bytes_per_pixel
 from darkroom.models.summary import TYPICAL
 from darkroom.models.tiling import Grid, choose_tile, plan, run_tiled, run_tiles
 
@@ -123,6 +125,7 @@ def test_cuda_out_of_memory_for_good_goes_on_with_the_processor():
 
 
 @given(st.integers(1, 6000), st.integers(1, 6000), st.integers(1, 40_000_000))
+@example(6000, 6000, (2 * 288 + 112) ** 2)
 @settings(max_examples=60, deadline=None)
 def test_chosen_tiles_fit_and_are_on_the_grid(height: int, width: int, pixels: int):
     grid = Grid(16, 286, 2)
@@ -137,6 +140,20 @@ def test_chosen_tiles_fit_and_are_on_the_grid(height: int, width: int, pixels: i
         assert (rows, cols) == full
     if pixels >= (2 * 288 + 112) ** 2:  # what 64 cuts of 6000 come down to
         assert down * right <= pixels
+
+
+def test_a_photo_in_one_piece_needs_no_more_than_may_be_used(monkeypatch: pytest.MonkeyPatch):
+    toy, packed = Toy(), torch.zeros(4, 50, 70)
+    toy.grid = Grid(4, None, 2)
+    need = bytes_per_pixel(toy, packed, 4) * 52 * 72
+    for free, fits in ((need * 1.01, True), (need * 0.99, False)):
+        monkeypatch.setattr(tiling, "usable", lambda device, n=free: n)
+        if fits:
+            assert len(plan(toy, packed)) == 1
+        else:
+            with pytest.raises(TooLargeError, match=r"a photo of 140x100 needs .* --tile off"):
+                plan(toy, packed)
+            assert len(plan(toy, packed, "off")) == 1
 
 
 def test_a_hundred_megapixels_need_few_tiles():

@@ -294,7 +294,8 @@ def _architecture(
         name=name,
         sensor=sensor,
         multiple=16,
-        any_size=True,
+        # REDI's code, which clips nothing, also cuts photos to the grid.
+        any_size=math.isfinite(limit),
         halo=_HALO + max(naming.last_side for naming in namings) // 2,
         recognise=partial(_recognise, dialects),
         convert=partial(_convert, dialects, False),
