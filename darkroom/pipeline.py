@@ -1,8 +1,9 @@
 """One photo, RAW to picture."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,9 @@ from darkroom.mosaic.hot_pixels import HotPixels, repair_hot_pixels
 from darkroom.mosaic.noise import measure_noise
 from darkroom.mosaic.packing import align, linearise, pack
 from darkroom.output.orientation import Pixels, square, upright
-from darkroom.raw.image import Color, RawImage
+from darkroom.raw.black_choice import default_black, with_black
+from darkroom.raw.black_level import explain_black
+from darkroom.raw.image import Black, Color, RawImage
 from darkroom.weights.registry import Output
 
 
@@ -34,8 +37,10 @@ class Options:
     `bits`: 8 or 16 per sample of the picture. `hot_pixels`: None repairs them for networks of
     camera RGB, and keeps them for those that are run as published. `denoise`: 0 demosaicing alone,
     1 the network's result, between them a blend, up to 2 stronger (`darkroom.models.denoise`).
-    `highlights`: None rolls them off for networks of camera RGB, and clips them for others. Raises
-    UsageError for a `denoise` out of range.
+    `highlights`: None rolls them off for networks of camera RGB, and clips them for others.
+    `black`: None is what the file states for networks that are run as published, and measured for
+    those of camera RGB (`darkroom.raw.black_choice`). Raises UsageError for a `denoise` out of
+    range.
     """
 
     gain: Gain | None = None
@@ -47,6 +52,7 @@ class Options:
     hot_pixels: HotPixels | None = None
     denoise: float = 1.0
     highlights: Highlights | None = None
+    black: Black | None = None
 
     def __post_init__(self) -> None:
         check_range(self.denoise)
@@ -77,6 +83,7 @@ class Options:
             hot_pixels=self.hot_pixels or (HotPixels.KEEP if paints else HotPixels.REPAIR),
             denoise=self.denoise,
             highlights=self.highlights or (Highlights.CLIP if paints else Highlights.ROLL),
+            black=default_black(paints) if self.black is None else self.black,
         )
 
 
@@ -93,15 +100,20 @@ class ResolvedOptions:
     hot_pixels: HotPixels
     denoise: float
     highlights: Highlights
+    black: Black
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A finished picture: (H, W, 3) sRGB, upright, and how it came about."""
+    """A finished picture: (H, W, 3) sRGB, upright, and how it came about.
+
+    `black`: which level was taken off, as `darkroom.raw.black_level.explain_black` says.
+    """
 
     pixels: Pixels
     gain: Gain
     warnings: tuple[str, ...]
+    black: Mapping[str, Any] | None = None
 
 
 def enhance(
@@ -117,6 +129,7 @@ def enhance(
     """
     model = model.for_sensor(raw.cfa.sensor)
     settings = options.resolve(model)
+    raw = with_black(raw, settings.black)
     warnings = [*raw.warnings, *model.check(raw)]
     photo = prepare(raw, model, settings, warnings.append)
     pixels = np.empty((*photo.shape, 3), np.uint8 if settings.bits == 8 else np.uint16)
@@ -124,7 +137,7 @@ def enhance(
         photo.finish(part, pixels)
         watch(min(part.rows.stop * part.cols.stop / (photo.shape[0] * photo.shape[1]), 1.0))
     pixels = upright(square(pixels, raw.pixel_aspect), raw.orientation)
-    return Picture(pixels, photo.gain, tuple(warnings))
+    return Picture(pixels, photo.gain, tuple(warnings), explain_black(raw))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +178,7 @@ def prepare(
     `model`: the one for the photo's kind of sensor. Raises UsageError for a rule of the gain that
     needs what the model does not have.
     """
+    raw = with_black(raw, settings.black)
     gain = find_gain(raw, model, settings)
     mosaic = linearise(raw)
     if settings.hot_pixels is HotPixels.REPAIR:
@@ -186,10 +200,11 @@ def prepare(
 
 
 def find_gain(raw: RawImage, model: Model, settings: ResolvedOptions) -> Gain:
-    """Return the user's gain, or measure the photo's; one number per photo.
+    """Return the user's gain, or measure the photo's, above the black that its network gets.
 
     Raises UsageError for a rule that needs weights which the model does not have.
     """
+    raw = with_black(raw, settings.black)
     amplifier = None if model.amplifier is None else partial(_amplification, model.amplifier)
     found = settings.gain or choose_gain(
         raw, settings.rule, settings.brightness, network=model.gain_network, amplifier=amplifier

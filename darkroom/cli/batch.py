@@ -60,6 +60,7 @@ def batch(
     hot_pixels: options.HotPixels = None,
     denoise: options.Denoise = 1.0,
     highlights: options.Highlights = None,
+    black: options.Black = None,
     file_format: Annotated[
         str, typer.Option("--format", metavar="png|tif|jpg", help="Of the pictures.")
     ] = "png",
@@ -135,7 +136,9 @@ def batch(
     from darkroom.output.picture import PictureFormat, SaveOptions
 
     save = SaveOptions(PictureFormat.from_name(file_format), bits, quality, overwrite)
-    picture = inputs.enhance_options(ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights)
+    picture = inputs.enhance_options(
+        ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights, black
+    )
     request = BatchRequest(
         out,
         BatchOptions(picture, save, jobs, timeout, resume, check_hash),

@@ -32,6 +32,7 @@ def enhance(
     hot_pixels: options.HotPixels = None,
     denoise: options.Denoise = 1.0,
     highlights: options.Highlights = None,
+    black: options.Black = None,
     file_format: Annotated[
         str | None,
         typer.Option("--format", metavar="png|tif|jpg", help="Needed where the output is -."),
@@ -61,7 +62,7 @@ def enhance(
     with output.Stages(quiet) as stages:
         with stages.stage("load the model"):
             picture_options = inputs.enhance_options(
-                ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights
+                ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights, black
             )
             from darkroom.models.loading import load_model
 

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from darkroom.cli import inputs, output
-from darkroom.cli.options import Ev, GainRule, Json, ModelName, Photo, Ratio
+from darkroom.cli.options import Black, Ev, GainRule, Json, ModelName, Photo, Ratio
 
 if TYPE_CHECKING:
     from darkroom.gain import Gain
     from darkroom.gain import GainRule as Rule
+    from darkroom.raw.image import Black as Level
     from darkroom.raw.image import RawImage
 
 AMPLIFIED = ("llpacknet", "llpacknet-2020")
@@ -22,6 +23,7 @@ def estimate(
     ratio: Ratio = None,
     gain: GainRule = None,
     ev: Ev = 0.0,
+    black: Black = None,
     as_json: Json = False,
 ) -> None:
     """Print the amplification that a photo would get, with the reason.
@@ -36,10 +38,15 @@ def estimate(
 
     darkroom estimate IMG.ARW --model llpacknet-2020.pth
     """
+    from darkroom.raw.black_level import explain_black
+
     rule, brightness = inputs.gain_rule(gain)
     given = inputs.given_gain(ratio, gain)
+    wanted = inputs.black_level(black)
     raw = inputs.read_photo(photo)
-    found = (given or _measure(raw, model, rule, brightness)).brightened(ev)
+    if given is None:
+        raw, given = _measure(raw, model, wanted, rule, brightness)
+    found = given.brightened(ev)
     if as_json:
         output.print_json(
             {
@@ -49,6 +56,7 @@ def estimate(
                 "rule": found.rule.value if found.rule else None,
                 "reason": found.reason,
                 "details": dict(found.details),
+                "black": explain_black(raw),
                 "warnings": list(raw.warnings),
             }
         )
@@ -58,23 +66,33 @@ def estimate(
     typer.echo(f"{found.value:.4g}  {found.reason}")
 
 
-def _measure(raw: "RawImage", model: str, rule: "Rule | None", brightness: int) -> "Gain":
-    """Find a photo's gain as enhance does, loading the network only where the rule needs it."""
+def _measure(
+    raw: "RawImage", model: str, black: "Level | None", rule: "Rule | None", brightness: int
+) -> "tuple[RawImage, Gain]":
+    """Find a photo's gain as enhance does, and the photo with the black it is measured above.
+
+    The network is loaded only where its tensors decide.
+    """
     from darkroom.gain import GainRule as Rule
     from darkroom.gain import choose_gain
+    from darkroom.raw.black_choice import default_black, with_black
     from darkroom.weights import registry, store
     from darkroom.weights.gain_network import load_gain_network
 
     known = rule
-    if rule is None:
-        entry = {**registry.ENTRIES, **store.imported()}.get(model)
-        if entry is not None and entry.architecture not in AMPLIFIED:  # else only tensors tell
+    entry = {**registry.ENTRIES, **store.imported()}.get(model)
+    if entry is not None:
+        black = default_black(entry.output is registry.Output.SRGB) if black is None else black
+        if rule is None and entry.architecture not in AMPLIFIED:  # else only tensors tell
             known = entry.gain_rule
-    if known not in (None, Rule.LLPACKNET):
-        return choose_gain(raw, known, brightness, network=load_gain_network())
+    if known not in (None, Rule.LLPACKNET) and black is not None:
+        raw = with_black(raw, black)
+        return raw, choose_gain(raw, known, brightness, network=load_gain_network())
     from darkroom.models.loading import load_model
     from darkroom.pipeline import Options, find_gain
 
     network = load_model(model, "cpu", "fp32").for_sensor(raw.cfa.sensor)
     network.check(raw)
-    return find_gain(raw, network, Options(rule=rule, brightness=brightness).resolve(network))
+    settings = Options(rule=rule, brightness=brightness, black=black).resolve(network)
+    raw = with_black(raw, settings.black)
+    return raw, find_gain(raw, network, settings)

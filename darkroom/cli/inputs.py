@@ -1,6 +1,8 @@
 """From words on the command line to values: photos, gains, tiles."""
 
+import math
 import sys
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
     from darkroom.gain import Gain, GainRule
     from darkroom.models.tiling import TileOption
     from darkroom.pipeline import Options
-    from darkroom.raw.image import RawImage
+    from darkroom.raw.image import Black, RawImage
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -68,6 +70,7 @@ def enhance_options(
     hot: str | None = None,
     denoise: float = 1.0,
     light: str | None = None,
+    black: str | None = None,
 ) -> "Options":
     """Gather what the user decided about the picture."""
     from darkroom.color.highlights import Highlights
@@ -85,7 +88,23 @@ def enhance_options(
         hot_pixels=choice("--hot-pixels", HotPixels, hot),
         denoise=denoise,
         highlights=choice("--highlights", Highlights, light),
+        black=black_level(black),
     )
+
+
+def black_level(text: str | None) -> "Black | None":
+    """Read `--black`: stated, measured, or a number; None where it was left out.
+
+    Raises UsageError for anything else.
+    """
+    from darkroom.raw.image import BlackSource
+
+    if text is None or text in {source.value for source in BlackSource}:
+        return None if text is None else BlackSource(text)
+    with suppress(ValueError):
+        if 0 <= (number := float(text)) < math.inf:
+            return number
+    raise UsageError(f"--black {text}: give stated, measured, or a number such as 512")
 
 
 def choice(option: str, kind: type[Choice], text: str | None) -> Choice | None:

@@ -4,13 +4,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from darkroom.cli import inputs, output
-from darkroom.cli.options import Json, Photo
+from darkroom.cli.options import Black, Json, Photo
 
 if TYPE_CHECKING:
     from darkroom.raw.image import RawImage
 
 
-def inspect(photo: Photo, as_json: Json = False) -> None:
+def inspect(photo: Photo, black: Black = None, as_json: Json = False) -> None:
     """Show a photo's levels and where they come from, its filters, exposure, and models that fit.
 
     Example:
@@ -20,7 +20,13 @@ def inspect(photo: Photo, as_json: Json = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    record = {"photo": str(photo), **describe(inputs.read_photo(photo))}
+    from darkroom.raw.black_choice import with_black
+
+    chosen = inputs.black_level(black)
+    raw = inputs.read_photo(photo)
+    if chosen is not None:
+        raw = with_black(raw, chosen)
+    record = {"photo": str(photo), **describe(raw)}
     if as_json:
         output.print_json(record)
         return

@@ -80,6 +80,15 @@ Highlights = Annotated[
         "for published networks), or clipped.",
     ),
 ]
+Black = Annotated[
+    str | None,
+    typer.Option(
+        "--black",
+        metavar="stated|measured|N",
+        help="Black level: as the file states it (the default of published networks), as measured "
+        "on the photo (of the others), or a number in sensor units.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on standard error.")]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.raw.image import BlackOrigin, RawImage
+from darkroom.raw.image import BlackOrigin, BlackSource, RawImage
 from darkroom.raw.masked_pixels import (
     MIN_SAMPLES,
     Levels,
@@ -70,12 +70,12 @@ def with_measured_black(
     measured = measure(raw, frame)
     if isinstance(measured, str):
         origin = BlackOrigin(raw.black, f"as the file states it: {measured}")
-        return _with_matching_patterns(replace(raw, black_origin=origin))
+        return with_matching_patterns(replace(raw, black_origin=origin))
     doubt = _doubt(raw, measured, by_line)
     corrected = _corrected(raw, measured) if doubt is None else _with_checked_black(raw, measured)
     origin = corrected.black_origin or BlackOrigin(raw.black, f"as the file states it: {doubt}")
     levels = measured.levels
-    return _with_matching_patterns(
+    return with_matching_patterns(
         replace(
             corrected,
             masked_black=levels.means.astype(np.float32),
@@ -116,7 +116,7 @@ def _with_checked_black(raw: RawImage, measured: Measured) -> RawImage:
         f"using {np.median(means):g} from the masked borders"
     )
     reason = "measured on the masked pixels; the picture too shows that the stated one is wrong"
-    origin = BlackOrigin(raw.black, reason)
+    origin = BlackOrigin(raw.black, reason, warning=warning)
     return replace(raw, black=means, black_origin=origin, warnings=(*raw.warnings, warning))
 
 
@@ -180,8 +180,8 @@ def first_period(black: NDArray[np.float32], period: int) -> NDArray[np.float64]
     return np.asarray(blocks.mean(axis=(0, 2)))
 
 
-def _with_matching_patterns(raw: RawImage) -> RawImage:
-    """White repeated to the shape of black."""
+def with_matching_patterns(raw: RawImage) -> RawImage:
+    """Repeat white to the shape of black, which is a multiple of its own."""
     rows, columns = np.array(raw.black.shape) // raw.white.shape
     return replace(raw, white=np.tile(raw.white, (rows, columns)))
 
@@ -202,6 +202,7 @@ def explain_black(raw: RawImage) -> dict[str, Any] | None:
 
     `stated`, `measured`, `error` (the measured one's standard error) and `used` as in RawImage,
     `row_noise` and `row_noise_left` the std of rows before and after; all in sensor units.
+    `source`: "stated", "measured", or the number that was asked for.
     """
     origin = raw.black_origin
     if origin is None:
@@ -216,6 +217,7 @@ def explain_black(raw: RawImage) -> dict[str, Any] | None:
         **{name: _round(values) for name, values in levels.items()},
         "row_noise": round(origin.row_noise, DIGITS),
         "row_noise_left": round(origin.row_noise_left, DIGITS),
+        "source": origin.source.value if isinstance(origin.source, BlackSource) else origin.source,
         "reason": origin.reason,
     }
 

@@ -15,7 +15,15 @@ import pytest
 from darkroom.batch import decoders as decoding
 from darkroom.batch.decoders import Decoders
 from darkroom.errors import RawError
-from darkroom.raw.image import CFA, BlackOrigin, Color, Exposure, RawImage, WhiteBalance
+from darkroom.raw.image import (
+    CFA,
+    BlackOrigin,
+    BlackSource,
+    Color,
+    Exposure,
+    RawImage,
+    WhiteBalance,
+)
 from darkroom.raw.reader import read_raw
 
 EVIL = """
@@ -92,6 +100,8 @@ def test_every_field_crosses(synthetic_raw: Callable[..., RawImage]) -> None:
             np.full((2, 2), 0.7, np.float32),
             row_noise=0.5,
             row_noise_left=0.25,
+            source=BlackSource.STATED,
+            warning="wrong",
         ),
         noise_profile=(1e-4, 1e-6),
         warnings=("one", "two"),
