@@ -152,7 +152,10 @@ class _Worker:
         if late:
             return f"decoding took more than {self._timeout:g} s; {DAMAGED}, or raise --timeout"
         if code == -getattr(signal, "SIGKILL", 0):
-            return "decoding was killed, likely for want of memory; use fewer --jobs"
+            return (
+                "decoding was killed by signal 9, by the system for want of memory or by somebody; "
+                "run it again, with fewer --jobs if memory is short"
+            )
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return f"decoding crashed ({how}); {DAMAGED}"
 

@@ -118,7 +118,11 @@ def test_every_field_crosses(synthetic_raw: Callable[..., RawImage]) -> None:
     [
         pytest.param("segv", "SIGSEGV", marks=pytest.mark.skipif(os.name == "nt", reason="POSIX")),
         pytest.param("abort", "SIGABRT", marks=pytest.mark.skipif(os.name == "nt", reason="POSIX")),
-        pytest.param("half", "killed", marks=pytest.mark.skipif(os.name == "nt", reason="POSIX")),
+        pytest.param(
+            "half",
+            "killed by signal 9, .* or by somebody",
+            marks=pytest.mark.skipif(os.name == "nt", reason="POSIX"),
+        ),
         ("exit", "exit code 3"),
         ("bug", "exit code 1"),
         ("loop", "took more than 3 s"),
