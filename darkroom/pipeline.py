@@ -24,6 +24,7 @@ from darkroom.mosaic.packing import align, linearise, pack
 from darkroom.output.orientation import Pixels, square, upright
 from darkroom.raw.black_choice import default_black, with_black
 from darkroom.raw.black_level import explain_black
+from darkroom.raw.filter_check import with_cfa
 from darkroom.raw.image import Black, Color, RawImage
 from darkroom.weights.registry import Output
 
@@ -39,8 +40,8 @@ class Options:
     1 the network's result, between them a blend, up to 2 stronger (`darkroom.models.denoise`).
     `highlights`: None rolls them off for networks of camera RGB, and clips them for others.
     `black`: None is what the file states for networks that are run as published, and measured for
-    those of camera RGB (`darkroom.raw.black_choice`). Raises UsageError for a `denoise` out of
-    range.
+    those of camera RGB (`darkroom.raw.black_choice`). `cfa`: a Bayer pattern such as RGGB in place
+    of the file's; None keeps that. Raises UsageError for a `denoise` out of range.
     """
 
     gain: Gain | None = None
@@ -53,6 +54,7 @@ class Options:
     denoise: float = 1.0
     highlights: Highlights | None = None
     black: Black | None = None
+    cfa: str | None = None
 
     def __post_init__(self) -> None:
         check_range(self.denoise)
@@ -84,6 +86,7 @@ class Options:
             denoise=self.denoise,
             highlights=self.highlights or (Highlights.CLIP if paints else Highlights.ROLL),
             black=default_black(paints) if self.black is None else self.black,
+            cfa=self.cfa,
         )
 
 
@@ -101,6 +104,7 @@ class ResolvedOptions:
     denoise: float
     highlights: Highlights
     black: Black
+    cfa: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,7 @@ def enhance(
     """
     model = model.for_sensor(raw.cfa.sensor)
     settings = options.resolve(model)
-    raw = with_black(raw, settings.black)
+    raw = take_choices(raw, settings)
     warnings = [*raw.warnings, *model.check(raw)]
     photo = prepare(raw, model, settings, warnings.append)
     pixels = np.empty((*photo.shape, 3), np.uint8 if settings.bits == 8 else np.uint16)
@@ -178,7 +182,7 @@ def prepare(
     `model`: the one for the photo's kind of sensor. Raises UsageError for a rule of the gain that
     needs what the model does not have.
     """
-    raw = with_black(raw, settings.black)
+    raw = take_choices(raw, settings)
     gain = find_gain(raw, model, settings)
     mosaic = linearise(raw)
     if settings.hot_pixels is HotPixels.REPAIR:
@@ -199,12 +203,20 @@ def prepare(
     return PreparedPhoto(shape, packed, gain, network, color, shoulder)
 
 
+def take_choices(raw: RawImage, settings: ResolvedOptions) -> RawImage:
+    """Take the filters and the black that were decided for a photo; may be repeated.
+
+    Raises UsageError where the photo cannot have them.
+    """
+    return with_black(with_cfa(raw, settings.cfa), settings.black)
+
+
 def find_gain(raw: RawImage, model: Model, settings: ResolvedOptions) -> Gain:
     """Return the user's gain, or measure the photo's, above the black that its network gets.
 
     Raises UsageError for a rule that needs weights which the model does not have.
     """
-    raw = with_black(raw, settings.black)
+    raw = take_choices(raw, settings)
     amplifier = None if model.amplifier is None else partial(_amplification, model.amplifier)
     found = settings.gain or choose_gain(
         raw, settings.rule, settings.brightness, network=model.gain_network, amplifier=amplifier

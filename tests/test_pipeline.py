@@ -18,7 +18,7 @@ from darkroom.models.model import Model
 from darkroom.mosaic.hot_pixels import HotPixels
 from darkroom.output.orientation import square, upright
 from darkroom.pipeline import Options, enhance, find_gain, prepare
-from darkroom.raw.image import BlackOrigin, BlackSource, RawImage, WhiteBalance
+from darkroom.raw.image import CFA, BlackOrigin, BlackSource, RawImage, WhiteBalance
 from darkroom.weights.registry import Output
 
 RATIO = Options(gain=given_gain(1.0))
@@ -196,6 +196,19 @@ def test_published_networks_get_the_published_black(
     picture = enhance(raw, model, options)
     assert picture.black is not None
     assert picture.black["source"] == expected
+
+
+def test_filters_are_those_that_were_asked_for(binning: Model) -> None:
+    """Stated wrongly and put right, the picture is that of the right file, to the bit."""
+    right = synthetic_raw(64, 64, "GRBG")
+    wrong = replace(right, cfa=CFA("RGGB"))
+    expected = enhance(right, binning, RATIO).pixels
+    assert not np.array_equal(enhance(wrong, binning, RATIO).pixels[:, :63], expected)
+    picture = enhance(wrong, binning, replace(RATIO, cfa="GRBG"))
+    assert np.array_equal(picture.pixels, expected)
+    assert "filters are taken as GRBG, as asked for; the file states RGGB" in picture.warnings
+    with pytest.raises(UsageError, match="X-Trans"):
+        enhance(synthetic_raw(36, 36, "xtrans"), binning, replace(RATIO, cfa="GRBG"))
 
 
 def test_the_wrong_sensor_is_refused(model: Model) -> None:

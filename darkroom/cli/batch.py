@@ -61,6 +61,7 @@ def batch(
     denoise: options.Denoise = 1.0,
     highlights: options.Highlights = None,
     black: options.Black = None,
+    cfa: options.Cfa = None,
     file_format: Annotated[
         str, typer.Option("--format", metavar="png|tif|jpg", help="Of the pictures.")
     ] = "png",
@@ -137,7 +138,7 @@ def batch(
 
     save = SaveOptions(PictureFormat.from_name(file_format), bits, quality, overwrite)
     picture = inputs.enhance_options(
-        ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights, black
+        ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights, black, cfa
     )
     request = BatchRequest(
         out,

@@ -33,6 +33,7 @@ def enhance(
     denoise: options.Denoise = 1.0,
     highlights: options.Highlights = None,
     black: options.Black = None,
+    cfa: options.Cfa = None,
     file_format: Annotated[
         str | None,
         typer.Option("--format", metavar="png|tif|jpg", help="Needed where the output is -."),
@@ -62,7 +63,7 @@ def enhance(
     with output.Stages(quiet) as stages:
         with stages.stage("load the model"):
             picture_options = inputs.enhance_options(
-                ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights, black
+                ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights, black, cfa
             )
             from darkroom.models.loading import load_model
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from darkroom.cli import inputs, output
-from darkroom.cli.options import Black, Ev, GainRule, Json, ModelName, Photo, Ratio
+from darkroom.cli.options import Black, Cfa, Ev, GainRule, Json, ModelName, Photo, Ratio
 
 if TYPE_CHECKING:
     from darkroom.gain import Gain
@@ -24,6 +24,7 @@ def estimate(
     gain: GainRule = None,
     ev: Ev = 0.0,
     black: Black = None,
+    cfa: Cfa = None,
     as_json: Json = False,
 ) -> None:
     """Print the amplification that a photo would get, with the reason.
@@ -39,11 +40,12 @@ def estimate(
     darkroom estimate IMG.ARW --model llpacknet-2020.pth
     """
     from darkroom.raw.black_level import explain_black
+    from darkroom.raw.filter_check import with_cfa
 
     rule, brightness = inputs.gain_rule(gain)
     given = inputs.given_gain(ratio, gain)
-    wanted = inputs.black_level(black)
-    raw = inputs.read_photo(photo)
+    wanted, pattern = inputs.black_level(black), inputs.bayer_pattern(cfa)
+    raw = with_cfa(inputs.read_photo(photo), pattern)
     if given is None:
         raw, given = _measure(raw, model, wanted, rule, brightness)
     found = given.brightened(ev)

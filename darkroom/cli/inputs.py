@@ -71,6 +71,7 @@ def enhance_options(
     denoise: float = 1.0,
     light: str | None = None,
     black: str | None = None,
+    cfa: str | None = None,
 ) -> "Options":
     """Gather what the user decided about the picture."""
     from darkroom.color.highlights import Highlights
@@ -89,6 +90,7 @@ def enhance_options(
         denoise=denoise,
         highlights=choice("--highlights", Highlights, light),
         black=black_level(black),
+        cfa=bayer_pattern(cfa),
     )
 
 
@@ -105,6 +107,15 @@ def black_level(text: str | None) -> "Black | None":
         if 0 <= (number := float(text)) < math.inf:
             return number
     raise UsageError(f"--black {text}: give stated, measured, or a number such as 512")
+
+
+def bayer_pattern(text: str | None) -> str | None:
+    """Read `--cfa`: a Bayer pattern, in either case. Raises UsageError for anything else."""
+    from darkroom.raw.filter_check import BAYER_PATTERNS
+
+    if text is not None and text.upper() not in BAYER_PATTERNS:
+        raise UsageError(f"--cfa {text}: give one of {', '.join(BAYER_PATTERNS)}")
+    return text and text.upper()
 
 
 def choice(option: str, kind: type[Choice], text: str | None) -> Choice | None:

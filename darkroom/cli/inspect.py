@@ -4,13 +4,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from darkroom.cli import inputs, output
-from darkroom.cli.options import Black, Json, Photo
+from darkroom.cli.options import Black, Cfa, Json, Photo
 
 if TYPE_CHECKING:
     from darkroom.raw.image import RawImage
 
 
-def inspect(photo: Photo, black: Black = None, as_json: Json = False) -> None:
+def inspect(photo: Photo, black: Black = None, cfa: Cfa = None, as_json: Json = False) -> None:
     """Show a photo's levels and where they come from, its filters, exposure, and models that fit.
 
     Example:
@@ -21,9 +21,10 @@ def inspect(photo: Photo, black: Black = None, as_json: Json = False) -> None:
     from rich.table import Table
 
     from darkroom.raw.black_choice import with_black
+    from darkroom.raw.filter_check import with_cfa
 
-    chosen = inputs.black_level(black)
-    raw = inputs.read_photo(photo)
+    chosen, pattern = inputs.black_level(black), inputs.bayer_pattern(cfa)
+    raw = with_cfa(inputs.read_photo(photo), pattern)
     if chosen is not None:
         raw = with_black(raw, chosen)
     record = {"photo": str(photo), **describe(raw)}

@@ -16,6 +16,7 @@ from darkroom.errors import RawError
 from darkroom.raw.black_level import with_measured_black
 from darkroom.raw.color_matrix import read_color
 from darkroom.raw.dng_levels import DngBlack, read_black, read_noise_profile
+from darkroom.raw.filter_check import doubt_cfa
 from darkroom.raw.image import CFA, Exposure, RawImage
 from darkroom.raw.optical_black import without_optical_black
 from darkroom.raw.quiet_stderr import silence_stderr
@@ -193,7 +194,9 @@ def _translate(file: rawpy.RawPy, facts: FileFacts) -> RawImage:
         raise RawError(f"{facts.name}: states a white level below black; {COPY_AGAIN}")
     if facts.dng_black is not None:
         raw = facts.dng_black.without_deltas(raw)
-    return with_darkest_black(without_optical_black(raw))
+    raw = with_darkest_black(without_optical_black(raw))
+    doubt = doubt_cfa(raw)
+    return raw if doubt is None else replace(raw, warnings=(*raw.warnings, doubt))
 
 
 def _read_cfa(file: rawpy.RawPy, facts: FileFacts) -> CFA:

@@ -136,3 +136,16 @@ def test_a_black_that_cannot_be(dng_path: Dng, black: str) -> None:
     assert (result.exit_code, result.stdout) == (2, "")
     assert f"--black {black}: " in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_filters_that_cannot_be(dng_path: Dng) -> None:
+    assert record(dng_path(), "--cfa", "grbg")["warnings"] == [
+        "filters are taken as GRBG, as asked for; the file states RGGB"
+    ]
+    for cfa, photo, told in (
+        ("RGBG", dng_path(), "give one of RGGB"),
+        ("RGGB", dng_path(cfa="xtrans"), "X-Trans sensor; leave --cfa out"),
+    ):
+        result = run(photo, "--cfa", cfa)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert told in result.stderr
