@@ -19,17 +19,25 @@ Choice = TypeVar("Choice", bound=Enum)
 
 STANDARD = Path("-")
 """What stands for standard input or output."""
+PIECE = 1 << 24
+"""Bytes read of standard input at a time, so that an endless one is refused at MAX_BYTES."""
 
 
 def read_photo(photo: Path) -> "RawImage":
     """Read a RAW photo from its path, or from standard input for `-`."""
-    from darkroom.raw.reader import read_raw
+    from darkroom.raw.memory_bound import bounded_memory
+    from darkroom.raw.reader import MAX_BYTES, read_raw
 
     if photo != STANDARD:
-        return read_raw(photo)
+        with bounded_memory():
+            return read_raw(photo)
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal; pipe a RAW photo into it, or name a file")
-    return read_raw(sys.stdin.buffer.read())
+    data = bytearray()
+    while len(data) <= MAX_BYTES and (block := sys.stdin.buffer.read(PIECE)):
+        data += block
+    with bounded_memory():
+        return read_raw(bytes(data))
 
 
 def gain_rule(text: str | None) -> tuple["GainRule | None", int]:

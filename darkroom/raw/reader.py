@@ -18,6 +18,7 @@ from darkroom.raw.color_matrix import read_color
 from darkroom.raw.dng_levels import DngBlack, read_black, read_noise_profile
 from darkroom.raw.filter_check import doubt_cfa
 from darkroom.raw.image import CFA, Exposure, RawImage
+from darkroom.raw.memory_bound import claims_too_much, find_largest_tile
 from darkroom.raw.optical_black import without_optical_black
 from darkroom.raw.quiet_stderr import silence_stderr
 from darkroom.raw.scene_black import with_darkest_black
@@ -41,6 +42,9 @@ LIBRAW_ERRORS = (rawpy.LibRawError, rawpy.NotSupportedError, NotImplementedError
 COPY_AGAIN = "copy it from the card again"
 DAMAGED = f"is damaged or truncated; {COPY_AGAIN}"
 TOO_LARGE = "is larger than any RAW photo (2 GiB); give a camera's file"
+TOO_MUCH_MEMORY = (
+    f"needs more memory than there is, or than photos take; close programs, or {COPY_AGAIN}"
+)
 UNUSUAL = "has an unusual colour filter array; darkroom reads Bayer and X-Trans only"
 
 Levels = NDArray[np.float32]
@@ -50,7 +54,7 @@ Levels = NDArray[np.float32]
 class FileFacts:
     """What the file's own tags say and LibRaw does not pass on.
 
-    `refusal`: what to answer where LibRaw does not know the file.
+    `refusal`: what to answer where LibRaw does not know the file. `largest_tile`: in photosites.
     """
 
     name: str
@@ -60,6 +64,7 @@ class FileFacts:
     dng_black: DngBlack | None
     kodak_matrix: NDArray[np.float64] | None
     noise_profile: tuple[float, float] | None
+    largest_tile: int
 
 
 def read_raw(source: Path | bytes, name: str | None = None) -> RawImage:
@@ -70,11 +75,14 @@ def read_raw(source: Path | bytes, name: str | None = None) -> RawImage:
     for anything that is no whole RAW photo with red, green and blue filters.
     """
     name = name or (str(source) if isinstance(source, Path) else "standard input")
-    data = source if isinstance(source, bytes) else _load(source, name)
-    facts = _read_facts(data, name)
-    with closing(_open(data, facts)) as file:
-        del data, source
-        return _translate(file, facts)
+    try:
+        data = source if isinstance(source, bytes) else _load(source, name)
+        facts = _read_facts(data, name)
+        with closing(_open(data, facts)) as file:
+            del data, source
+            return _translate(file, facts)
+    except MemoryError as error:
+        raise RawError(f"{name}: {TOO_MUCH_MEMORY}") from error
 
 
 def develop(data: bytes, gain: float) -> NDArray[np.uint16]:
@@ -138,6 +146,7 @@ def _read_facts(data: bytes, name: str) -> FileFacts:
         dng_black=read_black(directories),
         kodak_matrix=read_kodak_matrix(directories),
         noise_profile=read_noise_profile(directories),
+        largest_tile=find_largest_tile(directories),
     )
 
 
@@ -147,11 +156,14 @@ def _open(data: bytes, facts: FileFacts) -> rawpy.RawPy:
     try:
         with silence_stderr():
             file.open_buffer(io.BytesIO(data))
+            sites = max(file.sizes.raw_height * file.sizes.raw_width, facts.largest_tile)
+            if reason := claims_too_much(sites, len(data)):
+                raise RawError(f"{facts.name}: {reason}; {COPY_AGAIN}")
             file.unpack()
     except rawpy.LibRawFileUnsupportedError as error:
         raise RawError(f"{facts.name}: {facts.refusal}") from error
     except (rawpy.LibRawUnsufficientMemoryError, rawpy.LibRawTooBigError, MemoryError) as error:
-        raise RawError(f"{facts.name}: needs more memory than there is; close programs") from error
+        raise RawError(f"{facts.name}: {TOO_MUCH_MEMORY}") from error
     except LIBRAW_ERRORS as error:
         raise RawError(f"{facts.name}: {DAMAGED}") from error
     return file
