@@ -43,22 +43,23 @@ def with_black(raw: RawImage, black: Black) -> RawImage:
 
 
 def _with_stated(raw: RawImage, origin: BlackOrigin) -> RawImage:
-    """Go back to what the file states, saying so where its own picture refutes it."""
-    warnings = _without(raw, origin)
-    if origin.warning is not None:
+    """Go back to what the file states, saying so where masked borders refute it."""
+    changed = raw.row_black is not None or not np.array_equal(raw.black, origin.stated)
+    warnings, warning = raw.warnings, origin.warning
+    if warning is not None and not np.array_equal(raw.black, origin.stated):
+        warning = None
         stated, better = float(np.median(origin.stated)), float(np.median(raw.black))
         warnings = (
-            *warnings,
+            *_without(raw, origin),
             f"black level {stated:g} is used as the file states it, though masked borders refute "
             f"it; --black measured takes their {better:g}",
         )
-    changed = raw.row_black is not None or not np.array_equal(raw.black, origin.stated)
     reason = "as the file states it, not as measured" if changed else origin.reason
     stated_raw = replace(
         raw,
         black=origin.stated,
         row_black=None,
-        black_origin=_explained(origin, BlackSource.STATED, reason),
+        black_origin=replace(_explained(origin, BlackSource.STATED, reason), warning=warning),
         warnings=warnings,
     )
     return with_matching_patterns(stated_raw)

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from darkroom.errors import RawError
 from darkroom.raw.black_level import with_measured_black
 from darkroom.raw.color_matrix import read_color
-from darkroom.raw.dng_levels import DngBlack, read_black, read_noise_profile
+from darkroom.raw.dng_levels import DngBlack, impossible_white, read_black, read_noise_profile
 from darkroom.raw.filter_check import doubt_cfa
 from darkroom.raw.image import CFA, Exposure, RawImage
 from darkroom.raw.memory_bound import claims_too_much, find_largest_tile
 from darkroom.raw.optical_black import without_optical_black
 from darkroom.raw.quiet_stderr import silence_stderr
-from darkroom.raw.scene_black import with_darkest_black
+from darkroom.raw.scene_black import explain_guess, guess_black, with_darkest_black
 from darkroom.raw.tiff_tags import read_camera, read_directories, read_exposure, read_kodak_matrix
-from darkroom.raw.unsupported import MONOCHROME, describe, truncated, undecodable
+from darkroom.raw.unsupported import MONOCHROME, describe, misplaced, truncated, undecodable
 
 MAX_BYTES = (1 << 31) - 1
 """LibRaw's limit for a buffer; the largest camera files are under 1 GB."""
@@ -138,6 +138,9 @@ def _read_facts(data: bytes, name: str) -> FileFacts:
         raise RawError(f"{name}: {reason}")
     if truncated(data, directories):
         raise RawError(f"{name}: is truncated, its end is missing; {COPY_AGAIN}")
+    for reason in (misplaced(directories), impossible_white(directories)):
+        if reason is not None:
+            raise RawError(f"{name}: {reason}; {COPY_AGAIN}, or convert it to DNG anew")
     return FileFacts(
         name=name,
         camera=read_camera(data, directories),
@@ -200,8 +203,14 @@ def _translate(file: rawpy.RawPy, facts: FileFacts) -> RawImage:
         noise_profile=facts.noise_profile,
         warnings=warnings,
     )
+    says = None if facts.dng_black is None else facts.dng_black.damaged
+    guessed = raw if says is None else guess_black(raw)
+    if guessed is None:
+        what = f"states a black level that cannot be (BlackLevel: {says})"
+        raise RawError(f"{facts.name}: {what}; convert it to DNG anew")
     by_line = facts.dng_black is not None and facts.dng_black.has_deltas
-    raw = with_measured_black(raw, file.raw_image, by_line)
+    raw = with_measured_black(guessed, file.raw_image, by_line)
+    raw = raw if says is None else explain_guess(raw, says)
     if not raw.white.min() > raw.black.max():
         raise RawError(f"{facts.name}: states a white level below black; {COPY_AGAIN}")
     if facts.dng_black is not None:
