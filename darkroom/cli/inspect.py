@@ -85,7 +85,7 @@ def describe(raw: "RawImage") -> dict[str, Any]:
             "greatest": float(raw.mosaic.max()),
         },
         "noise": asdict(measure_noise(raw)),
-        "hot_pixels": repair(linearise(raw), raw.cfa, balance),
+        "hot_pixels": repair(linearise(raw), raw.cfa, balance, raw.missing),
         "white_balance": None if balance is None else balance.tolist(),
         "white_balance_source": raw.color.source.value,
         "xyz_to_camera": raw.color.xyz_to_camera.tolist(),

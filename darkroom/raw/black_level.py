@@ -33,6 +33,8 @@ AGREEING, AGREEING_ERRORS = 0.5, 4.0
 standard errors: sensors are shaded a little, light that leaks in is not little."""
 CLIPPED_SHARE = 0.01
 """Masked sites of which more are 0 lost what is below: their mean is not the black level."""
+REACHED = 8.0
+"""... where 0 is within so many stds of the noise."""
 DARKER, DARKER_SHARE = 4.0, 0.01
 """Where more of the picture is so many stds below the masked borders, these are lit."""
 STEP = 7
@@ -156,7 +158,7 @@ def _doubt(raw: RawImage, measured: Measured, by_line: bool) -> str | None:
         return "it states black row by row or column by column"
     if noise is None:
         return "its masked pixels all hold one value"
-    if measured.clipped > CLIPPED_SHARE:
+    if measured.clipped > CLIPPED_SHARE and means.min() < REACHED * noise:  # else they are damage
         return "its masked pixels are cut off at 0"
     for index, part in enumerate(measured.parts):
         for other in measured.parts[:index]:
@@ -168,7 +170,10 @@ def _doubt(raw: RawImage, measured: Measured, by_line: bool) -> str | None:
     if np.abs(off).max() > max(NEAR * noise, NEAR_UNITS):
         return f"the masked pixels are {off.flat[np.abs(off).argmax()]:+.3g} away, not plausible"
     floor = float(means.min()) - DARKER * noise
-    if np.mean(raw.mosaic[::STEP, ::STEP] < floor) > DARKER_SHARE:
+    darker = raw.mosaic[::STEP, ::STEP] < floor
+    if raw.missing is not None:
+        darker &= ~raw.missing[::STEP, ::STEP]
+    if np.mean(darker) > DARKER_SHARE:
         return "the picture is darker than the masked pixels"
     return None
 

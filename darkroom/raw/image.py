@@ -147,7 +147,8 @@ class RawImage:
     (period, period) means measured on masked borders, where the file has them, phase as at
     `mosaic[0, 0]`. `masked_noise`: standard deviation there, in sensor units. `black_origin`: where
     `black` comes from. `noise_profile`: shot and s, what the file states of noise: variance
-    shot * x + s at x between black 0 and white 1. `margins`: rows above and columns left of
+    shot * x + s at x between black 0 and white 1. `missing`: (H, W), the sites that hold no picture
+    where part of the file is lost; None for whole photos. `margins`: rows above and columns left of
     `mosaic` in the file's full frame.
     `warnings`: one line for each thing that was missing or odd.
     """
@@ -169,4 +170,5 @@ class RawImage:
     masked_noise: float | None = None
     black_origin: BlackOrigin | None = None
     noise_profile: tuple[float, float] | None = None
+    missing: NDArray[np.bool_] | None = None
     warnings: tuple[str, ...] = field(default=())

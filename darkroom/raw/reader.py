@@ -19,6 +19,7 @@ from darkroom.raw.dng_levels import DngBlack, impossible_white, read_black, read
 from darkroom.raw.filter_check import doubt_cfa
 from darkroom.raw.image import CFA, Exposure, RawImage
 from darkroom.raw.memory_bound import claims_too_much, find_largest_tile
+from darkroom.raw.missing import warn_of_missing, with_missing
 from darkroom.raw.optical_black import without_optical_black
 from darkroom.raw.quiet_stderr import silence_stderr
 from darkroom.raw.scene_black import explain_guess, guess_black, with_darkest_black
@@ -203,6 +204,7 @@ def _translate(file: rawpy.RawPy, facts: FileFacts) -> RawImage:
         noise_profile=facts.noise_profile,
         warnings=warnings,
     )
+    raw = with_missing(raw)
     says = None if facts.dng_black is None else facts.dng_black.damaged
     guessed = raw if says is None else guess_black(raw)
     if guessed is None:
@@ -215,7 +217,7 @@ def _translate(file: rawpy.RawPy, facts: FileFacts) -> RawImage:
         raise RawError(f"{facts.name}: states a white level below black; {COPY_AGAIN}")
     if facts.dng_black is not None:
         raw = facts.dng_black.without_deltas(raw)
-    raw = with_darkest_black(without_optical_black(raw))
+    raw = with_darkest_black(warn_of_missing(without_optical_black(raw)))
     doubt = doubt_cfa(raw)
     return raw if doubt is None else replace(raw, warnings=(*raw.warnings, doubt))
 

@@ -127,6 +127,11 @@ def measure_darkest(raw: RawImage) -> Darkest | None:
     sums = lines[:, ::2].sum(axis=1, dtype=np.float32)
     sums = sums.reshape(rows, period, columns, SIDE // period, period).sum(axis=3)
     light = sums.transpose(0, 2, 1, 3).reshape(rows * columns, period**2)
+    if raw.missing is not None:
+        lost = raw.missing[: rows * SIDE, : columns * SIDE].reshape(rows, SIDE, columns, SIDE)
+        light[lost.any(axis=(1, 3)).ravel()] = np.inf
+        if np.isfinite(light[:, 0]).sum() < count:
+            return None
     parts = lines.reshape(rows, SIDE // period, period, columns, SIDE // period, period)
     channels = raw.cfa.kinds.ravel()
     black = first_period(raw.black, period).astype(np.float32).ravel()

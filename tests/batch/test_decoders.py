@@ -104,6 +104,7 @@ def test_every_field_crosses(synthetic_raw: Callable[..., RawImage]) -> None:
             warning="wrong",
         ),
         noise_profile=(1e-4, 1e-6),
+        missing=np.eye(4, 6, dtype=np.bool_),
         warnings=("one", "two"),
     )
     for field in dataclasses.fields(RawImage):

@@ -189,7 +189,11 @@ def everywhere_but_in_the_picture(frame: NDArray[np.float64], value: float) -> N
 def test_odd_borders_are_refused(damage: Callable[[NDArray[np.float64]], None], why: str) -> None:
     raw, frame = exposed(off=-0.5)
     damage(frame)
-    kept(taken(raw, frame), why)
+    found = taken(raw, frame)
+    if damage is far:  # the picture is as far below 512 as its borders: a warning, but no guess
+        assert "above most of the picture" in found.warnings[0]
+        found = replace(found, warnings=found.warnings[1:])
+    kept(found, why)
 
 
 def test_a_border_brighter_than_the_picture_is_lit() -> None:
