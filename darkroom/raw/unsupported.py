@@ -89,6 +89,7 @@ def truncated(data: bytes, directories: tuple[Directory, ...]) -> bool:
     return any(_picture_end(d) > len(d.data) for d in directories if d.is_mosaic)
 
 
+@np.errstate(all="ignore")  # places that are no numbers lie nowhere
 def misplaced(directories: tuple[Directory, ...]) -> str | None:
     """Say which tag puts a mosaic's strips where no picture can be; None where none does.
 
@@ -139,6 +140,7 @@ def describe(data: bytes, directories: tuple[Directory, ...]) -> str:
     return "is no RAW photo that LibRaw knows; convert it to DNG, or copy it anew if it is damaged"
 
 
+@np.errstate(all="ignore")
 def _picture_end(directory: Directory) -> float:
     """Where the last strip or tile ends."""
     end = 0.0

@@ -174,6 +174,7 @@ def offset(data: bytes) -> int:
         (lambda data: retagged(data, OFFSETS), "does not say where its picture lies"),
         (lambda data: retagged(data, OFFSETS, 4, (2**31,)), "its end is missing"),
         (lambda data: retagged(data, BITS, 3, (12,)), "more bytes than its size"),
+        (lambda data: retagged(data, COUNTS, 12, (1e308, 1e308)), "more bytes than its size"),
     ],
 )
 def test_pictures_that_lie_nowhere(change: Callable[[bytes], bytes], told: str) -> None:
