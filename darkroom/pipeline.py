@@ -1,8 +1,9 @@
 """One photo, RAW to picture."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,10 @@ from darkroom.mosaic.hot_pixels import HotPixels, repair_hot_pixels
 from darkroom.mosaic.noise import measure_noise
 from darkroom.mosaic.packing import Mosaic, align, linearise, pack
 from darkroom.output.orientation import Pixels, square, upright
-from darkroom.raw.image import Color, RawImage
+from darkroom.raw.black_choice import default_black, with_black
+from darkroom.raw.black_level import explain_black
+from darkroom.raw.filter_check import with_cfa
+from darkroom.raw.image import Black, Color, RawImage
 from darkroom.weights.registry import Output
 
 
@@ -34,10 +38,11 @@ class Options:
     `darkroom.models.tiling`. `bits`: 8 or 16 per sample of the picture. `hot_pixels`: None repairs
     them for networks of camera RGB, and keeps them for those that are run as published. `denoise`:
     0 demosaicing alone, 1 the network's result, between them a blend, up to 2 stronger
-    (`darkroom.models.denoise`).
-    `highlights`: None rolls them off for networks of camera RGB, and clips them for others.
-    `edges`: whether a photo that ends off the network's grid is continued or cropped. Raises
-    UsageError for a `denoise` out of range.
+    (`darkroom.models.denoise`). `highlights`: None rolls them off for networks of camera RGB, and
+    clips them for others. `edges`: whether a photo that ends off the network's grid is continued or
+    cropped. `black`: None is what the file states for networks that are run as published, and
+    measured for those of camera RGB (`darkroom.raw.black_choice`). `cfa`: a Bayer pattern such as
+    RGGB in place of the file's; None keeps that. Raises UsageError for a `denoise` out of range.
     """
 
     gain: Gain | None = None
@@ -50,6 +55,8 @@ class Options:
     denoise: float = 1.0
     highlights: Highlights | None = None
     edges: Edges = Edges.REFLECT
+    black: Black | None = None
+    cfa: str | None = None
 
     def __post_init__(self) -> None:
         check_range(self.denoise)
@@ -82,6 +89,8 @@ class Options:
             denoise=self.denoise,
             highlights=self.highlights or (Highlights.CLIP if paints else Highlights.ROLL),
             edges=self.edges,
+            black=default_black(paints) if self.black is None else self.black,
+            cfa=self.cfa,
         )
 
 
@@ -99,15 +108,21 @@ class ResolvedOptions:
     denoise: float
     highlights: Highlights
     edges: Edges
+    black: Black
+    cfa: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A finished picture: (H, W, 3) sRGB, upright, and how it came about."""
+    """A finished picture: (H, W, 3) sRGB, upright, and how it came about.
+
+    `black`: which level was taken off, as `darkroom.raw.black_level.explain_black` says.
+    """
 
     pixels: Pixels
     gain: Gain
     warnings: tuple[str, ...]
+    black: Mapping[str, Any] | None = None
 
 
 def enhance(
@@ -123,6 +138,7 @@ def enhance(
     """
     model = model.for_sensor(raw.cfa.sensor)
     settings = options.resolve(model)
+    raw = take_choices(raw, settings)
     warnings = [*raw.warnings, *model.check(raw)]
     photo = prepare(raw, model, settings, warnings.append)
     pixels = np.empty((*photo.shape, 3), np.uint8 if settings.bits == 8 else np.uint16)
@@ -130,7 +146,7 @@ def enhance(
         photo.finish(part, pixels)
         watch(min(part.rows.stop * part.cols.stop / (photo.shape[0] * photo.shape[1]), 1.0))
     pixels = upright(square(pixels, raw.pixel_aspect), raw.orientation)
-    return Picture(pixels, photo.gain, tuple(warnings))
+    return Picture(pixels, photo.gain, tuple(warnings), explain_black(raw))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +187,7 @@ def prepare(
     `model`: the one for the photo's kind of sensor. Raises UsageError for a rule of the gain that
     needs what the model does not have, or a photo that cropping leaves nothing of.
     """
+    raw = take_choices(raw, settings)
     gain = find_gain(raw, model, settings)
     mosaic = linearise(raw)
     if settings.hot_pixels is HotPixels.REPAIR:
@@ -205,11 +222,20 @@ def _crop(mosaic: Mosaic, step: int) -> Mosaic:
     return mosaic[:height, :width]
 
 
+def take_choices(raw: RawImage, settings: ResolvedOptions) -> RawImage:
+    """Take the filters and the black that were decided for a photo; may be repeated.
+
+    Raises UsageError where the photo cannot have them.
+    """
+    return with_black(with_cfa(raw, settings.cfa), settings.black)
+
+
 def find_gain(raw: RawImage, model: Model, settings: ResolvedOptions) -> Gain:
-    """Return the user's gain, or measure the photo's; one number per photo.
+    """Return the user's gain, or measure the photo's, above the black that its network gets.
 
     Raises UsageError for a rule that needs weights which the model does not have.
     """
+    raw = take_choices(raw, settings)
     amplifier = None if model.amplifier is None else partial(_amplification, model.amplifier)
     found = settings.gain or choose_gain(
         raw, settings.rule, settings.brightness, network=model.gain_network, amplifier=amplifier

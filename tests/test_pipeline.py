@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from darkroom.color.transfer import srgb_encode
 from darkroom.errors import SensorError, UsageError
 from darkroom.gain import GainRule, given_gain
+from darkroom.gain.redi import redi_gain
 from darkroom.models.architectures.safelight import Safelight
 from darkroom.models.loading import load_model
 from darkroom.models.model import Model
@@ -18,8 +19,8 @@ from darkroom.models.tiling import Edges
 from darkroom.mosaic.hot_pixels import HotPixels
 from darkroom.mosaic.packing import align
 from darkroom.output.orientation import square, upright
-from darkroom.pipeline import Options, enhance, find_gain
-from darkroom.raw.image import Sensor, WhiteBalance
+from darkroom.pipeline import Options, enhance, find_gain, prepare
+from darkroom.raw.image import CFA, BlackOrigin, BlackSource, RawImage, Sensor, WhiteBalance
 from darkroom.weights.registry import Output
 
 RATIO = Options(gain=given_gain(1.0))
@@ -153,6 +154,63 @@ def test_an_amplifier_finds_the_gain_from_the_packed_photo(model: Model) -> None
     )
     with pytest.raises(UsageError, match="amplifier"):
         find_gain(raw, model, Options(rule=GainRule.LLPACKNET).resolve(model))
+
+
+def measured_lower() -> RawImage:
+    """A photo whose black was measured as 500, with offsets of rows, where its file states 512."""
+    raw = synthetic_raw(64, 64, exposure=0.01)
+    return replace(
+        raw,
+        black=np.full((2, 2), 500, np.float32),
+        row_black=np.full(64, 1, np.float32),
+        black_origin=BlackOrigin(raw.black, "measured on the masked pixels"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("output", "asked", "expected"),
+    [
+        (Output.SRGB, None, "stated"),
+        (Output.SRGB, BlackSource.MEASURED, "measured"),
+        (Output.SRGB, 508.0, 508.0),
+        (Output.CAMERA, None, "measured"),
+        (Output.CAMERA, BlackSource.STATED, "stated"),
+    ],
+)
+def test_published_networks_get_the_published_black(
+    binning: Model, output: Output, asked: BlackSource | float | None, expected: str | float
+) -> None:
+    """What the network is given, exactly: (value - black) / (white - black) times the gain."""
+    raw, model = measured_lower(), replace(binning, output=output, gain_rule=GainRule.REDI)
+    options = Options(black=asked, hot_pixels=HotPixels.KEEP)
+    settings = options.resolve(model)
+    photo = prepare(raw, model, settings, lambda line: None)
+    black = {"stated": 512.0, "measured": 501.0}.get(str(expected), expected)
+    white = 16383 - (500.0 if expected == "measured" else float(black))
+    mosaic = (raw.mosaic.astype(np.float64) - float(black)) / white
+    if output is Output.SRGB:  # the others are white-balanced on top
+        light = photo.packed.numpy() / photo.gain.value
+        np.testing.assert_allclose(light[1], mosaic[::2, 1::2], atol=1e-7)  # float32's rounding
+        # REDI's rule reads the same black as the network: it has no offsets of rows.
+        at = np.float32(500 if expected == "measured" else black)
+        plain = replace(raw, black=np.full((2, 2), at), row_black=None, black_origin=None)
+        assert photo.gain.value == redi_gain(plain, GainRule.REDI, 1).value
+    picture = enhance(raw, model, options)
+    assert picture.black is not None
+    assert picture.black["source"] == expected
+
+
+def test_filters_are_those_that_were_asked_for(binning: Model) -> None:
+    """Stated wrongly and put right, the picture is that of the right file, to the bit."""
+    right = synthetic_raw(64, 64, "GRBG")
+    wrong = replace(right, cfa=CFA("RGGB"))
+    expected = enhance(right, binning, RATIO).pixels
+    assert not np.array_equal(enhance(wrong, binning, RATIO).pixels[:, :63], expected)
+    picture = enhance(wrong, binning, replace(RATIO, cfa="GRBG"))
+    assert np.array_equal(picture.pixels, expected)
+    assert "filters are taken as GRBG, as asked for; the file states RGGB" in picture.warnings
+    with pytest.raises(UsageError, match="X-Trans"):
+        enhance(synthetic_raw(36, 36, "xtrans"), binning, replace(RATIO, cfa="GRBG"))
 
 
 def test_the_wrong_sensor_is_refused(model: Model) -> None:

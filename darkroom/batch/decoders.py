@@ -24,10 +24,9 @@ from typing import NamedTuple, Self
 
 from darkroom.errors import RawError
 from darkroom.raw.image import RawImage
+from darkroom.raw.memory_bound import MEMORY_LIMIT, bounded_memory
 from darkroom.raw.reader import read_raw
 
-MEMORY_LIMIT = 6 << 30
-"""Bytes of address space that decoding may take; an uncompressed photo of 150 MP takes 0.8 GB."""
 GRACE_SECONDS = 5.0
 """A worker ends itself so long after its time-out, should nobody be left to do so."""
 DYING_SECONDS = 1.0
@@ -152,7 +151,10 @@ class _Worker:
         if late:
             return f"decoding took more than {self._timeout:g} s; {DAMAGED}, or raise --timeout"
         if code == -getattr(signal, "SIGKILL", 0):
-            return "decoding was killed, likely for want of memory; use fewer --jobs"
+            return (
+                "decoding was killed by signal 9, by the system for want of memory or by somebody; "
+                "run it again, with fewer --jobs if memory is short"
+            )
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return f"decoding crashed ({how}); {DAMAGED}"
 
@@ -200,14 +202,15 @@ def serve(timeout: float) -> None:
         pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)  # writes mosaics without a copy
         answers.flush()
 
-    _limit()
-    send(None)
-    with suppress(EOFError):
-        while True:
-            path = pickle.load(sys.stdin.buffer)
-            faulthandler.dump_traceback_later(timeout, exit=True)
-            send(_decode(path))
-            faulthandler.cancel_dump_traceback_later()
+    _yield_to_parent()
+    with bounded_memory(MEMORY_LIMIT):
+        send(None)
+        with suppress(EOFError):
+            while True:
+                path = pickle.load(sys.stdin.buffer)
+                faulthandler.dump_traceback_later(timeout, exit=True)
+                send(_decode(path))
+                faulthandler.cancel_dump_traceback_later()
 
 
 def _decode(path: str) -> Decoded | RawError:
@@ -223,16 +226,9 @@ def _decode(path: str) -> Decoded | RawError:
         return RawError(f"{path}: needs more memory than there is; {DAMAGED}")
 
 
-def _limit() -> None:
-    """Leave Ctrl-C to the parent, bound memory, and be the first to go where memory ends."""
+def _yield_to_parent() -> None:
+    """Leave Ctrl-C to the parent, and be the first to go where memory ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform != "win32":
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        limit = MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT, hard)
-        with suppress(ValueError, OSError):  # macOS takes no such limit
-            resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
     if sys.platform == "linux":
         with suppress(OSError):  # not in every container
             Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")

@@ -19,7 +19,6 @@ from darkroom.output.atomic import check_target, make_folder
 from darkroom.output.exif import picture_exif
 from darkroom.output.picture import SaveOptions, save_picture
 from darkroom.pipeline import Picture
-from darkroom.raw.black_level import explain_black
 from darkroom.raw.image import RawImage
 
 
@@ -163,7 +162,7 @@ def describe(raw: RawImage, picture: Picture, model: Model) -> dict[str, Any]:
         "gain": picture.gain.value,
         "gain_rule": picture.gain.rule_name,
         "gain_reason": picture.gain.reason,
-        "black": explain_black(raw),
+        "black": picture.black,
         "model": model.name,
         "device": str(model.device),
         "precision": str(model.dtype).removeprefix("torch."),

@@ -62,6 +62,8 @@ def batch(
     denoise: options.Denoise = 1.0,
     highlights: options.Highlights = None,
     edges: options.Edges = "reflect",
+    black: options.Black = None,
+    cfa: options.Cfa = None,
     file_format: Annotated[
         str, typer.Option("--format", metavar="png|tif|jpg", help="Of the pictures.")
     ] = "png",
@@ -138,7 +140,7 @@ def batch(
 
     save = SaveOptions(PictureFormat.from_name(file_format), bits, quality, overwrite)
     picture = inputs.enhance_options(
-        ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights, edges
+        ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights, edges, black, cfa
     )
     request = BatchRequest(
         out,

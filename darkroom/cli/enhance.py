@@ -34,6 +34,8 @@ def enhance(
     denoise: options.Denoise = 1.0,
     highlights: options.Highlights = None,
     edges: options.Edges = "reflect",
+    black: options.Black = None,
+    cfa: options.Cfa = None,
     file_format: Annotated[
         str | None,
         typer.Option("--format", metavar="png|tif|jpg", help="Needed where the output is -."),
@@ -63,7 +65,7 @@ def enhance(
     with output.Stages(quiet) as stages:
         with stages.stage("load the model"):
             picture_options = inputs.enhance_options(
-                ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights, edges
+                ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights, edges, black, cfa
             )
             from darkroom.models.loading import load_model
 

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from darkroom.cli import inputs, output
-from darkroom.cli.options import Ev, GainRule, Json, ModelName, Photo, Ratio
+from darkroom.cli.options import Black, Cfa, Ev, GainRule, Json, ModelName, Photo, Ratio
 
 if TYPE_CHECKING:
     from darkroom.gain import Gain
     from darkroom.gain import GainRule as Rule
+    from darkroom.raw.image import Black as Level
     from darkroom.raw.image import RawImage
 
 AMPLIFIED = (
@@ -26,6 +27,8 @@ def estimate(
     ratio: Ratio = None,
     gain: GainRule = None,
     ev: Ev = 0.0,
+    black: Black = None,
+    cfa: Cfa = None,
     as_json: Json = False,
 ) -> None:
     """Print the amplification that a photo would get, with the reason.
@@ -40,11 +43,17 @@ def estimate(
 
     darkroom estimate IMG.ARW --model llpacknet-2020.pth
     """
+    from darkroom.raw.black_level import explain_black
+    from darkroom.raw.filter_check import with_cfa
+
     rule, brightness = inputs.gain_rule(gain)
     given = inputs.given_gain(ratio, gain)
-    raw = inputs.read_photo(photo)
-    measured, notes = (given, ()) if given else _measure(raw, model, rule, brightness)
-    found, warnings = measured.brightened(ev), (*raw.warnings, *notes)
+    wanted, pattern = inputs.black_level(black), inputs.bayer_pattern(cfa)
+    raw = with_cfa(inputs.read_photo(photo), pattern)
+    notes: tuple[str, ...] = ()
+    if given is None:
+        raw, given, notes = _measure(raw, model, wanted, rule, brightness)
+    found, warnings = given.brightened(ev), (*raw.warnings, *notes)
     if as_json:
         output.print_json(
             {
@@ -54,6 +63,7 @@ def estimate(
                 "rule": found.rule_name,
                 "reason": found.reason,
                 "details": dict(found.details),
+                "black": explain_black(raw),
                 "warnings": list(warnings),
             }
         )
@@ -64,25 +74,36 @@ def estimate(
 
 
 def _measure(
-    raw: "RawImage", model: str, rule: "Rule | None", brightness: float | None
-) -> "tuple[Gain, tuple[str, ...]]":
-    """Find a photo's gain as enhance does, and the notes of its network, if that needs loading."""
+    raw: "RawImage",
+    model: str,
+    black: "Level | None",
+    rule: "Rule | None",
+    brightness: float | None,
+) -> "tuple[RawImage, Gain, tuple[str, ...]]":
+    """Find a photo's gain as enhance does, the photo with the black it is above, and notes.
+
+    The network is loaded only where its tensors decide; the notes are its.
+    """
     from darkroom.gain import GainRule as Rule
     from darkroom.gain import choose_gain
+    from darkroom.raw.black_choice import default_black, with_black
     from darkroom.weights import registry, store
     from darkroom.weights.gain_network import load_gain_network
 
     known = rule
-    if rule is None:
-        entry = {**registry.ENTRIES, **store.imported()}.get(model)
-        if entry is not None and entry.architecture not in AMPLIFIED:  # else only tensors tell
+    entry = {**registry.ENTRIES, **store.imported()}.get(model)
+    if entry is not None:
+        black = default_black(entry.output is registry.Output.SRGB) if black is None else black
+        if rule is None and entry.architecture not in AMPLIFIED:  # else only tensors tell
             known = entry.gain_rule
-    if known not in (None, Rule.LLPACKNET):
-        return choose_gain(raw, known, brightness, network=load_gain_network()), ()
+    if known not in (None, Rule.LLPACKNET) and black is not None:
+        raw = with_black(raw, black)
+        return raw, choose_gain(raw, known, brightness, network=load_gain_network()), ()
     from darkroom.models.loading import load_model
     from darkroom.pipeline import Options, find_gain
 
     network = load_model(model, "cpu", "fp32").for_sensor(raw.cfa.sensor)
     network.check(raw)
-    settings = Options(rule=rule, brightness=brightness).resolve(network)
-    return find_gain(raw, network, settings), network.notes
+    settings = Options(rule=rule, brightness=brightness, black=black).resolve(network)
+    raw = with_black(raw, settings.black)
+    return raw, find_gain(raw, network, settings), network.notes

@@ -1,6 +1,8 @@
 """From words on the command line to values: photos, gains, tiles."""
 
+import math
 import sys
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -13,23 +15,31 @@ if TYPE_CHECKING:
     from darkroom.models.model import Model
     from darkroom.models.tiling import TileOption
     from darkroom.pipeline import Options
-    from darkroom.raw.image import RawImage
+    from darkroom.raw.image import Black, RawImage
 
 Choice = TypeVar("Choice", bound=Enum)
 
 STANDARD = Path("-")
 """What stands for standard input or output."""
+PIECE = 1 << 24
+"""Bytes read of standard input at a time, so that an endless one is refused at MAX_BYTES."""
 
 
 def read_photo(photo: Path) -> "RawImage":
     """Read a RAW photo from its path, or from standard input for `-`."""
-    from darkroom.raw.reader import read_raw
+    from darkroom.raw.memory_bound import bounded_memory
+    from darkroom.raw.reader import MAX_BYTES, read_raw
 
     if photo != STANDARD:
-        return read_raw(photo)
+        with bounded_memory():
+            return read_raw(photo)
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal; pipe a RAW photo into it, or name a file")
-    return read_raw(sys.stdin.buffer.read())
+    data = bytearray()
+    while len(data) <= MAX_BYTES and (block := sys.stdin.buffer.read(PIECE)):
+        data += block
+    with bounded_memory():
+        return read_raw(bytes(data))
 
 
 def load_network(
@@ -88,6 +98,8 @@ def enhance_options(
     denoise: float = 1.0,
     light: str | None = None,
     edges: str | None = None,
+    black: str | None = None,
+    cfa: str | None = None,
 ) -> "Options":
     """Gather what the user decided about the picture."""
     from darkroom.color.highlights import Highlights
@@ -107,7 +119,33 @@ def enhance_options(
         denoise=denoise,
         highlights=choice("--highlights", Highlights, light),
         edges=choice("--edges", Edges, edges) or Edges.REFLECT,
+        black=black_level(black),
+        cfa=bayer_pattern(cfa),
     )
+
+
+def black_level(text: str | None) -> "Black | None":
+    """Read `--black`: stated, measured, or a number; None where it was left out.
+
+    Raises UsageError for anything else.
+    """
+    from darkroom.raw.image import BlackSource
+
+    if text is None or text in {source.value for source in BlackSource}:
+        return None if text is None else BlackSource(text)
+    with suppress(ValueError):
+        if 0 <= (number := float(text)) < math.inf:
+            return number
+    raise UsageError(f"--black {text}: give stated, measured, or a number such as 512")
+
+
+def bayer_pattern(text: str | None) -> str | None:
+    """Read `--cfa`: a Bayer pattern, in either case. Raises UsageError for anything else."""
+    from darkroom.raw.filter_check import BAYER_PATTERNS
+
+    if text is not None and text.upper() not in BAYER_PATTERNS:
+        raise UsageError(f"--cfa {text}: give one of {', '.join(BAYER_PATTERNS)}")
+    return text and text.upper()
 
 
 def choice(option: str, kind: type[Choice], text: str | None) -> Choice | None:

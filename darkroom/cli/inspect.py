@@ -4,13 +4,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from darkroom.cli import inputs, output
-from darkroom.cli.options import Json, Photo
+from darkroom.cli.options import Black, Cfa, Json, Photo
 
 if TYPE_CHECKING:
     from darkroom.raw.image import RawImage
 
 
-def inspect(photo: Photo, as_json: Json = False) -> None:
+def inspect(photo: Photo, black: Black = None, cfa: Cfa = None, as_json: Json = False) -> None:
     """Show a photo's levels and where they come from, its filters, exposure, and models that fit.
 
     Example:
@@ -20,7 +20,14 @@ def inspect(photo: Photo, as_json: Json = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    record = {"photo": str(photo), **describe(inputs.read_photo(photo))}
+    from darkroom.raw.black_choice import with_black
+    from darkroom.raw.filter_check import with_cfa
+
+    chosen, pattern = inputs.black_level(black), inputs.bayer_pattern(cfa)
+    raw = with_cfa(inputs.read_photo(photo), pattern)
+    if chosen is not None:
+        raw = with_black(raw, chosen)
+    record = {"photo": str(photo), **describe(raw)}
     if as_json:
         output.print_json(record)
         return
@@ -78,7 +85,7 @@ def describe(raw: "RawImage") -> dict[str, Any]:
             "greatest": float(raw.mosaic.max()),
         },
         "noise": asdict(measure_noise(raw)),
-        "hot_pixels": repair(linearise(raw), raw.cfa, balance),
+        "hot_pixels": repair(linearise(raw), raw.cfa, balance, raw.missing),
         "white_balance": None if balance is None else balance.tolist(),
         "white_balance_source": raw.color.source.value,
         "xyz_to_camera": raw.color.xyz_to_camera.tolist(),

@@ -100,6 +100,24 @@ Edges = Annotated[
         "bottom and right, as published code does.",
     ),
 ]
+Black = Annotated[
+    str | None,
+    typer.Option(
+        "--black",
+        metavar="stated|measured|N",
+        help="Black level: as the file states it (the default of published networks), as measured "
+        "on the photo (of the others), or a number in sensor units.",
+    ),
+]
+Cfa = Annotated[
+    str | None,
+    typer.Option(
+        "--cfa",
+        metavar="RGGB|BGGR|GRBG|GBRG",
+        help="A Bayer sensor's filters at the picture's first site, where the file states them "
+        "wrongly.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on standard error.")]

@@ -68,7 +68,10 @@ def read_light(raw: RawImage) -> Reading:
 
 
 def _read_blocks(raw: RawImage) -> Floats:
-    """(sites, n) float32 light of each block's sites in reading order, black 0, white 1."""
+    """(sites, n) float32 light of each block's sites in reading order, black 0, white 1.
+
+    Blocks that were lost in part are left out, unless all were.
+    """
     period = raw.cfa.period
     side = max(min(BLOCK[raw.cfa.sensor], *raw.mosaic.shape) // period, 1) * period
     rows, columns = (_starts(size, side, period) for size in raw.mosaic.shape)
@@ -78,7 +81,13 @@ def _read_blocks(raw: RawImage) -> Floats:
     black, white = (_levels(level, rows, columns, side) for level in (raw.black, raw.white))
     light -= black
     light /= white - black
-    return light.reshape(side * side, -1)
+    light = light.reshape(side * side, -1)
+    if raw.missing is None:
+        return light
+    lost = np.zeros((len(rows), len(columns)), np.bool_)
+    for row, column in np.ndindex(side, side):
+        lost |= raw.missing[_slice(rows + row), _slice(columns + column)]
+    return light if lost.all() else light[:, ~lost.ravel()]
 
 
 def _starts(size: int, side: int, period: int) -> NDArray[np.intp]:

@@ -73,6 +73,8 @@ def _weighted_mean(raw: RawImage) -> float:
     weight_sum = light_sum = 0.0
     for row, column in np.ndindex(raw.black.shape):
         sites = raw.mosaic[row:height:down, column:width:right]
+        if raw.missing is not None:
+            sites = sites[~raw.missing[row:height:down, column:width:right]]
         values, counts = _histogram(sites)
         black, white = raw.black[row, column], raw.white[row, column]
         light = np.maximum(values.astype(np.float32) - black, 0) / (white - black)

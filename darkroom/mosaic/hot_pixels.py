@@ -83,17 +83,23 @@ class NoiseBound:
         return np.asarray(np.sqrt(variance), dtype=np.float32)
 
 
-def repair(mosaic: Mosaic, cfa: CFA, white_balance: NDArray[np.float64] | None = None) -> int:
+def repair(
+    mosaic: Mosaic,
+    cfa: CFA,
+    white_balance: NDArray[np.float64] | None = None,
+    missing: NDArray[np.bool_] | None = None,
+) -> int:
     """Repair hot and dead photosites in place and return how many there were.
 
     `mosaic`: (H, W). A defective site gets the median of the nearest sites of its colour.
     `white_balance`: (3,) multipliers of R, G, B, by which a white star's colours become equal; None
     takes them as equal. The outermost three rows and columns are left as they are, and so is
-    everything in surroundings that are BRIGHT.
+    everything in surroundings that are BRIGHT. `missing`: (H, W) sites without a picture, which
+    tell nothing of the noise.
     """
     if min(mosaic.shape) < BLOCK[Sensor.BAYER]:  # no surroundings to speak of
         return 0
-    noise = bound_noise(mosaic, cfa)
+    noise = bound_noise(mosaic, cfa, missing)
     candidates = _candidates(mosaic, cfa, noise)
     rows, columns, values = _defects(mosaic, cfa, noise, candidates, white_balance)
     mosaic[rows, columns] = values
@@ -102,7 +108,7 @@ def repair(mosaic: Mosaic, cfa: CFA, white_balance: NDArray[np.float64] | None =
 
 def repair_hot_pixels(mosaic: Mosaic, raw: RawImage, warn: Callable[[str], None]) -> None:
     """Repair the hot and dead photosites of a photo's linear mosaic in place, and say how many."""
-    count = repair(mosaic, raw.cfa, raw.color.white_balance)
+    count = repair(mosaic, raw.cfa, raw.color.white_balance, raw.missing)
     if count:
         warn(f"repaired {count} hot or dead photosite{'s' * (count > 1)}")
 
@@ -271,13 +277,13 @@ def _point_light() -> NDArray[np.float64]:
     return np.repeat([side, side**2], 4)
 
 
-def bound_noise(mosaic: Mosaic, cfa: CFA) -> NoiseBound:
+def bound_noise(mosaic: Mosaic, cfa: CFA, missing: NDArray[np.bool_] | None = None) -> NoiseBound:
     """Measure read and shot noise of a photo on the greens of small blocks spread over it.
 
     The flattest blocks of each brightness count, by the upper half of their values only, so that
     texture adds little and values clipped at black take nothing away.
     """
-    level, deviation = _blocks(mosaic, cfa)
+    level, deviation = _blocks(mosaic, cfa, missing)
     order = np.argsort(level)
     bins = [chosen for chosen in np.array_split(order, LEVELS) if len(chosen)]
     light = np.maximum([np.median(level[chosen]) for chosen in bins], 0)
@@ -297,8 +303,11 @@ def bound_noise(mosaic: Mosaic, cfa: CFA) -> NoiseBound:
     return NoiseBound(float(read), float(shot))
 
 
-def _blocks(mosaic: Mosaic, cfa: CFA) -> tuple[Mosaic, Mosaic]:
-    """(n,) median of the greens of each block, and their standard deviation as far as above it."""
+def _blocks(mosaic: Mosaic, cfa: CFA, missing: NDArray[np.bool_] | None) -> tuple[Mosaic, Mosaic]:
+    """(n,) median of the greens of each block, and their standard deviation as far as above it.
+
+    Blocks that were lost in part are left out, unless all were.
+    """
     side = BLOCK[cfa.sensor]
     rows, columns = (_starts(size, side) for size in mosaic.shape)
     greens = np.stack(
@@ -308,6 +317,10 @@ def _blocks(mosaic: Mosaic, cfa: CFA) -> tuple[Mosaic, Mosaic]:
             if cfa.channels[row % cfa.period, column % cfa.period] == 1
         ]
     )
+    if missing is not None:
+        windows = np.lib.stride_tricks.sliding_window_view(missing, (side, side))
+        lost = windows[rows, columns].any(axis=(2, 3)).ravel()
+        greens = greens if lost.all() else greens[:, ~lost]
     greens.sort(axis=0)
     count = len(greens)
     median = (greens[(count - 1) // 2] + greens[count // 2]) / 2

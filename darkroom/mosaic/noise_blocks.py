@@ -85,6 +85,9 @@ def _read_blocks(raw: RawImage) -> NDArray[np.float32]:
     pairs = windows[:: steps[0], :: steps[1]].astype(np.float32)
     pairs -= black
     pairs /= white - black
+    if raw.missing is not None:
+        lost = np.lib.stride_tricks.sliding_window_view(raw.missing, (down, right))
+        pairs = pairs[~lost[:: steps[0], :: steps[1]].any(axis=(2, 3))]
     halves = pairs.reshape(-1, down, 2, across).swapaxes(1, 2)
     return np.ascontiguousarray(halves).reshape(-1, 2, down * across)
 

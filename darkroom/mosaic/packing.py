@@ -73,7 +73,7 @@ class Aligned(NamedTuple):
 def linearise(raw: RawImage) -> Mosaic:
     """Return (H, W) float32 sensor values with black at 0 and white at 1, unclipped either way.
 
-    Black is that of the site and, where it is known, that of the row.
+    Black is that of the site and, where it is known, that of the row. Missing sites are black.
     """
     mosaic, period = raw.mosaic, raw.black.shape[0]
     height, width = mosaic.shape
@@ -90,6 +90,8 @@ def linearise(raw: RawImage) -> Mosaic:
         if raw.row_black is not None:
             np.subtract(target, raw.row_black[rows, None], out=target)
         np.multiply(target, scales[row], out=target)
+    if raw.missing is not None:
+        linear[raw.missing] = 0
     return linear
 
 

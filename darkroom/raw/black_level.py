@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.raw.image import BlackOrigin, RawImage
+from darkroom.raw.image import BlackOrigin, BlackSource, RawImage
 from darkroom.raw.masked_pixels import (
     MIN_SAMPLES,
     Levels,
@@ -33,6 +33,8 @@ AGREEING, AGREEING_ERRORS = 0.5, 4.0
 standard errors: sensors are shaded a little, light that leaks in is not little."""
 CLIPPED_SHARE = 0.01
 """Masked sites of which more are 0 lost what is below: their mean is not the black level."""
+REACHED = 8.0
+"""... where 0 is within so many stds of the noise."""
 DARKER, DARKER_SHARE = 4.0, 0.01
 """Where more of the picture is so many stds below the masked borders, these are lit."""
 STEP = 7
@@ -70,12 +72,12 @@ def with_measured_black(
     measured = measure(raw, frame)
     if isinstance(measured, str):
         origin = BlackOrigin(raw.black, f"as the file states it: {measured}")
-        return _with_matching_patterns(replace(raw, black_origin=origin))
+        return with_matching_patterns(replace(raw, black_origin=origin))
     doubt = _doubt(raw, measured, by_line)
     corrected = _corrected(raw, measured) if doubt is None else _with_checked_black(raw, measured)
     origin = corrected.black_origin or BlackOrigin(raw.black, f"as the file states it: {doubt}")
     levels = measured.levels
-    return _with_matching_patterns(
+    return with_matching_patterns(
         replace(
             corrected,
             masked_black=levels.means.astype(np.float32),
@@ -116,7 +118,7 @@ def _with_checked_black(raw: RawImage, measured: Measured) -> RawImage:
         f"using {np.median(means):g} from the masked borders"
     )
     reason = "measured on the masked pixels; the picture too shows that the stated one is wrong"
-    origin = BlackOrigin(raw.black, reason)
+    origin = BlackOrigin(raw.black, reason, warning=warning)
     return replace(raw, black=means, black_origin=origin, warnings=(*raw.warnings, warning))
 
 
@@ -156,7 +158,7 @@ def _doubt(raw: RawImage, measured: Measured, by_line: bool) -> str | None:
         return "it states black row by row or column by column"
     if noise is None:
         return "its masked pixels all hold one value"
-    if measured.clipped > CLIPPED_SHARE:
+    if measured.clipped > CLIPPED_SHARE and means.min() < REACHED * noise:  # else they are damage
         return "its masked pixels are cut off at 0"
     for index, part in enumerate(measured.parts):
         for other in measured.parts[:index]:
@@ -168,7 +170,10 @@ def _doubt(raw: RawImage, measured: Measured, by_line: bool) -> str | None:
     if np.abs(off).max() > max(NEAR * noise, NEAR_UNITS):
         return f"the masked pixels are {off.flat[np.abs(off).argmax()]:+.3g} away, not plausible"
     floor = float(means.min()) - DARKER * noise
-    if np.mean(raw.mosaic[::STEP, ::STEP] < floor) > DARKER_SHARE:
+    darker = raw.mosaic[::STEP, ::STEP] < floor
+    if raw.missing is not None:
+        darker &= ~raw.missing[::STEP, ::STEP]
+    if np.mean(darker) > DARKER_SHARE:
         return "the picture is darker than the masked pixels"
     return None
 
@@ -180,8 +185,8 @@ def first_period(black: NDArray[np.float32], period: int) -> NDArray[np.float64]
     return np.asarray(blocks.mean(axis=(0, 2)))
 
 
-def _with_matching_patterns(raw: RawImage) -> RawImage:
-    """White repeated to the shape of black."""
+def with_matching_patterns(raw: RawImage) -> RawImage:
+    """Repeat white to the shape of black, which is a multiple of its own."""
     rows, columns = np.array(raw.black.shape) // raw.white.shape
     return replace(raw, white=np.tile(raw.white, (rows, columns)))
 
@@ -202,6 +207,7 @@ def explain_black(raw: RawImage) -> dict[str, Any] | None:
 
     `stated`, `measured`, `error` (the measured one's standard error) and `used` as in RawImage,
     `row_noise` and `row_noise_left` the std of rows before and after; all in sensor units.
+    `source`: "stated", "measured", or the number that was asked for.
     """
     origin = raw.black_origin
     if origin is None:
@@ -216,6 +222,7 @@ def explain_black(raw: RawImage) -> dict[str, Any] | None:
         **{name: _round(values) for name, values in levels.items()},
         "row_noise": round(origin.row_noise, DIGITS),
         "row_noise_left": round(origin.row_noise_left, DIGITS),
+        "source": origin.source.value if isinstance(origin.source, BlackSource) else origin.source,
         "reason": origin.reason,
     }
 

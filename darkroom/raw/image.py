@@ -98,6 +98,19 @@ class Exposure:
     aperture: float | None = None
 
 
+class BlackSource(Enum):
+    """Which black level is taken off a photo."""
+
+    STATED = "stated"
+    """The one that the file states."""
+    MEASURED = "measured"
+    """The photo's own, as far as it can be measured; else what the file states."""
+
+
+Black = BlackSource | float
+"""A black level by its source, or a number in sensor units for all sites."""
+
+
 @dataclass(frozen=True, slots=True)
 class BlackOrigin:
     """Where a photo's black level comes from.
@@ -106,6 +119,8 @@ class BlackOrigin:
     used and why, one sentence. `error`: (period, period) float32 standard errors of what masked
     borders say, None where they say nothing. `row_noise`, `row_noise_left`: standard deviation of
     the rows' offsets, as found there and as expected after RawImage.row_black; 0 if none was found.
+    `source`: which was to be used. `warning`: that one of RawImage.warnings which is about the
+    level used.
     """
 
     stated: NDArray[np.float32]
@@ -113,6 +128,8 @@ class BlackOrigin:
     error: NDArray[np.float32] | None = None
     row_noise: float = 0.0
     row_noise_left: float = 0.0
+    source: Black = BlackSource.MEASURED
+    warning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +147,8 @@ class RawImage:
     (period, period) means measured on masked borders, where the file has them, phase as at
     `mosaic[0, 0]`. `masked_noise`: standard deviation there, in sensor units. `black_origin`: where
     `black` comes from. `noise_profile`: shot and s, what the file states of noise: variance
-    shot * x + s at x between black 0 and white 1. `margins`: rows above and columns left of
+    shot * x + s at x between black 0 and white 1. `missing`: (H, W), the sites that hold no picture
+    where part of the file is lost; None for whole photos. `margins`: rows above and columns left of
     `mosaic` in the file's full frame.
     `warnings`: one line for each thing that was missing or odd.
     """
@@ -152,4 +170,5 @@ class RawImage:
     masked_noise: float | None = None
     black_origin: BlackOrigin | None = None
     noise_profile: tuple[float, float] | None = None
+    missing: NDArray[np.bool_] | None = None
     warnings: tuple[str, ...] = field(default=())

@@ -32,9 +32,10 @@ SIGNIFICANCE = 8.0
 def without_optical_black(raw: RawImage) -> RawImage:
     """Cut off optical-black lines that the file counts as visible, with a warning."""
     top, bottom, left, right = optical_black(raw.mosaic, raw.black, raw.cfa.period)
+    height, width = raw.mosaic.shape
     if not (top or bottom or left or right):
         return raw
-    height, width = raw.mosaic.shape
+    visible = np.s_[top : height - bottom, left : width - right]
     warning = (
         "optical-black lines inside the picture were cut off: "
         f"{top} at the top, {bottom} at the bottom, {left} left, {right} right"
@@ -48,13 +49,14 @@ def without_optical_black(raw: RawImage) -> RawImage:
         )
     return replace(
         raw,
-        mosaic=raw.mosaic[top : height - bottom, left : width - right].copy(),
+        mosaic=raw.mosaic[visible].copy(),
         cfa=raw.cfa.shifted(top, left),
         black=_rolled(raw.black, top, left),
         white=_rolled(raw.white, top, left),
         row_black=None if rows is None else rows[top : height - bottom],
         masked_black=_rolled(raw.masked_black, top, left),
         black_origin=origin,
+        missing=None if raw.missing is None else raw.missing[visible],
         margins=(raw.margins[0] + top, raw.margins[1] + left),
         warnings=(*raw.warnings, warning),
     )

@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 from darkroom.errors import RawError
 from darkroom.raw.black_level import with_measured_black
 from darkroom.raw.color_matrix import read_color
-from darkroom.raw.dng_levels import DngBlack, read_black, read_noise_profile
+from darkroom.raw.dng_levels import DngBlack, impossible_white, read_black, read_noise_profile
+from darkroom.raw.filter_check import doubt_cfa
 from darkroom.raw.image import CFA, Exposure, RawImage
+from darkroom.raw.memory_bound import claims_too_much, find_largest_tile
+from darkroom.raw.missing import warn_of_missing, with_missing
 from darkroom.raw.optical_black import without_optical_black
 from darkroom.raw.quiet_stderr import silence_stderr
-from darkroom.raw.scene_black import with_darkest_black
+from darkroom.raw.scene_black import explain_guess, guess_black, with_darkest_black
 from darkroom.raw.tiff_tags import read_camera, read_directories, read_exposure, read_kodak_matrix
-from darkroom.raw.unsupported import MONOCHROME, describe, truncated, undecodable
+from darkroom.raw.unsupported import MONOCHROME, describe, misplaced, truncated, undecodable
 
 MAX_BYTES = (1 << 31) - 1
 """LibRaw's limit for a buffer; the largest camera files are under 1 GB."""
@@ -40,6 +43,9 @@ LIBRAW_ERRORS = (rawpy.LibRawError, rawpy.NotSupportedError, NotImplementedError
 COPY_AGAIN = "copy it from the card again"
 DAMAGED = f"is damaged or truncated; {COPY_AGAIN}"
 TOO_LARGE = "is larger than any RAW photo (2 GiB); give a camera's file"
+TOO_MUCH_MEMORY = (
+    f"needs more memory than there is, or than photos take; close programs, or {COPY_AGAIN}"
+)
 UNUSUAL = "has an unusual colour filter array; darkroom reads Bayer and X-Trans only"
 
 Levels = NDArray[np.float32]
@@ -49,7 +55,7 @@ Levels = NDArray[np.float32]
 class FileFacts:
     """What the file's own tags say and LibRaw does not pass on.
 
-    `refusal`: what to answer where LibRaw does not know the file.
+    `refusal`: what to answer where LibRaw does not know the file. `largest_tile`: in photosites.
     """
 
     name: str
@@ -59,6 +65,7 @@ class FileFacts:
     dng_black: DngBlack | None
     kodak_matrix: NDArray[np.float64] | None
     noise_profile: tuple[float, float] | None
+    largest_tile: int
 
 
 def read_raw(source: Path | bytes, name: str | None = None) -> RawImage:
@@ -69,11 +76,14 @@ def read_raw(source: Path | bytes, name: str | None = None) -> RawImage:
     for anything that is no whole RAW photo with red, green and blue filters.
     """
     name = name or (str(source) if isinstance(source, Path) else "standard input")
-    data = source if isinstance(source, bytes) else _load(source, name)
-    facts = _read_facts(data, name)
-    with closing(_open(data, facts)) as file:
-        del data, source
-        return _translate(file, facts)
+    try:
+        data = source if isinstance(source, bytes) else _load(source, name)
+        facts = _read_facts(data, name)
+        with closing(_open(data, facts)) as file:
+            del data, source
+            return _translate(file, facts)
+    except MemoryError as error:
+        raise RawError(f"{name}: {TOO_MUCH_MEMORY}") from error
 
 
 def develop(data: bytes, gain: float) -> NDArray[np.uint16]:
@@ -129,6 +139,9 @@ def _read_facts(data: bytes, name: str) -> FileFacts:
         raise RawError(f"{name}: {reason}")
     if truncated(data, directories):
         raise RawError(f"{name}: is truncated, its end is missing; {COPY_AGAIN}")
+    for reason in (misplaced(directories), impossible_white(directories)):
+        if reason is not None:
+            raise RawError(f"{name}: {reason}; {COPY_AGAIN}, or convert it to DNG anew")
     return FileFacts(
         name=name,
         camera=read_camera(data, directories),
@@ -137,6 +150,7 @@ def _read_facts(data: bytes, name: str) -> FileFacts:
         dng_black=read_black(directories),
         kodak_matrix=read_kodak_matrix(directories),
         noise_profile=read_noise_profile(directories),
+        largest_tile=find_largest_tile(directories),
     )
 
 
@@ -146,11 +160,14 @@ def _open(data: bytes, facts: FileFacts) -> rawpy.RawPy:
     try:
         with silence_stderr():
             file.open_buffer(io.BytesIO(data))
+            sites = max(file.sizes.raw_height * file.sizes.raw_width, facts.largest_tile)
+            if reason := claims_too_much(sites, len(data)):
+                raise RawError(f"{facts.name}: {reason}; {COPY_AGAIN}")
             file.unpack()
     except rawpy.LibRawFileUnsupportedError as error:
         raise RawError(f"{facts.name}: {facts.refusal}") from error
     except (rawpy.LibRawUnsufficientMemoryError, rawpy.LibRawTooBigError, MemoryError) as error:
-        raise RawError(f"{facts.name}: needs more memory than there is; close programs") from error
+        raise RawError(f"{facts.name}: {TOO_MUCH_MEMORY}") from error
     except LIBRAW_ERRORS as error:
         raise RawError(f"{facts.name}: {DAMAGED}") from error
     return file
@@ -187,13 +204,22 @@ def _translate(file: rawpy.RawPy, facts: FileFacts) -> RawImage:
         noise_profile=facts.noise_profile,
         warnings=warnings,
     )
+    raw = with_missing(raw)
+    says = None if facts.dng_black is None else facts.dng_black.damaged
+    guessed = raw if says is None else guess_black(raw)
+    if guessed is None:
+        what = f"states a black level that cannot be (BlackLevel: {says})"
+        raise RawError(f"{facts.name}: {what}; convert it to DNG anew")
     by_line = facts.dng_black is not None and facts.dng_black.has_deltas
-    raw = with_measured_black(raw, file.raw_image, by_line)
+    raw = with_measured_black(guessed, file.raw_image, by_line)
+    raw = raw if says is None else explain_guess(raw, says)
     if not raw.white.min() > raw.black.max():
         raise RawError(f"{facts.name}: states a white level below black; {COPY_AGAIN}")
     if facts.dng_black is not None:
         raw = facts.dng_black.without_deltas(raw)
-    return with_darkest_black(without_optical_black(raw))
+    raw = with_darkest_black(warn_of_missing(without_optical_black(raw)))
+    doubt = doubt_cfa(raw)
+    return raw if doubt is None else replace(raw, warnings=(*raw.warnings, doubt))
 
 
 def _read_cfa(file: rawpy.RawPy, facts: FileFacts) -> CFA:

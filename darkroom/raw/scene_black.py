@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.raw.black_level import NEAR, NEAR_UNITS, first_period
+from darkroom.raw.black_level import NEAR, NEAR_UNITS, STEP, first_period
 from darkroom.raw.image import BlackOrigin, RawImage
 
 SIDE = 60
@@ -53,7 +53,8 @@ def with_darkest_black(raw: RawImage) -> RawImage:
     lowest = float(found.levels[significant].min())
     if lowest < -max(NEAR * found.noise, NEAR_UNITS):
         reason = f"{origin.reason}; parts of the picture are {-lowest:.3g} darker, not plausible"
-        return replace(raw, black_origin=replace(origin, reason=reason))
+        origin = replace(origin, reason=reason)
+        return _warn_of_high_black(replace(raw, black_origin=origin), origin, lowest)
     # A channel without a part that is really dark tells little itself, but the others do.
     common = min(lowest + APART * found.noise, 0.0)
     off = np.minimum(np.where(significant, found.levels, 0.0), common)
@@ -64,6 +65,48 @@ def with_darkest_black(raw: RawImage) -> RawImage:
         raw,
         black=(raw.black + pattern).astype(np.float32),
         black_origin=BlackOrigin(origin.stated, reason),
+    )
+
+
+def _warn_of_high_black(raw: RawImage, origin: BlackOrigin, lowest: float) -> RawImage:
+    """Warn where most of the picture is far below black; `lowest` is how far its darkest parts."""
+    black = float(np.median(raw.black))
+    if float(np.median(raw.mosaic[::STEP, ::STEP])) > black + lowest / 2 or origin.warning:
+        return raw
+    warning = (
+        f"black level {black:g}, as the file states it, lies above most of the picture, whose "
+        f"darkest parts hold {black + lowest:.4g}; --black {black + lowest:.0f} takes that"
+    )
+    origin = replace(origin, warning=warning)
+    return replace(raw, black_origin=origin, warnings=(*raw.warnings, warning))
+
+
+def guess_black(raw: RawImage) -> RawImage | None:
+    """Take what the picture's darkest parts hold for black, of all sites; None in small photos."""
+    found = measure_darkest(replace(raw, black=np.zeros_like(raw.black)))
+    if found is None:
+        return None
+    return replace(raw, black=np.full_like(raw.black, max(float(found.levels.min()), 0.0)))
+
+
+def explain_guess(raw: RawImage, says: str) -> RawImage:
+    """Say what black is used in the place of a BlackLevel that makes no sense, as it `says`.
+
+    `raw`: a guess, or what masked pixels made of it; it counts as stated from now on.
+    """
+    origin = raw.black_origin
+    assert origin is not None, "with_measured_black comes first"
+    guessed = np.array_equal(raw.black, origin.stated)
+    source = "the darkest parts of the picture" if guessed else "the masked pixels"
+    warning = (
+        f"BlackLevel in the file cannot be ({says}); {float(np.median(raw.black)):.4g} is taken "
+        f"from {source}; --black N takes another"
+    )
+    reason = f"taken from {source}, as BlackLevel in the file cannot be"
+    return replace(
+        raw,
+        black_origin=replace(origin, stated=raw.black, warning=warning, reason=reason),
+        warnings=(*(line for line in raw.warnings if line != origin.warning), warning),
     )
 
 
@@ -84,6 +127,11 @@ def measure_darkest(raw: RawImage) -> Darkest | None:
     sums = lines[:, ::2].sum(axis=1, dtype=np.float32)
     sums = sums.reshape(rows, period, columns, SIDE // period, period).sum(axis=3)
     light = sums.transpose(0, 2, 1, 3).reshape(rows * columns, period**2)
+    if raw.missing is not None:
+        lost = raw.missing[: rows * SIDE, : columns * SIDE].reshape(rows, SIDE, columns, SIDE)
+        light[lost.any(axis=(1, 3)).ravel()] = np.inf
+        if np.isfinite(light[:, 0]).sum() < count:
+            return None
     parts = lines.reshape(rows, SIDE // period, period, columns, SIDE // period, period)
     channels = raw.cfa.kinds.ravel()
     black = first_period(raw.black, period).astype(np.float32).ravel()

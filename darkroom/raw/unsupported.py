@@ -2,6 +2,8 @@
 
 import struct
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL.ExifTags import Base
 
 from darkroom.raw.tiff_tags import Directory, ciff_is_whole, is_ciff, read_camera
@@ -15,6 +17,11 @@ DNG_COMPRESSIONS = {9: "GoPro GPR (VC-5 wavelets)", 52546: "DNG with JPEG XL"}
 DNG_DECODABLE = (1, 7, 34892)
 """None, lossless and lossy JPEG; deflate (8) LibRaw 0.22 decodes for floating point only."""
 DEFLATE = (8, 32946)
+HEADER = 8
+"""Bytes of a TIFF file's header. Source: TIFF 6.0, section 2."""
+SHAPE = (Base.ImageWidth, Base.ImageLength, Base.SamplesPerPixel, Base.BitsPerSample)
+MAX_PADDING = 1.25
+"""Uncompressed strips are at most so much larger than their samples."""
 
 MAGICS = (
     (0, b"\xff\xd8\xff", "a JPEG picture"),
@@ -82,6 +89,44 @@ def truncated(data: bytes, directories: tuple[Directory, ...]) -> bool:
     return any(_picture_end(d) > len(d.data) for d in directories if d.is_mosaic)
 
 
+@np.errstate(all="ignore")  # places that are no numbers lie nowhere
+def misplaced(directories: tuple[Directory, ...]) -> str | None:
+    """Say which tag puts a mosaic's strips where no picture can be; None where none does.
+
+    LibRaw reads on from any place, and takes uncompressed strips of a DNG for one block.
+    """
+    is_dng = any(Base.DNGVersion in directory.entries for directory in directories)
+    for directory in directories:
+        if not directory.is_mosaic:
+            continue
+        strips, tiles = directory.numbers(Base.StripOffsets), directory.numbers(Base.TileOffsets)
+        if is_dng and not strips.size and not tiles.size:
+            return "does not say where its picture lies (StripOffsets)"
+        name, starts = ("StripOffsets", strips) if strips.size else ("TileOffsets", tiles)
+        sizes = directory.numbers(STRIPS[1] if strips.size else TILES[1])
+        if starts.min(initial=HEADER) < HEADER or _holds_tags(directory, starts, sizes):
+            return f"gives its own header for the picture ({name})"
+        if not (is_dng and strips.size and directory.number(Base.Compression) in (None, 1)):
+            continue
+        if strips.size == sizes.size and (strips[:-1] + sizes[:-1] != strips[1:]).any():
+            return "has strips that do not follow one another (StripOffsets)"
+        claimed = [1 if (n := directory.number(code)) is None else n for code in SHAPE]
+        if sizes.sum() > MAX_PADDING * np.prod(claimed, dtype=np.float64) / 8 > 0:
+            return "has more bytes than its size and its BitsPerSample make (StripByteCounts)"
+    return None
+
+
+def _holds_tags(
+    directory: Directory, starts: NDArray[np.float64], sizes: NDArray[np.float64]
+) -> bool:
+    """Whether the tags that describe a picture lie inside one of its strips or tiles."""
+    if starts.size != sizes.size:
+        return False
+    places = np.array([entry.offset for entry in directory.entries.values()])
+    after = np.searchsorted(np.sort(places), np.stack([starts, starts + sizes]))
+    return bool((after[0] != after[1]).any())
+
+
 def describe(data: bytes, directories: tuple[Directory, ...]) -> str:
     """Say what a file is that LibRaw does not know, and what to do."""
     for offset, magic, what in MAGICS:
@@ -95,6 +140,7 @@ def describe(data: bytes, directories: tuple[Directory, ...]) -> str:
     return "is no RAW photo that LibRaw knows; convert it to DNG, or copy it anew if it is damaged"
 
 
+@np.errstate(all="ignore")
 def _picture_end(directory: Directory) -> float:
     """Where the last strip or tile ends."""
     end = 0.0

@@ -4,10 +4,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from conftest import synthetic_raw
 from llpacknet_weights import histogram_amplifier, weights
 from typer.testing import CliRunner, Result
 
@@ -38,10 +42,10 @@ def run(*words: object) -> Result:
     return CliRunner().invoke(app, ["estimate", *map(str, words)])
 
 
-def record(*words: object) -> dict[str, object]:
+def record(*words: object) -> dict[str, Any]:
     result = run(*words, "--json")
     assert result.exit_code == 0, result.output
-    found: dict[str, object] = json.loads(result.stdout)
+    found: dict[str, Any] = json.loads(result.stdout)
     return found
 
 
@@ -106,3 +110,42 @@ def test_torch_is_not_loaded_for_rules_that_do_without(dng_path: Dng) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_the_gain_is_measured_above_the_black_of_the_network(dng_path: Dng, tmp_path: Path) -> None:
+    """Black 8 lower than stated: REDI's rule sees the stated one for REDI, or as it is told."""
+    raw = synthetic_raw(240, 300, exposure=0.01, read_noise=4)
+    lower = raw.mosaic - 8
+    lower[:120] = np.random.default_rng(0).normal(504, 4, (120, 300)).round()
+    photo = dng_path(replace(raw, mosaic=lower))
+    by_default = record(photo, "--model", "redi")
+    stated, measured, number = (
+        record(photo, "--model", "redi", "--black", black) for black in ("stated", "measured", 504)
+    )
+    assert by_default == stated
+    assert [found["black"]["source"] for found in (stated, measured, number)] == [
+        *("stated", "measured", 504.0)
+    ]
+    assert measured["gain"] == pytest.approx(number["gain"], rel=0.02)  # 0.1 of 8 units
+    assert stated["gain"] > 1.05 * number["gain"]
+
+
+@pytest.mark.parametrize("black", ["of file", "-1", "nan", "inf", "99999"])
+def test_a_black_that_cannot_be(dng_path: Dng, black: str) -> None:
+    result = run(dng_path(), "--black", black)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"--black {black}: " in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_filters_that_cannot_be(dng_path: Dng) -> None:
+    assert record(dng_path(), "--cfa", "grbg")["warnings"] == [
+        "filters are taken as GRBG, as asked for; the file states RGGB"
+    ]
+    for cfa, photo, told in (
+        ("RGBG", dng_path(), "give one of RGGB"),
+        ("RGGB", dng_path(cfa="xtrans"), "X-Trans sensor; leave --cfa out"),
+    ):
+        result = run(photo, "--cfa", cfa)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert told in result.stderr

@@ -16,8 +16,9 @@ from places import DATA
 
 from darkroom.mosaic.packing import linearise
 from darkroom.output.dng import write_dng
+from darkroom.raw.black_choice import with_black
 from darkroom.raw.black_level import explain_black
-from darkroom.raw.image import RawImage
+from darkroom.raw.image import BlackSource, RawImage
 from darkroom.raw.masked_pixels import (
     GUARD,
     Strip,
@@ -188,7 +189,11 @@ def everywhere_but_in_the_picture(frame: NDArray[np.float64], value: float) -> N
 def test_odd_borders_are_refused(damage: Callable[[NDArray[np.float64]], None], why: str) -> None:
     raw, frame = exposed(off=-0.5)
     damage(frame)
-    kept(taken(raw, frame), why)
+    found = taken(raw, frame)
+    if damage is far:  # the picture is as far below 512 as its borders: a warning, but no guess
+        assert "above most of the picture" in found.warnings[0]
+        found = replace(found, warnings=found.warnings[1:])
+    kept(found, why)
 
 
 def test_a_border_brighter_than_the_picture_is_lit() -> None:
@@ -410,3 +415,35 @@ def test_inspect_shows_it(
     inspect(dng_path())
     shown = " ".join(capsys.readouterr().out.split())
     assert "512: as the file states it: the file has no masked pixels" in shown
+
+
+def test_stated_undoes_masked_pixels_and_offsets_of_rows() -> None:
+    raw = taken(*exposed(off=-1.5, rows=2.0))
+    assert raw.row_black is not None
+    np.testing.assert_allclose(raw.black, BLACK - 1.5, atol=0.5)
+    back = with_black(raw, BlackSource.STATED)
+    np.testing.assert_array_equal(back.black, BLACK)
+    assert back.row_black is None
+    assert back.black_origin is not None
+    assert back.black_origin.row_noise_left == back.black_origin.row_noise > 0
+    np.testing.assert_array_equal(back.masked_black, raw.masked_black)  # still told
+
+
+def test_warnings_are_true_for_what_is_used() -> None:
+    """Masked pixels at 512 refute a stated 0; each choice says what it does, a number nothing."""
+    scene, frame = exposed()
+    raw = taken(replace(scene, black=np.zeros((2, 2), np.float32)), frame)
+    (line,) = raw.warnings
+    assert "black level 0, as the file states it, is wrong; using 51" in line
+    (line,) = with_black(raw, BlackSource.STATED).warnings
+    assert "black level 0 is used as the file states it" in line
+    assert "--black measured takes their 51" in line
+    assert with_black(raw, 500).warnings == ()
+    assert with_black(raw, BlackSource.MEASURED).warnings == raw.warnings
+
+
+def test_stated_patterns_larger_than_measured_ones_get_white_of_their_shape() -> None:
+    scene, frame = exposed()
+    raw = taken(replace(scene, black=np.zeros((4, 2), np.float32)), frame)
+    back = with_black(raw, BlackSource.STATED)
+    assert back.black.shape == back.white.shape == (4, 2)

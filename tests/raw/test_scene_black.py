@@ -9,7 +9,9 @@ from conftest import BLACK, WHITE, synthetic_raw
 from numpy.typing import NDArray
 
 from darkroom.output.dng import write_dng
-from darkroom.raw.image import RawImage
+from darkroom.raw.black_choice import with_black
+from darkroom.raw.black_level import explain_black
+from darkroom.raw.image import BlackSource, RawImage
 from darkroom.raw.reader import read_raw
 from darkroom.raw.scene_black import APART, measure_darkest
 
@@ -126,3 +128,16 @@ def test_small_photos_tell_nothing() -> None:
     raw = photographed(size=(120, 180))
     assert measure_darkest(raw) is None
     np.testing.assert_array_equal(raw.black, BLACK)
+
+
+def test_stated_undoes_what_the_darkest_parts_said() -> None:
+    raw = photographed()
+    np.testing.assert_allclose(raw.black, BLACK + OFF, atol=0.3)  # as test_scene_black has it
+    back = with_black(raw, BlackSource.STATED)
+    np.testing.assert_array_equal(back.black, BLACK)
+    assert back.mosaic is raw.mosaic  # nothing is copied
+    told = explain_black(back)
+    assert told is not None
+    assert (told["source"], told["reason"]) == ("stated", "as the file states it, not as measured")
+    assert with_black(back, BlackSource.STATED) is back
+    assert with_black(raw, BlackSource.MEASURED) is raw
