@@ -236,7 +236,7 @@ class Download:
     def _open_part(self, start: int) -> IO[bytes]:
         flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         flags |= os.O_APPEND if start else os.O_TRUNC
-        return os.fdopen(os.open(self.part, flags, 0o644), "wb")
+        return os.fdopen(os.open(self.part, flags, 0o666), "wb")
 
     def _read_body(self, response: requests.Response, limit: int) -> Iterator[bytes]:
         """Yield the body as it arrives, up to the chunk that exceeds `limit` bytes.

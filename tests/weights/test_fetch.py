@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -523,9 +524,11 @@ def test_an_unencrypted_mirror_of_unknown_bytes_is_told(server: misbehaving.Serv
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions are POSIX")
 @pytest.mark.parametrize("local", [True, False])
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
 def test_installed_files_are_readable_by_all_that_may(
-    server: misbehaving.Server, tmp_path: Path, local: bool
+    server: misbehaving.Server, tmp_path: Path, local: bool, mask: int, request: Any
 ) -> None:
+    request.addfinalizer(partial(os.umask, os.umask(mask)))
     (tmp_path / "weights").write_bytes(PAYLOAD)
     entry = entry_at(f"{server.url}/good/weights")
     fetch(entry, FetchSource(tmp_path) if local else FetchSource(), HASTY)
