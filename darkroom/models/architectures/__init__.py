@@ -1,5 +1,7 @@
 """The networks that darkroom knows; a checkpoint is recognised by its tensors' names and shapes."""
 
+from contextlib import suppress
+
 from darkroom.errors import CheckpointError
 from darkroom.models.architectures import (
     llpacknet,
@@ -34,8 +36,9 @@ def identify(
     Raises CheckpointError, which names the nearest known network and the keys that differ.
     """
     for architecture in architectures:
-        if architecture.recognise(shapes):
-            return architecture
+        with suppress(LookupError):  # of a tensor with fewer dimensions than the network's has
+            if architecture.recognise(shapes):
+                return architecture
     raise CheckpointError(f"no known network: {_nearest(shapes, architectures)}")
 
 

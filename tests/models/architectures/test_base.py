@@ -88,3 +88,20 @@ def test_every_network_recognises_its_own_dialects():
             assert architecture.recognise(dialect), architecture.name
             # Another may come first where only the order of layers differs, which shapes hide.
             assert identify(dialect).sensor is architecture.sensor, architecture.name
+
+
+@pytest.mark.parametrize("network", ARCHITECTURES, ids=lambda network: network.name)
+def test_a_tensor_of_another_shape_is_refused_in_one_line(network: Architecture) -> None:
+    """Of each dialect some tensors, each in other shapes: before, a third ended in a traceback."""
+    refused = []
+    for dialect in network.dialects:
+        names = sorted(dialect)
+        for name in names[:: max(len(names) // 3, 1)]:
+            for other in ((), tuple(size + 1 for size in dialect[name])):
+                shapes = {**dialect, name: other}
+                try:
+                    identify(shapes).outline(shapes)
+                except CheckpointError as error:
+                    refused.append(str(error))
+    assert refused
+    assert not any("\n" in line for line in refused)
