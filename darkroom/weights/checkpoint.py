@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 2**31
 """Of a checkpoint; the largest published network of this field has 35 MB."""
 
-MAX_HEADER = 2**24
+MAX_HEADER = 2**22
 """Bytes of a safetensors header; a thousand tensors take about 100 kB."""
 
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net", "network")

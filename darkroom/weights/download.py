@@ -1,6 +1,6 @@
 """One file over HTTP: resumed where it broke off, bounded in size and pace, never a web page.
 
-Our own on requests, as pooch 1.9's downloader resumes nothing, and of the 32 answers of a server in
+Our own on requests, as pooch 1.9's downloader resumes nothing, and of 32 answers of a server as in
 tests/misbehaving.py takes 7 that are no file (6 web pages) for weights and puts no bound on 3.
 """
 

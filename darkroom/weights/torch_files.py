@@ -6,10 +6,12 @@ before anything is allocated, and only the tensors that are asked for are read.
 
 import math
 import mmap
+import re
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,10 @@ _STORAGES = {
 }
 _ARRAYS = frozenset(("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1", "c8", "c16"))
 
+_ZIP_ENTRY = rb"PK\x01\x02"  # Source: PKWARE's APPNOTE, 4.3.12
+MAX_ENTRIES = 20_000
+"""Files in an archive, a storage each; counted first, as zipfile takes ten times their bytes."""
+
 MAX_SHARING = 2
 """A file's tensors may take so many times its bytes: one may go by two names, bfloat16 doubles."""
 
@@ -63,6 +69,10 @@ def read_zip(path: Path, size: int, choose: Choose) -> dict[str, NDArray[Any]]:
     `size`: the file's, in bytes. Arrays are fresh, in C order; bfloat16 comes back as float32.
     Raises UnsafeError, DamagedError, or what zipfile does.
     """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        found = sum(1 for _ in islice(re.finditer(_ZIP_ENTRY, data), MAX_ENTRIES + 1))
+    if found > MAX_ENTRIES:
+        raise DamagedError(f"an archive of more than {MAX_ENTRIES:,} files")
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         names = {entry.filename for entry in entries}

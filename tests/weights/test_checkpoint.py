@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from darkroom.errors import CheckpointError
-from darkroom.weights import checkpoint
+from darkroom.weights import checkpoint, torch_files
 from darkroom.weights.checkpoint import read_checkpoint
 
 STATE = {"a.weight": torch.arange(12.0).reshape(3, 4), "a.bias": torch.ones(3).half()}
@@ -457,4 +457,15 @@ def test_safetensors_of_one_name_twice(tmp_path: Path):
     text = f'{{"a": {entry % (0, 4)}, "a": {entry % (0, 4)}}}'.encode()
     (tmp_path / "w").write_bytes(struct.pack("<Q", len(text)) + text + bytes(4))
     with pytest.raises(CheckpointError, match="header is no JSON"):
+        read_checkpoint(tmp_path / "w")
+
+
+def test_an_archive_of_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Their list alone would take ten times the file's bytes; it is not even read."""
+    monkeypatch.setattr(torch_files, "MAX_ENTRIES", 50)
+    with zipfile.ZipFile(tmp_path / "w", "w") as archive:
+        for i in range(51):
+            archive.writestr(f"w/data/{i}", b"")
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    with pytest.raises(CheckpointError, match="more than 50 files"):
         read_checkpoint(tmp_path / "w")
