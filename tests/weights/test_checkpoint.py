@@ -6,6 +6,7 @@ import json
 import pickle
 import struct
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -223,6 +224,19 @@ HOSTILE_PICKLES = {
     "a state of a number": (b"\x80\x02K\x01}b.", "a state of what has none"),
     "an object": (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "NEWOBJ is no operation"),
     "one name of 1 MB": (b"\x80\x02c" + b"x" * 10**6 + b"\ny\n.", "run code"),
+    "a call with 17 arguments": (
+        b"\x80\x02ccollections\nOrderedDict\n(" + b"N" * 17 + b"tR.",
+        "more than tensors need",
+    ),
+    "pairs copied again and again": (
+        b"\x80\x02](" + b"X\x01\x00\x00\x00xN\x86" * 9_000 + b"e\x85q\x00"
+        b"ccollections\nOrderedDict\nq\x01h\x00R" + b"h\x01h\x00R" * 60 + b".",
+        "500,000 op",
+    ),
+    "a name that begins as a harmless one": (
+        b"\x80\x02ccollections\nOrderedDict.update\n.",
+        "run code",
+    ),
     "items of no list": (b"\x80\x02}K\x01a.", "no list"),
     "a storage of another file": (b"\x80\x02X\x01\x00\x00\x00xQ.", "no storage"),
 }
@@ -460,6 +474,70 @@ def test_safetensors_of_one_name_twice(tmp_path: Path):
         read_checkpoint(tmp_path / "w")
 
 
+def test_archives_that_lie(tmp_path: Path):
+    torch.save({"a": torch.ones(3)}, tmp_path / "good")
+    with zipfile.ZipFile(tmp_path / "good") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+
+    def refused(message: str, more: list[tuple[str, bytes]], change: Callable = bytes) -> None:
+        with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "w", "w") as archive:
+            warnings.simplefilter("ignore")  # of a name that is there twice
+            for name, content in [*parts.items(), *more]:
+                archive.writestr(name, content)
+        (tmp_path / "w").write_bytes(change((tmp_path / "w").read_bytes()))
+        with pytest.raises(CheckpointError, match=message):
+            read_checkpoint(tmp_path / "w")
+
+    refused("without the one data.pkl", [("good/data.pkl", parts["good/data.pkl"])])
+    refused("without the one data.pkl", [("other/data.pkl", parts["good/data.pkl"])])
+    refused("without the one data.pkl", [("good/data/0", bytes(12))])
+
+    def enlarge(content: bytes) -> bytes:
+        """Let the list of files say that the last one has 3 GB."""
+        at = content.rindex(b"PK\x01\x02") + 24
+        return content[:at] + struct.pack("<I", 3 * 2**30) + content[at + 4 :]
+
+    refused("compressed archive", [("good/more", bytes(9))], enlarge)
+    parts["good/byteorder"] = b"big"
+    refused("big-endian", [])
+
+
+def test_older_files_that_lie(tmp_path: Path):
+    torch.save({"a": torch.ones(3)}, tmp_path / "w", _use_new_zipfile_serialization=False)
+    good = (tmp_path / "w").read_bytes()
+    ending = struct.pack("<q3f", 3, 1, 1, 1)
+    assert good.endswith(ending)
+    for content, message in (
+        (
+            good.removesuffix(ending) + struct.pack("<q4f", 4, 1, 1, 1, 1),
+            "another size than stated",
+        ),
+        (good[:-1], "damaged or cut off"),
+        (good.replace(b"little_endianq\x02\x88", b"little_endianq\x02\x89"), "big-endian"),
+    ):
+        assert content != good
+        (tmp_path / "w").write_bytes(content)
+        with pytest.raises(CheckpointError, match=message):
+            read_checkpoint(tmp_path / "w")
+
+
+def test_a_small_tensor_that_pretends_to_be_larger(tmp_path: Path):
+    """So little that the file's size would hold it."""
+    torch.save({"a": torch.zeros(1).expand(20)}, tmp_path / "w")
+    with pytest.raises(CheckpointError, match="a claims more than is stored"):
+        read_checkpoint(tmp_path / "w")
+
+
+def test_tensors_several_keys_deep(tmp_path: Path):
+    torch.save({"model": {"state_dict": {"net": STATE}}}, tmp_path / "w")
+    assert same(read_checkpoint(tmp_path / "w"))
+
+
+def test_counters_are_read(tmp_path: Path):
+    save_file(STATE | {"steps": torch.tensor(7)}, tmp_path / "w")
+    assert read_checkpoint(tmp_path / "w")["steps"].item() == 7
+
+
 def test_an_archive_of_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Their list alone would take ten times the file's bytes; it is not even read."""
     monkeypatch.setattr(torch_files, "MAX_ENTRIES", 50)
@@ -469,3 +547,8 @@ def test_an_archive_of_too_many_files(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(zipfile, "ZipFile", None)
     with pytest.raises(CheckpointError, match="more than 50 files"):
         read_checkpoint(tmp_path / "w")
+
+
+def test_entries_whose_key_is_no_text_are_left_out(tmp_path: Path):
+    torch.save({1: torch.ones(2), (2, 3): torch.ones(2), **STATE}, tmp_path / "w")
+    assert same(read_checkpoint(tmp_path / "w"))
