@@ -244,15 +244,97 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"a " * 2**10 if piece else b"<a" + b" a" * (2**10 - 1))
             self.server.closing.wait(0.001)
 
+    # Heads and frames without an end, quick or a byte at a time.
+
+    def serve_heavy_redirect(self, query: object) -> None:
+        """Redirects, with a body that never ends."""
+        self.send_response(302)
+        self.send_header("Location", "/good/weights")
+        self.end_headers()
+        self.endless()
+
+    def serve_slow_redirects(self, query: object) -> None:
+        if self.server.closing.wait(0.2):
+            return
+        self.send(302, b"", Location="/slow-redirects/again")
+
+    def serve_slow_status(self, query: object) -> None:
+        self.drip(b"HTTP/1.1 200 O" + b"K" * 2**10)
+
+    def serve_slow_head(self, query: object) -> None:
+        self.drip(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 2**10)
+
+    def serve_slow_interim(self, query: object) -> None:
+        self.drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 2**10)
+
+    def serve_endless_interim(self, query: object) -> None:
+        self.flood(b"HTTP/1.1 100 Continue\r\n\r\n" * 2**10)
+
+    def serve_endless_status(self, query: object) -> None:
+        self.flood(b"HTTP/1.1 200 " * 2**10)
+
+    def serve_endless_header(self, query: object) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+        self.flood(b"y" * 2**16)
+
+    def serve_many_headers(self, query: object) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        self.flood(b"X: y\r\n" * 2**10)
+
+    def serve_slow_chunk(self, query: object) -> None:
+        """A chunk's size that is preceded by zeros."""
+        self.begin(None, **{"Transfer-Encoding": "chunked"})
+        self.drip(b"3\r\nabc\r\n", b"0" * 2**10)
+
+    def serve_endless_chunk(self, query: object) -> None:
+        """A chunk's extension that never ends."""
+        self.begin(None, **{"Transfer-Encoding": "chunked"})
+        self.wfile.write(b"3\r\nabc\r\n5;")
+        self.flood(b"x" * 2**16)
+
+    def serve_endless_trailers(self, query: object) -> None:
+        self.begin(None, **{"Transfer-Encoding": "chunked"})
+        self.wfile.write(b"3\r\nabc\r\n0\r\n")
+        self.flood(b"X: y\r\n" * 2**10)
+
+    def serve_slow_trailers(self, query: object) -> None:
+        self.begin(None, **{"Transfer-Encoding": "chunked"})
+        self.drip(b"3\r\nabc\r\n0\r\n", b"X: y\r\n" * 2**10)
+
+    def serve_tiny_chunks(self, query: object) -> None:
+        """Chunks of a byte, each in time."""
+        self.begin(None, **{"Transfer-Encoding": "chunked"})
+        for _ in range(2**10):
+            self.wfile.write(b"1\r\nx\r\n")
+            if self.server.closing.wait(0.02):
+                return
+
+    def serve_absurd_length(self, query: object) -> None:
+        self.begin(None, **{"Content-Length": "9" * 5000})
+
+    def drip(self, quick: bytes, slow: bytes | None = None) -> None:
+        """Send the one at once, the other (the first, if it is alone) a byte at a time."""
+        if slow is None:
+            quick, slow = b"", quick
+        self.wfile.write(quick)
+        for byte in slow:
+            self.wfile.write(bytes([byte]))
+            if self.server.closing.wait(0.02):
+                return
+
+    def flood(self, block: bytes) -> None:
+        """Send the same again and again, for five seconds or until the client hangs up."""
+        limit = time.monotonic() + 5
+        while time.monotonic() < limit and not self.server.closing.is_set():
+            self.wfile.write(block)
+            self.server.flooded += len(block)
+
     def serve_missing(self, query: object) -> None:
         self.send(404, b"nothing here")
 
     def endless(self, form: bytes = b"%s") -> None:
-        block = form % bytes(2**16)
-        limit = time.monotonic() + 5
         with contextlib.suppress(OSError):
-            while time.monotonic() < limit and not self.server.closing.is_set():
-                self.wfile.write(block)
+            self.flood(form % bytes(2**16))
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
         """Say nothing."""
@@ -262,9 +344,11 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, payload: bytes) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, payload: bytes, host: str = "127.0.0.1") -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, 0), Handler)
         self.payload = payload
+        self.flooded = 0
         self.seen: Counter[str] = Counter()
         self.requests: list[tuple[str, str | None]] = []
         self.closing = threading.Event()
@@ -274,12 +358,13 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        host, port = self.server_address[:2]
+        return f"http://{f'[{host}]' if ':' in str(host) else host}:{port}"
 
 
 @contextlib.contextmanager
-def running(payload: bytes) -> Iterator[Server]:
-    with Server(payload) as server:
+def running(payload: bytes, host: str = "127.0.0.1") -> Iterator[Server]:
+    with Server(payload, host) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:

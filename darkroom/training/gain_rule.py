@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from torch import Generator, Tensor, nn
 
 from darkroom.gain.learned import NAMES, features
@@ -22,6 +22,7 @@ from darkroom.gain.metering import read_light
 from darkroom.gain.percentile import key_of
 from darkroom.gain.types import MAX_GAIN, MIN_GAIN
 from darkroom.mosaic.packing import BAYER
+from darkroom.output.atomic import atomic_write
 from darkroom.raw.image import Color, RawImage
 from darkroom.training.noise_model import draw_sensors, expose, log_uniform, uniform
 from darkroom.training.scenes import BLUE_GAIN, LINEAR, RED_GAIN, draw_cameras, load_photos, relight
@@ -137,7 +138,9 @@ def train_gain_rule() -> None:
     torch.set_num_threads(1)  # the arrays are small
     generator = Generator().manual_seed(arguments.seed)
     samples = draw_samples(load_photos(arguments.photos), arguments.rounds, generator)
-    save_file(fit_gain_network(samples, arguments.seed), arguments.output)
+    # Not by save_file: what it writes nobody but its owner may read, whatever the umask says.
+    with atomic_write(arguments.output, overwrite=True) as stream:
+        stream.write(save(fit_gain_network(samples, arguments.seed)))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,12 @@
 """Read a network's tensors from a file that may be anything, without running any of it.
 
-safetensors, torch.save (zip and the older plain pickle; only with `weights_only`, so no code of the
-file is ever run) and TensorFlow bundles. Everything is bounded by the file's own size: a file that
-claims more than it holds is refused.
+safetensors, torch.save (zip and the older plain pickle), pickled dictionaries of numpy arrays, and
+TensorFlow bundles. Everything is bounded by the file's own size: a file that claims more than it
+holds is refused.
 """
 
 import json
-import math
-import pickle
 import struct
-import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from darkroom.errors import CheckpointError
 from darkroom.weights import tensorflow
+from darkroom.weights.pickles import Opaque, UnsafeError
+from darkroom.weights.torch_files import read_plain, read_zip
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 2**31
 """Of a checkpoint; the largest published network of this field has 35 MB."""
 
-MAX_HEADER = 2**24
+MAX_HEADER = 2**22
 """Bytes of a safetensors header; a thousand tensors take about 100 kB."""
 
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net", "network")
@@ -33,30 +32,34 @@ WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "
 PREFIXES = ("module.", "_orig_mod.")
 """What torch's DataParallel and torch.compile put before every name."""
 
+MAX_NAME = 200
+"""Characters of a tensor's name; the longest of a published network here has 51."""
+
+MAX_TENSORS = 10_000
+
+MAX_WRAPPERS = 8
+"""Keys to follow one after another; training scripts use one or two."""
+
 _UNREADABLE = (
-    pickle.UnpicklingError,
     zipfile.BadZipFile,
     struct.error,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    ImportError,
     LookupError,
     MemoryError,
+    NotImplementedError,
     OSError,
+    OverflowError,
     RuntimeError,
-    TypeError,
     ValueError,
 )
-"""What torch's reader raises on damaged files: nearly anything."""
+"""What the readers raise on damaged files."""
 
 
 def read_checkpoint(path: Path) -> dict[str, "Tensor"]:
     """Return the tensors of a checkpoint by name, on the CPU, unwrapped, without name prefixes.
 
     `path`: a safetensors or torch file, or any file of a TensorFlow bundle or its common name.
-    Raises CheckpointError where the file is damaged, unsafe, or holds no finite tensors.
+    Raises CheckpointError where the file is damaged, unsafe, or holds no finite tensors of
+    floating point; counters (integers of no dimension, as batch norm has) may be among them.
     """
     if tensorflow.is_bundle(path):
         import torch
@@ -66,10 +69,11 @@ def read_checkpoint(path: Path) -> dict[str, "Tensor"]:
     size = _size(path)
     with path.open("rb") as file:
         start = file.read(16)
-    if start.startswith(b"PK\x03\x04"):
-        return _check_tensors(path, _read_torch_zip(path, size))
-    if start.startswith(b"\x80"):
-        return _check_tensors(path, _load_torch(path))
+    pickled = (
+        start[:1] == b"\x80" and start[4:9] != b"\0\0\0\0{"
+    )  # the length of a header may be so
+    if pickled or start.startswith(b"PK\x03\x04"):
+        return _check_tensors(path, _read_torch(path, size, zipped=not pickled))
     if start[8:9] == b"{":
         return _check_tensors(path, _read_safetensors(path, size))
     if start.lstrip()[:1] == b"<":
@@ -92,7 +96,7 @@ def _size(path: Path) -> int:
     return size
 
 
-def _read_safetensors(path: Path, size: int) -> Mapping[str, Any]:
+def _read_safetensors(path: Path, size: int) -> dict[str, "Tensor"]:
     """Read safetensors; the library checks that offsets, shapes and the file's size agree."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -102,7 +106,7 @@ def _read_safetensors(path: Path, size: int) -> Mapping[str, Any]:
         if length > min(MAX_HEADER, size - 8):
             raise CheckpointError(f"{path}: header of {length} bytes in {size}; fetch it again")
         try:
-            json.loads(file.read(length))
+            json.loads(file.read(length), object_pairs_hook=_refuse_duplicates)
         except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{path}: header is no JSON; fetch the file again") from error
     try:
@@ -111,67 +115,78 @@ def _read_safetensors(path: Path, size: int) -> Mapping[str, Any]:
         raise CheckpointError(f"{path} is damaged ({_line(error)}); fetch it again") from error
 
 
-def _read_torch_zip(path: Path, size: int) -> Mapping[str, Any]:
-    """Read what torch.save writes: a zip archive whose entries are all stored uncompressed."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except _UNREADABLE as error:
-        raise CheckpointError(f"{path} is damaged or cut off; fetch the file again") from error
-    squeezed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
-    if squeezed or sum(entry.file_size for entry in entries) > size:
-        raise CheckpointError(f"{path} is a compressed archive, no torch checkpoint; unpack it")
-    return _load_torch(path)
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a JSON object; raises ValueError where two of its members have one name."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return found
 
 
-def _load_torch(path: Path) -> Mapping[str, Any]:
-    """Let torch read its own format, tensors and plain values only."""
+def _read_torch(path: Path, size: int, zipped: bool) -> dict[str, "Tensor"]:
+    """Read what torch.save wrote, or a pickle of numpy arrays; nothing of it is run."""
     import torch
 
+    def choose(content: Any) -> Mapping[str, Any]:
+        if not isinstance(content, dict):
+            plain = isinstance(content, list | tuple | str | bytes | int | float)
+            kind = type(content).__name__ if plain else "single value"
+            raise CheckpointError(f"{path} holds a {kind}, not named tensors")
+        named = _unwrap(content)
+        _check_names(path, named)
+        for name, value in named.items():
+            if isinstance(value, Opaque) and "_rebuild_" in value.name:
+                raise CheckpointError(f"{path}: {name} is no plain tensor; save a plain state dict")
+        return named
+
     try:
-        with warnings.catch_warnings():
-            # About torch's own old storage classes; of no use to anyone here.
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        arrays = (read_zip if zipped else read_plain)(path, size, choose)
+    except UnsafeError as error:
+        raise CheckpointError(
+            f"{path} holds more than tensors ({_line(error)}) and could run code; refused: "
+            "ask for a state dict"
+        ) from error
     except _UNREADABLE as error:
-        if isinstance(error, pickle.UnpicklingError) and "global" in str(error).lower():
-            raise CheckpointError(
-                f"{path} holds more than tensors and could run code; refused: ask for a state dict"
-            ) from error
-        raise CheckpointError(f"{path} is damaged ({_line(error)}); fetch it again") from error
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not named tensors")
-    return content
+        raise CheckpointError(
+            f"{path} is damaged or cut off ({_line(error)}); fetch it again"
+        ) from error
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def _check_tensors(path: Path, content: Mapping[str, Any]) -> dict[str, "Tensor"]:
-    """Unwrap, drop what is no tensor, strip prefixes, and refuse what cannot be weights."""
+def _check_names(path: Path, tensors: Mapping[str, Any]) -> None:
+    """Refuse more tensors, or longer names, than any network has."""
+    if len(tensors) > MAX_TENSORS:
+        raise CheckpointError(f"{path} holds {len(tensors):,} tensors, more than any network has")
+    longest = max(map(len, tensors), default=0)
+    if longest > MAX_NAME:
+        raise CheckpointError(f"{path}: a tensor's name has {longest:,} characters; refused")
+
+
+def _check_tensors(path: Path, tensors: dict[str, "Tensor"]) -> dict[str, "Tensor"]:
+    """Strip prefixes, and refuse what cannot be weights."""
     import torch
 
-    tensors = {
-        name: value.detach()
-        for name, value in _unwrap(content).items()
-        if isinstance(name, str) and isinstance(value, torch.Tensor)
-    }
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors; is it a network's checkpoint?")
+    _check_names(path, tensors)
+    floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    counters = (torch.int32, torch.int64)
     for name, tensor in tensors.items():
-        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_complex():
-            raise CheckpointError(f"{path}: {name} is no plain tensor; save a plain state dict")
-        # A tensor of a few bytes can pretend to any shape by strides of zero.
-        if math.prod(tensor.shape) * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise CheckpointError(f"{path}: {name} claims more than is stored; refused")
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
+        if tensor.dtype not in floats and (tensor.ndim or tensor.dtype not in counters):
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise CheckpointError(
+                f"{path}: {name} holds {kind}, no floating-point weights; save it as float32"
+            )
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{path}: {name} holds NaN or infinity; these weights are broken")
     return _strip_prefixes(tensors)
 
 
 def _unwrap(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Follow the keys under which training scripts store the tensors."""
-    for key in WRAPPERS:
-        inner = content.get(key)
-        if isinstance(inner, Mapping) and inner:
-            return _unwrap(inner)
+    """Follow the keys under which training scripts store the tensors; not for ever."""
+    for _ in range(MAX_WRAPPERS):
+        inner = (content.get(key) for key in WRAPPERS)
+        content = next((one for one in inner if isinstance(one, dict) and one), content)
     return content
 
 

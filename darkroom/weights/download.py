@@ -1,6 +1,6 @@
 """One file over HTTP: resumed where it broke off, bounded in size and pace, never a web page.
 
-Our own on requests, as pooch 1.9's downloader resumes nothing, and of the 32 answers of a server in
+Our own on requests, as pooch 1.9's downloader resumes nothing, and of 32 answers of a server as in
 tests/misbehaving.py takes 7 that are no file (6 web pages) for weights and puts no bound on 3.
 """
 
@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
 from typing import IO
@@ -22,10 +22,12 @@ import urllib3
 
 from darkroom import __version__
 from darkroom.errors import WeightsError, printable
+from darkroom.weights.bounded_http import Allowance, BoundedSession, EndlessError
 
 MAX_BYTES = 512 * 2**20  # no published network here has more than 94 MB with its training state
 MAX_PAGE_BYTES = 2**20
 MAX_REDIRECTS = 5
+MAX_HEAD_BYTES = 2**16  # of one answer, and of what stands between the pieces of its body
 CHUNK_BYTES = 2**16
 MIN_PACE = 1024  # bytes/s over `stall` seconds; less is a stall
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -40,13 +42,18 @@ _ATTRIBUTE = re.compile(r'\s([\w-]+)="([^"]*)"')
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long and how often to try a server, in seconds; `backoff` doubles each time."""
+    """How long and how often to try a server, in seconds; `backoff` doubles each time.
+
+    `stall`: without a byte, or with fewer than MIN_PACE a second. `head`: until the body begins,
+    redirects and all.
+    """
 
     attempts: int = 4
     backoff: float = 1.0
     max_wait: float = 30.0
     connect: float = 10.0
     stall: float = 30.0
+    head: float = 60.0
 
 
 class TransientError(WeightsError):
@@ -76,6 +83,7 @@ class Download:
     policy: RetryPolicy
     progress: Callable[[int, int | None], None]
     note: Callable[[str], None]
+    _allowance: Allowance = field(default_factory=Allowance, init=False)
 
     def run(self) -> None:
         """Leave the whole file in `part`; raises WeightsError, in one line, when it cannot."""
@@ -108,8 +116,13 @@ class Download:
         if start:
             headers |= {"Range": f"bytes={start}-"} | ({"If-Range": validator} if validator else {})
         try:
-            with requests.Session() as session, self._open(session, self.url, headers) as response:
+            with (
+                BoundedSession(self._allowance) as session,
+                self._open(session, self.url, headers) as response,
+            ):
                 self._receive(response, start)
+        except EndlessError as error:
+            raise TransientError(f"{self.url}: {error}") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
             raise self._network_error(error) from error
 
@@ -129,16 +142,10 @@ class Download:
         return 0, None
 
     def _open(
-        self, session: requests.Session, url: str, headers: dict[str, str], confirmed: bool = False
+        self, session: BoundedSession, url: str, headers: dict[str, str], confirmed: bool = False
     ) -> requests.Response:
         """Ask for the file, if need be by the form that Google Drive puts before large files."""
-        session.max_redirects = MAX_REDIRECTS
-        timeout = (self.policy.connect, self.policy.stall)
-        response = session.get(url, headers=headers, stream=True, timeout=timeout)
-        hops = [hop.url for hop in (*response.history, response)]
-        if url.startswith("https:") and not all(hop.startswith("https:") for hop in hops):
-            response.close()
-            raise WeightsError(f"{url}: redirected to an unencrypted address: refused")
+        response = self._follow_redirects(session, url, headers)
         kind = response.headers.get("Content-Type", "").lower()
         if response.status_code != 200 or not kind.startswith(("text/html", "application/xhtml")):
             return response
@@ -151,6 +158,24 @@ class Download:
             words = f" ({title!r})" if title else ""
             raise WeightsError(f"{self.url}: got a web page{words} instead of the file")
         return self._open(session, target, headers, confirmed=True)
+
+    def _follow_redirects(
+        self, session: BoundedSession, url: str, headers: dict[str, str]
+    ) -> requests.Response:
+        """Return the first answer that is no redirect; the bodies of those are dropped unread."""
+        timeout = (self.policy.connect, self.policy.stall)
+        self._allowance.give_seconds(self.policy.head)
+        for _ in range(MAX_REDIRECTS + 1):
+            if self.url.startswith("https:") and not url.startswith("https:"):
+                raise WeightsError(f"{self.url}: redirected to an unencrypted address: refused")
+            self._allowance.give_bytes(MAX_HEAD_BYTES)
+            response = session.get(url, headers=headers, stream=True, timeout=timeout)
+            target = session.find_redirect(response)
+            if target is None:
+                return response
+            response.close()
+            url = urljoin(response.url, target)
+        raise WeightsError(f"{self.url}: redirected more than {MAX_REDIRECTS} times: refused")
 
     def _receive(self, response: requests.Response, start: int) -> None:
         start, total = self._check_head(response, start)
@@ -201,8 +226,9 @@ class Download:
         stated = headers.get("Content-Length", "")
         chunked = headers.get("Transfer-Encoding", "").lower() == "chunked"
         if stated.isdecimal() and not chunked:
-            check_size(self.url, start + int(stated), self.size)
-            return start, start + int(stated)
+            total = start + int(stated[:16])  # more digits are too much, and not all are a number
+            check_size(self.url, total, self.size)
+            return start, total
         if self.size is None and not self.hashed and not chunked:
             raise WeightsError(f"{self.url}: neither a length nor a hash is known: refused")
         return start, self.size
@@ -210,7 +236,7 @@ class Download:
     def _open_part(self, start: int) -> IO[bytes]:
         flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         flags |= os.O_APPEND if start else os.O_TRUNC
-        return os.fdopen(os.open(self.part, flags, 0o644), "wb")
+        return os.fdopen(os.open(self.part, flags, 0o666), "wb")
 
     def _read_body(self, response: requests.Response, limit: int) -> Iterator[bytes]:
         """Yield the body as it arrives, up to the chunk that exceeds `limit` bytes.
@@ -219,7 +245,12 @@ class Download:
         """
         response.raw.enforce_content_length = False  # `_receive` tells what is missing
         gained, window, before = 0, time.monotonic(), 0
-        while gained <= limit and (chunk := response.raw.read1(CHUNK_BYTES, decode_content=False)):
+        while gained <= limit:
+            self._allowance.give_seconds(self.policy.stall)
+            self._allowance.give_bytes(CHUNK_BYTES + MAX_HEAD_BYTES)
+            chunk = response.raw.read1(CHUNK_BYTES, decode_content=False)
+            if not chunk:
+                return
             yield chunk
             gained += len(chunk)
             passed = time.monotonic() - window
@@ -237,10 +268,6 @@ class Download:
             cause = cause.__context__
         words = printable(getattr(cause, "strerror", None) or str(cause))[:120]
         match error:
-            case requests.TooManyRedirects():
-                return WeightsError(
-                    f"{self.url}: redirected more than {MAX_REDIRECTS} times: refused"
-                )
             case requests.exceptions.SSLError():
                 return WeightsError(f"{self.url}: no trusted encryption: {words}")
             case ValueError():

@@ -14,6 +14,9 @@ from google_crc32c import value as crc32c
 _FOOTER_BYTES = 48
 _MAGIC = 0xDB4775248B80FB57
 _TRAILER_BYTES = 5
+# Keys share what they have in common with the one before: a few bytes could be a megabyte each.
+MAX_KEY_BYTES = 1024
+MAX_ITEMS = 50_000
 # Source: doc/log_format.md's masked checksums, util/crc32c.h.
 _MASK_DELTA = 0xA282EAD8
 
@@ -68,6 +71,8 @@ def table_items(table: bytes) -> list[tuple[bytes, bytes]]:
         for item in _block_items(_block(table, offset, size)):
             if items and item[0] <= items[-1][0]:
                 raise DamagedError("keys are out of order")
+            if len(items) == MAX_ITEMS:
+                raise DamagedError(f"the table holds more than {MAX_ITEMS:,} items")
             items.append(item)
     return items
 
@@ -99,6 +104,8 @@ def _block_items(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         length, at = varint(block, at)
         if shared > len(key) or at + fresh + length > end:
             raise DamagedError("a key or value runs past its block")
+        if shared + fresh > MAX_KEY_BYTES:
+            raise DamagedError(f"a key has {shared + fresh:,} bytes")
         key = key[:shared] + block[at : at + fresh]
         at += fresh
         yield key, block[at : at + length]

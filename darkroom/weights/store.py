@@ -285,7 +285,7 @@ def _files(content: Mapping[str, Any]) -> Mapping[str, InstalledFile]:
             )
             for item in content.get("files", [])
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise WeightsError(f"damaged {RECORD} ({error}): delete its folder, fetch again") from error
     return {file.name: file for file in files}
 
@@ -308,5 +308,5 @@ def _own(place: Path, content: Mapping[str, Any]) -> WeightsEntry:
             source=str(facts["source"]),
             description=str(facts["description"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise WeightsError(f"{place / RECORD} is damaged: delete {place}, import again") from error

@@ -19,7 +19,8 @@ from darkroom.errors import CheckpointError
 from darkroom.weights.leveldb import DamagedError, masked_crc32c, table_items, varint
 
 # An index holds some hundred bytes a tensor; SID's holds 4 KB in all.
-_MAX_INDEX_BYTES = 1 << 26
+_MAX_INDEX_BYTES = 1 << 22
+_MAX_BYTES = 1 << 31  # of all tensors together, as of any other checkpoint
 _MAX_SHARDS = 99_999  # five digits in a shard's name
 _MAX_DIMENSIONS = 16
 _MAX_ELEMENTS = 1 << 40
@@ -189,7 +190,7 @@ def _read_tensors(index: Path, shards: int, entries: dict[str, _Entry]) -> dict[
     """Read and verify the tensors, one shard after another."""
     prefix = index.name.removesuffix(".index")
     wanted = {name: entry for name, entry in entries.items() if entry.dtype != _STRING}
-    tensors = {}
+    tensors, total = {}, 0
     for shard in sorted({entry.shard for entry in wanted.values()}):
         if shard >= shards:
             raise DamagedError(f"a tensor is in shard {shard} of {shards}")
@@ -202,6 +203,9 @@ def _read_tensors(index: Path, shards: int, entries: dict[str, _Entry]) -> dict[
         here = {name: entry for name, entry in wanted.items() if entry.shard == shard}
         with path.open("rb") as file:
             _check_bounds(here, path.stat().st_size)
+            total += sum(entry.size for entry in here.values())
+            if total > _MAX_BYTES:
+                raise DamagedError(f"its tensors have more than {_MAX_BYTES:,} bytes")
             for name, entry in here.items():
                 tensors[name] = _read_tensor(file, name, entry)
     return {name: tensors[name] for name in wanted}

@@ -90,6 +90,8 @@ def test_training_writes_an_amplifier(tmp_path: Path, monkeypatch: pytest.Monkey
     target = tmp_path / "amplifier.safetensors"
     monkeypatch.setattr(sys, "argv", ["amplifier", str(tmp_path), str(target), "--rounds", "2"])
     train_gain_rule()
+    (tmp_path / "plain").touch()
+    assert target.stat().st_mode == (tmp_path / "plain").stat().st_mode, "as the umask says"
     amplifier = GainNetwork(load_file(target))
     reading = read_light(darken_photo(photograph(0.25, 9), Generator().manual_seed(6))[0])
     # These photos all have the same key: an eighth to a half of white.

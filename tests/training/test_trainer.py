@@ -1,4 +1,6 @@
+import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -264,6 +266,18 @@ def test_stopping_and_resuming_equals_not_stopping(tmp_path: Path, xtrans: bool)
         for way in ("straight", "stopped")
     ]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_what_training_writes_follows_the_umask(
+    tmp_path: Path, mask: int, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(partial(os.umask, os.umask(mask)))
+    (tmp_path / "plain").touch()
+    list(train_network(photographs(), replace(RECIPE, steps=1), tmp_path / "run"))
+    modes = {path.name: path.stat().st_mode for path in (tmp_path / "run").iterdir()}
+    plain = (tmp_path / "plain").stat().st_mode
+    assert modes == {"run.pt": plain, "safelight.safetensors": plain}
 
 
 def test_it_begins_with_weights_of_the_other_sensor(tmp_path: Path) -> None:

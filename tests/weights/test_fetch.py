@@ -2,20 +2,25 @@
 
 import errno
 import hashlib
+import io
 import json
 import os
 import signal as signals
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import misbehaving
 import pytest
+import requests
 from entries import HASTY, PAYLOAD, SHA256, an_entry, entry_at
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -28,7 +33,7 @@ from darkroom.weights.fetch import SILENT, FetchSource, Silent, fetch, install_o
 from darkroom.weights.registry import FileEntry, Output
 from darkroom.weights.store import State, Trust
 
-IMPATIENT = replace(HASTY, stall=0.3)
+IMPATIENT = replace(HASTY, stall=0.3, head=0.5)
 REDI = SHARED / "weights" / "redi"
 
 
@@ -200,6 +205,20 @@ REFUSED = [
     ("long", {}, r"\(3 attempts\)", 3),
     ("short", {"size": len(PAYLOAD)}, "offers 51,100 bytes, 51,200 expected", 1),
     ("short", {"sha256": SHA256}, "SHA-256 is not the published", 1),
+    ("slow-redirects", {}, "no whole answer in 0.5 s", None),
+    ("slow-status", {}, "no whole answer in 0.5 s", 3),
+    ("slow-head", {}, "no whole answer in 0.5 s", 3),
+    ("slow-interim", {}, "no whole answer in 0.5 s", 3),
+    ("endless-interim", {}, "an answer without an end", 3),
+    ("endless-status", {}, "an answer without an end|line is longer|more than 65536", 3),
+    ("endless-header", {}, "an answer without an end|more than 65536", 3),
+    ("many-headers", {}, "got more than 100 headers", 3),
+    ("slow-chunk", {}, "no whole answer in 0.3 s", 3),
+    ("endless-chunk", {}, "an answer without an end|more than 65536", 3),
+    ("endless-trailers", {}, "an answer without an end", 3),
+    ("slow-trailers", {}, "no whole answer in 0.3 s", 3),
+    ("tiny-chunks", {}, "only .* bytes in", 3),
+    ("absurd-length", {}, "offers 9,999.* bytes, more than", 1),
     ("huge", {}, "offers 10,000,000,000,000 bytes, more than", 1),
     ("endless", {"size": len(PAYLOAD)}, "sends more than 51,200 bytes", 1),
     ("endless", {}, "sends more than 1,000,000 bytes", 1),
@@ -216,17 +235,18 @@ def test_what_is_refused_in_one_line(
     how: str,
     facts: dict[str, Any],
     says: str,
-    requests: int,
+    requests: int | None,
 ) -> None:
     monkeypatch.setattr(download, "MAX_BYTES", 1_000_000)
-    policy = IMPATIENT if how in {"silent", "stalls", "trickles"} else HASTY
+    slow = how.startswith(("silent", "stalls", "trickles", "slow", "tiny"))
+    policy = IMPATIENT if slow else HASTY
     with pytest.raises(WeightsError, match=says) as caught:
         fetch(entry_at(f"{server.url}/{how}/weights", **facts), policy=policy)
     message = str(caught.value)
     assert message.isprintable(), "one line, and nothing that drives a terminal"
     assert "--from" in message
     assert nothing_installed(place)
-    assert len(server.requests) == requests
+    assert requests is None or len(server.requests) == requests
 
 
 def test_a_page_costs_time_in_proportion_to_its_size(server: misbehaving.Server) -> None:
@@ -245,17 +265,84 @@ def test_a_dead_server_is_one_line(place: Path) -> None:
 
 
 def test_encryption_is_never_given_up(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
-    class Response:
-        def __init__(self, url: str, *history: "Response") -> None:
-            self.url, self.history = url, history
+    asked = []
 
-        def close(self) -> None:
-            pass
+    def redirect(session: requests.Session, url: str, **_: object) -> requests.Response:
+        asked.append(url)
+        answer = requests.Response()
+        answer.status_code, answer.url = 302, url
+        answer.headers["Location"] = "http://a.example/w"
+        answer.raw = io.BytesIO()
+        return answer
 
-    answer = Response("http://a.example/w", Response("https://a.example/w"))
-    monkeypatch.setattr("requests.Session.get", lambda *_, **__: answer)
+    monkeypatch.setattr("requests.Session.get", redirect)
     with pytest.raises(WeightsError, match="unencrypted"):
         fetch(entry_at("https://a.example/w"), policy=HASTY)
+    assert asked == ["https://a.example/w"], "the unencrypted address is not even asked"
+
+
+def test_the_body_of_a_redirect_is_dropped_unread(server: misbehaving.Server) -> None:
+    entry = entry_at(f"{server.url}/heavy-redirect/weights", sha256=SHA256)
+    fetch(entry, policy=HASTY)
+    assert store.verify(entry).read_bytes() == PAYLOAD
+    assert server.flooded < 2**24, "what lies in the system's buffers; before, all of it came"
+
+
+def test_a_server_that_never_speaks_tls(server: misbehaving.Server, place: Path) -> None:
+    """Silent, or a byte at a time: the handshake as a whole has the time of a connection."""
+    policy = replace(IMPATIENT, connect=0.3, attempts=1)
+
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            for byte in b"\x16\x03\x03\x40\x00" + bytes(100):
+                connection.sendall(bytes([byte]))
+                time.sleep(0.05)
+
+    for speak in (lambda listener: None, drip):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=speak, args=(listener,), daemon=True)
+            thread.start()
+            url = f"https://127.0.0.1:{listener.getsockname()[1]}/weights"
+            start = time.monotonic()
+            with pytest.raises(WeightsError, match=r"silent for|no trusted encryption|connection"):
+                fetch(entry_at(url), policy=policy)
+            assert time.monotonic() - start < 3
+    assert nothing_installed(place)
+
+
+def test_ipv6(place: Path) -> None:
+    try:
+        with misbehaving.running(PAYLOAD, "::1") as server:
+            entry = entry_at(f"{server.url}/good/weights", sha256=SHA256)
+            fetch(entry, policy=HASTY)
+            assert store.verify(entry).read_bytes() == PAYLOAD
+            bad = replace(entry_at(f"{server.url}/slow-head/weights"), name="bad")
+            with pytest.raises(WeightsError, match=r"no whole answer in 0\.5 s"):
+                fetch(bad, policy=IMPATIENT)
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+
+
+def test_a_proxy_that_never_answers(
+    server: misbehaving.Server, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer to CONNECT is within the same bounds."""
+
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(1000)
+            for _ in range(200):
+                connection.sendall(b"H")
+                time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=drip, args=(listener,), daemon=True).start()
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(WeightsError, match=r"no whole answer in 0\.5 s"):
+            fetch(entry_at("https://a.example/weights"), policy=replace(IMPATIENT, attempts=1))
 
 
 def test_the_second_url_is_tried(server: misbehaving.Server) -> None:
@@ -437,9 +524,11 @@ def test_an_unencrypted_mirror_of_unknown_bytes_is_told(server: misbehaving.Serv
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions are POSIX")
 @pytest.mark.parametrize("local", [True, False])
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
 def test_installed_files_are_readable_by_all_that_may(
-    server: misbehaving.Server, tmp_path: Path, local: bool
+    server: misbehaving.Server, tmp_path: Path, local: bool, mask: int, request: Any
 ) -> None:
+    request.addfinalizer(partial(os.umask, os.umask(mask)))
     (tmp_path / "weights").write_bytes(PAYLOAD)
     entry = entry_at(f"{server.url}/good/weights")
     fetch(entry, FetchSource(tmp_path) if local else FetchSource(), HASTY)

@@ -160,6 +160,7 @@ def records(**changes: Any) -> str:
         records(trust=Trust.REGISTRY.value, sha256="short"),
         records(trust=Trust.REGISTRY.value, sha256=None),
         records(trust=Trust.REGISTRY.value, size="many"),
+        records(trust=Trust.REGISTRY.value, size=float("inf")),
         "\udcff",
         "[" * 100_000,
     ],

@@ -299,3 +299,26 @@ def test_endless_index_is_not_read(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(1 << 40)  # sparse: takes no room
     refused(path, "larger than any")
+
+
+def test_keys_that_multiply_what_they_share_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few bytes an item, each a key as long as the first: before, a megabyte took any memory."""
+    index = tmp_path / "m.index"
+    monkeypatch.setattr(leveldb, "MAX_ITEMS", 500)
+    items = [(b"", header())] + [(b"x" * 100 + b"%06d" % i, b"") for i in range(500)]
+    index.write_bytes(table(items, block_items=501))
+    refused(index, "more than 500 items")
+    index.write_bytes(table([(b"", header()), *((b"x" * 2000 + b"%d" % i, b"") for i in (1, 2))]))
+    refused(index, "a key has 2,002 bytes")
+
+
+def test_tensors_larger_than_any_checkpoint_are_refused(tmp_path: Path) -> None:
+    """A sparse file claims any size at no cost."""
+    size = 1 << 36
+    with (tmp_path / "m.data-00000-of-00001").open("wb") as shard:
+        shard.truncate(size)
+    items = [(b"", header()), (b"x", entry(1, (size // 4,), 0, 0, size, 0))]
+    (tmp_path / "m.index").write_bytes(table(items))
+    refused(tmp_path / "m.index", "more than 2,147,483,648 bytes")

@@ -1,6 +1,7 @@
 """The networks that darkroom knows; a checkpoint is recognised by its tensors' names and shapes."""
 
 import math
+from contextlib import suppress
 from operator import attrgetter
 
 import torch
@@ -52,7 +53,7 @@ def identify(
     Raises CheckpointError, which names the nearest known network and the keys that differ.
     """
     for architecture in architectures:
-        if architecture.recognise(shapes):
+        if _fits(shapes, architecture):
             return architecture
     raise CheckpointError(f"no known network: {_nearest(shapes, architectures)}")
 
@@ -67,8 +68,15 @@ def find_other_readings(
     Names and shapes are the same; whether their meaning is, a picture of random light tells.
     """
     shapes = shapes_of(state)
-    fits = [one for one in architectures if one.name != found.name and one.recognise(shapes)]
+    fits = [one for one in architectures if one.name != found.name and _fits(shapes, one)]
     return tuple(other for other in fits if _differ(found, other, state))
+
+
+def _fits(shapes: Shapes, architecture: Architecture) -> bool:
+    """Say whether tensors of these names and shapes may be a network's."""
+    with suppress(LookupError):  # of a tensor with fewer dimensions than the network's has
+        return architecture.recognise(shapes)
+    return False
 
 
 @torch.inference_mode()

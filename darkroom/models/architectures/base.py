@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from darkroom.errors import CheckpointError
+from darkroom.errors import CheckpointError, printable
 from darkroom.gain import GainRule
 from darkroom.mosaic.noise import Noise
 from darkroom.raw.image import Sensor
@@ -111,14 +111,20 @@ class Architecture:
         """Return the network, float32, ready to run, for a checkpoint that it recognises.
 
         Conversion is done in float64, so that folding costs no accuracy. Raises CheckpointError
-        when a converted tensor is not finite.
+        when a converted tensor is not finite, or the shapes of several do not fit together.
         """
         exact = {name: tensor.double() for name, tensor in state.items()}
-        folded = {name: tensor.float() for name, tensor in self.convert(exact).items()}
-        for name, tensor in folded.items():
-            if not tensor.is_meta and not bool(torch.isfinite(tensor).all()):
-                raise CheckpointError(f"{self.name}: {name} is not finite; fetch the file again")
-        return self.build(folded).eval().requires_grad_(False)
+        try:
+            folded = {name: tensor.float() for name, tensor in self.convert(exact).items()}
+            for name, tensor in folded.items():
+                if not tensor.is_meta and not bool(torch.isfinite(tensor).all()):
+                    raise CheckpointError(f"{self.name}: {name} is not finite; fetch it again")
+            return self.build(folded).eval().requires_grad_(False)
+        except (RuntimeError, LookupError, ValueError, ArithmeticError) as error:
+            words = printable(str(error))[:100]
+            raise CheckpointError(
+                f"{self.name}: tensors do not fit together ({words}); fetch the file again"
+            ) from error
 
     def outline(self, shapes: Shapes) -> nn.Module:
         """Return the network for a checkpoint of these names and shapes, without its weights.

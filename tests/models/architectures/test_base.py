@@ -132,3 +132,20 @@ def test_other_readings_are_networks_that_make_another_picture():
     # Nor can tensors be those of a network in which they are not finite.
     broken = replace(swapped, convert=lambda state: {n: t / 0 for n, t in state.items()})
     assert find_other_readings(state, first, (first, broken)) == ()
+
+
+@pytest.mark.parametrize("network", ARCHITECTURES, ids=lambda network: network.name)
+def test_a_tensor_of_another_shape_is_refused_in_one_line(network: Architecture) -> None:
+    """Of each dialect some tensors, each in other shapes: before, a third ended in a traceback."""
+    refused = []
+    for dialect in network.dialects:
+        names = sorted(dialect)
+        for name in names[:: max(len(names) // 3, 1)]:
+            for other in ((), tuple(size + 1 for size in dialect[name])):
+                shapes = {**dialect, name: other}
+                try:
+                    identify(shapes).outline(shapes)
+                except CheckpointError as error:
+                    refused.append(str(error))
+    assert refused
+    assert not any("\n" in line for line in refused)
