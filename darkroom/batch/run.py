@@ -7,7 +7,7 @@ photos may be at hand; that bounds what is in memory, however many there are.
 
 import itertools
 import shutil
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -113,11 +113,14 @@ class PreparedBatch:
 
 
 def run(
-    batch: PreparedBatch, watch: Watch = lambda progress: None
+    batch: PreparedBatch,
+    watch: Watch = lambda progress: None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Generator[Outcome, None, None]:
     """Make the pictures of a batch, and yield what became of each photo as it is done.
 
-    `watch` is called from several threads, on this machine only. A journal
+    `watch` is called from several threads, on this machine only; `warn` is told in a line what is
+    odd about the batch as a whole. A journal
     (`darkroom.batch.journal`) makes it resumable at any time: closing the generator, or an
     exception in the thread that runs it, drops the photos at hand and leaves nothing half-written.
     Raises UsageError where a cluster does not answer or no worker starts, OutputError where nothing
@@ -126,6 +129,9 @@ def run(
     place = (Bucket if storage.is_url(batch.out) else Folder)(batch.out, batch.known)
     with ExitStack() as ends:
         journal = ends.enter_context(Journal(place.journal_folder))
+        if journal.dropped:
+            lines = "1 damaged line" if journal.dropped == 1 else f"{journal.dropped} damaged lines"
+            warn(f"{journal.path}: {lines} dropped; their photos are looked at anew")
         place.begin()
         ends.callback(place.end)
         pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="photo")

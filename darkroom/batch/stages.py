@@ -9,6 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from darkroom.batch import storage
 from darkroom.batch.decoders import Decoders
 from darkroom.batch.devices import Device, DeviceRun
 from darkroom.batch.jobs import Job, local_state
@@ -121,6 +122,7 @@ class LocalExecutor:
             input_sha256=digest,
             output_size=written and written.size,
             output_mtime_ns=written and written.mtime_ns,
+            output_sha256=storage.sha256(str(task.target)),
             seconds=seconds,
             **facts,
         )

@@ -153,7 +153,7 @@ def batch(
         with (
             _report_afterwards(request, quiet=quiet),
             Display(found.total, request.folder, quiet=quiet, as_json=as_json) as display,
-            closing(run(found, display.watch)) as outcomes,
+            closing(run(found, display.watch, display.warn)) as outcomes,
         ):
             for outcome in outcomes:
                 display.show(outcome)

@@ -83,6 +83,13 @@ class Display:
         """Note where a photo is; called from several threads."""
         self._at_hand[progress.job.target] = progress
 
+    def warn(self, text: str) -> None:
+        """Say what is odd about the batch as a whole."""
+        if self._is_live:
+            self._live.say(Text(f"warning: {text}", style="yellow"))
+        elif not self._quiet:
+            output.warn(text)
+
     def show(self, outcome: Outcome) -> None:
         """Count what became of a photo, and say it."""
         self._at_hand.pop(outcome.output, None)

@@ -180,6 +180,20 @@ def test_nobody_loses_a_picture(tmp_path: Path, model: Model, case: str) -> None
     assert (out / "p000.png").read_bytes() != mine
 
 
+def test_damaged_lines_are_told_of_once(tmp_path: Path, model: Model) -> None:
+    paths, out, told = write_photos(tmp_path / "in", 1), tmp_path / "out", list[str]()
+    go(paths, out, model)
+    with (out / JOURNAL).open("ab") as stream:
+        stream.write(b"[" * 100_000 + b"\n" + b'{"output": ["p000.png"]}\n')
+    for _ in range(2):
+        jobs = [Job(str(paths[0]), "p000.png")]
+        prepared = batch.PreparedBatch(jobs, str(out), OPTIONS, [model])
+        (outcome,) = batch.run(prepared, warn=told.append)
+        assert outcome.status is Status.SKIPPED
+    (text,) = told
+    assert text.endswith("2 damaged lines dropped; their photos are looked at anew")
+
+
 def test_a_picture_without_its_record_is_ours(tmp_path: Path, model: Model) -> None:
     """Killed between the picture's name and its record."""
     paths = write_photos(tmp_path / "in", 1)
