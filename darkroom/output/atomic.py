@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import atexit
 import errno
 import os
 import secrets
@@ -19,6 +20,12 @@ if sys.platform != "win32":
 
 TEMPORARY_PATTERN = ".darkroom-*.part"
 """What unfinished files are called; only a killed process leaves one behind."""
+UNFINISHED: set[Path] = set()
+"""This process's own, of which the last are removed as it ends.
+
+A signal may raise between any two steps, also after a file is made and before the block that
+removes it, or within that block. Hence this state, noted before there is a file.
+"""
 FRESH_SECONDS = 2.0
 """On Windows, where files are renamed closed, one written to so lately may be about to be."""
 
@@ -106,6 +113,7 @@ def atomic_write(
         if os.name == "nt":
             _abandon(stream)
         temporary.unlink(missing_ok=True)
+        UNFINISHED.discard(temporary)
         _abandon(stream)  # only now, as that unlocks it: others must not see it as a stray
 
 
@@ -132,11 +140,25 @@ def _unfinished(final: Path) -> tuple[Path, BinaryIO]:
     """Create a hidden file beside `final`, locked so that nobody takes it for a stray."""
     while True:
         temporary = final.with_name(TEMPORARY_PATTERN.replace("*", secrets.token_hex(8)))
+        UNFINISHED.add(temporary)
         stream = temporary.open("x+b")
         _locked(stream, wait=True)
         if os.name == "nt" or os.fstat(stream.fileno()).st_nlink:
             return temporary, stream
+        UNFINISHED.discard(temporary)
         stream.close()  # somebody took it for a stray before it was locked
+
+
+@atexit.register
+def _remove_unfinished() -> None:
+    """Remove what signals kept `atomic_write` from removing."""
+    for temporary in UNFINISHED:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=UNFINISHED.clear)
 
 
 def _abandon(stream: BinaryIO) -> None:
@@ -168,7 +190,11 @@ def _publish(temporary: Path, final: Path, overwrite: bool) -> None:
             if error.errno not in NO_HARD_LINKS:
                 raise
             final.touch(exist_ok=False)  # claims the name against other writers
-            temporary.replace(final)
+            try:
+                temporary.replace(final)
+            except BaseException:
+                final.unlink()
+                raise
     if os.name != "nt":
         folder = os.open(final.parent, os.O_RDONLY)
         try:

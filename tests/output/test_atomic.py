@@ -120,6 +120,23 @@ def test_of_many_writers_exactly_one_wins(tmp_path: Path) -> None:
 
 
 @posix
+def test_a_claimed_name_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system has no hard links and a signal comes between the two steps."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    monkeypatch.setattr(Path, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "photo.png")
+    assert names(tmp_path) == []
+
+
+@posix
 @pytest.mark.parametrize("taken", [False, True])
 def test_file_systems_without_hard_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: bool
@@ -159,6 +176,24 @@ def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert (tmp_path / "real" / "photo.png").read_bytes() == b"second"
     assert names(tmp_path / "real") == ["photo.png"]
+
+
+@posix
+def test_what_signals_left_is_removed_at_the_end(tmp_path: Path) -> None:
+    """As if one had come before the block that removes it, or within; a child leaves it alone."""
+    script = (
+        "import os, pathlib, sys\n"
+        "from darkroom.output import atomic\n"
+        "name, stream = atomic._unfinished(pathlib.Path(sys.argv[1]))\n"
+        "if not (child := os.fork()):\n"
+        "    sys.exit()\n"
+        "os.waitpid(child, 0)\n"
+        "print(name.exists())\n"
+        "sys.exit(143)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", script, tmp_path / "a"], capture_output=True)
+    assert (found.returncode, found.stdout) == (143, b"True\n"), found.stderr
+    assert names(tmp_path) == []
 
 
 @posix
