@@ -112,7 +112,7 @@ class LocalExecutor:
         exif = picture_exif(raw)
         facts = describe(raw, run.picture, run.model)
         del raw
-        _write(run.picture, task, replace(self._options.save, overwrite=task.overwrite), exif)
+        _write(run.picture, task, self._save_options(task), exif)
         seconds[Stage.ENCODE.value] = perf_counter() - started
         written = local_state(str(task.target))
         return Outcome(
@@ -126,6 +126,12 @@ class LocalExecutor:
             seconds=seconds,
             **facts,
         )
+
+    def _save_options(self, task: PhotoTask) -> SaveOptions:
+        """Return how a photo's picture is written: never over the photo."""
+        save = self._options.save
+        inputs = (*save.inputs, Path(task.job.source))
+        return replace(save, overwrite=task.overwrite, inputs=inputs)
 
     def _run_network(self, raw: RawImage, job: Job) -> DeviceRun:
         """Have the next device that has a place enhance a photo."""
@@ -147,7 +153,7 @@ class LocalExecutor:
 def _write(picture: Picture, task: PhotoTask, save: SaveOptions, exif: bytes) -> None:
     task.check()
     make_folder(task.target.parent)
-    check_target(task.target, save.overwrite)
+    check_target(task.target, save.overwrite, save.inputs)
     task.mark()
     save_picture(picture.pixels, task.target, save, exif=exif)
 

@@ -37,7 +37,11 @@ def batch(
         bool, typer.Option("--recursive", "-r", help="Search subfolders too.")
     ] = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="Try every file of a folder, whatever its ending.")
+        bool,
+        typer.Option(
+            "--all",
+            help="Try every file of a folder, whatever its ending, but PNG and JPEG pictures.",
+        ),
     ] = False,
     null: Annotated[
         bool, typer.Option("--null", "-0", help="The list on standard input ends lines with NUL.")

@@ -8,7 +8,7 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -45,11 +45,29 @@ REMEDIES = {
 }
 
 
-def check_target(path: Path, overwrite: bool = False) -> None:
+def spare_inputs(target: Path | int, inputs: Iterable[Path | int]) -> None:
+    """Raise OutputError where a file to write is one of those that are read, by whatever name.
+
+    Files are told by device and inode, so that links and other spellings count; an int is an open
+    file's descriptor. Devices and pipes are none that could be lost.
+    """
+    for one in inputs:
+        with suppress(OSError, ValueError):  # not there yet, or not at all
+            found = os.stat(target)  # noqa: PTH116 - of a descriptor too
+            if stat.S_ISREG(found.st_mode) and os.path.samestat(found, os.stat(one)):  # noqa: PTH116
+                name = "standard output" if isinstance(target, int) else target
+                raise OutputError(
+                    f"{name}: is a file that is read for it; choose another name for the result"
+                )
+
+
+def check_target(path: Path, overwrite: bool = False, inputs: Iterable[Path | int] = ()) -> None:
     """Raise OutputError now if a file could not be written at `path` later.
 
-    For use before long work; `atomic_write` checks again.
+    `inputs`: files that are never replaced, whatever `overwrite` says. For use before long work;
+    `atomic_write` checks again.
     """
+    spare_inputs(path, inputs)
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -58,6 +76,8 @@ def check_target(path: Path, overwrite: bool = False) -> None:
         raise _output_error(path, error) from error
     if mode is not None and stat.S_ISDIR(mode):
         raise _output_error(path, OSError(errno.EISDIR, ""))
+    if mode is not None and stat.S_ISBLK(mode):
+        raise OutputError(f"{path}: is a whole disk; name a file on it")
     if mode is not None and stat.S_ISREG(mode) and not overwrite:
         raise _output_error(path, OSError(errno.EEXIST, ""))
     place = path if mode is not None and not stat.S_ISREG(mode) else _resolved(path).parent
@@ -80,7 +100,11 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def atomic_write(
-    path: Path, overwrite: bool = False, *, size: int | None = None
+    path: Path,
+    overwrite: bool = False,
+    *,
+    size: int | None = None,
+    inputs: Sequence[Path | int] = (),
 ) -> Iterator[BinaryIO]:
     """Open a binary file that gets its name only once it is complete and on the disk.
 
@@ -88,10 +112,11 @@ def atomic_write(
     block without an exception renames it to `path`, any exception removes it. Without `overwrite`
     a file that appears there meanwhile is kept and OutputError raised. Devices and named pipes are
     written in place; a symbolic link is followed. `size`: the bytes needed at most, for the
-    message when the disk is full. Raises OutputError for whatever keeps the file from being
-    written; other errors of the block pass unchanged.
+    message when the disk is full. `inputs`: files that are never replaced, whatever `overwrite`
+    says, and whatever was put in the way meanwhile. Raises OutputError for whatever keeps the file
+    from being written; other errors of the block pass unchanged.
     """
-    check_target(path, overwrite)
+    check_target(path, overwrite, inputs)
     final = _resolved(path)
     room = _room(final.parent, size)
     if path.exists() and not path.is_file():
@@ -108,6 +133,7 @@ def atomic_write(
             os.fsync(stream.fileno())
             if os.name == "nt":
                 stream.close()
+            spare_inputs(final, inputs)
             _publish(temporary, final, overwrite)
     finally:
         if os.name == "nt":

@@ -18,7 +18,7 @@ from PIL import Image
 from darkroom.batch import devices, stages
 from darkroom.batch import run as batch
 from darkroom.batch.jobs import Job
-from darkroom.batch.journal import JOURNAL, read_outcomes
+from darkroom.batch.journal import JOURNAL, Journal, read_outcomes
 from darkroom.batch.record import Outcome, Status
 from darkroom.batch.run import BatchOptions, enhance_all, load_models
 from darkroom.batch.stages import PhotoProgress, Stage
@@ -178,6 +178,72 @@ def test_nobody_loses_a_picture(tmp_path: Path, model: Model, case: str) -> None
     save = dataclasses.replace(OPTIONS.save, overwrite=True)
     assert statuses(go(paths, out, model, save=save)) == {"p000.png": "done"}
     assert (out / "p000.png").read_bytes() != mine
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs symbolic links")
+@pytest.mark.parametrize("way", ["itself", "symbolic link", "hard link", "another photo", "stale"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_nobody_loses_a_photo(tmp_path: Path, model: Model, way: str, overwrite: bool) -> None:
+    """Even where a journal, left by a kill, says that the name is ours."""
+    (photo,), out = write_photos(tmp_path / "in", 1), tmp_path / "out"
+    out.mkdir()
+    target, others = out / "p.png", []
+    if way == "itself":
+        photo = photo.rename(target)
+    elif way == "symbolic link":
+        target.symlink_to(photo)
+    elif way == "hard link":
+        target.hardlink_to(photo)
+    else:
+        others = [Job(str(write_photos(tmp_path / "other", 1)[0].rename(target)), "other.png")]
+    if way == "stale":
+        with Journal(out) as journal:
+            journal.mark_writing(str(photo), "p.png")
+    before = target.read_bytes()
+    save = dataclasses.replace(OPTIONS.save, overwrite=overwrite)
+    jobs = [Job(str(photo), "p.png"), *others]
+    if overwrite:
+        with pytest.raises(OutputError, match="is a file that this batch reads; choose another"):
+            go(jobs, out, model, save=save)
+    found = go(iter(jobs[::-1]), out, model, save=save)  # one by one, as they arrive
+    (failed,) = (outcome for outcome in found if outcome.output == "p.png")
+    assert (failed.status, failed.exit_code) == (Status.FAILED, 5)
+    assert "is a file that this batch reads" in str(failed.error)
+    assert target.read_bytes() == before
+
+
+def test_weights_are_no_pictures_place(tmp_path: Path, model: Model) -> None:
+    paths = write_photos(tmp_path / "in", 1)
+    (tmp_path / "out").mkdir()
+    weights = tiny_weights(tmp_path / "out/p000.png")
+    before = weights.read_bytes()
+    options = dataclasses.replace(OPTIONS, save=SaveOptions(PictureFormat.PNG, overwrite=True))
+    found = batch.PreparedBatch(
+        [Job(str(paths[0]), "p000.png")], str(tmp_path / "out"), options, [model], inputs=[weights]
+    )
+    with pytest.raises(OutputError, match="is a file that this batch reads"):
+        list(batch.run(found))
+    assert weights.read_bytes() == before
+
+
+@pytest.mark.parametrize("what", ["pictures", "all", "changed"])
+def test_copies_are_resumed(tmp_path: Path, model: Model, what: str) -> None:
+    """As `cp -r` copies, with new times; what was changed is not ours even if its size is."""
+    write_photos(tmp_path / "one/in", 2)
+    go([tmp_path / "one/in"], tmp_path / "one/out", model)
+    for path in sorted((tmp_path / "one").rglob("*.*")):
+        copy = tmp_path / "two" / path.relative_to(tmp_path / "one")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+        os.utime(copy, (1e9, 1e9))
+    photos = tmp_path / ("two" if what == "all" else "one") / "in"
+    if what == "changed":
+        changed = tmp_path / "two/out/p001.png"
+        changed.write_bytes(changed.read_bytes()[:-1] + b"!")
+        os.utime(changed, (1e9, 1e9))
+    expected = "failed" if what == "changed" else "skipped"
+    found = go([photos], tmp_path / "two/out", model)
+    assert statuses(found) == {"p000.png": "skipped", "p001.png": expected}
 
 
 def test_damaged_lines_are_told_of_once(tmp_path: Path, model: Model) -> None:
