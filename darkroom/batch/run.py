@@ -278,7 +278,13 @@ class _Loop:
         with suppress(DarkroomError):  # a server that does not answer
             state = self.place.look(job.source)
         return self._record(
-            Outcome(job.source, job.target, Status.FAILED, error=reason(error), exit_code=code),
+            Outcome(
+                job.source,
+                job.target,
+                Status.FAILED,
+                error=reason(error, job.source),
+                exit_code=code,
+            ),
             state,
         )
 

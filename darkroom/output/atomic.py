@@ -41,6 +41,8 @@ REMEDIES = {
     errno.EPERM: "no permission to write there; choose another folder",
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.EMFILE: "too many files are open; raise the limit with ulimit -n",
+    errno.ENFILE: "too many files are open on this machine; close some programs",
     errno.EFBIG: "too large for this file system; choose another disk",
 }
 

@@ -260,6 +260,20 @@ def test_damaged_lines_are_told_of_once(tmp_path: Path, model: Model) -> None:
     assert text.endswith("2 damaged lines dropped; their photos are looked at anew")
 
 
+def test_too_many_open_files_are_no_bug(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    (path,) = write_photos(tmp_path / "in", 1)
+    monkeypatch.setattr(devices, "enhance", refuse)
+    (outcome,) = go([path], tmp_path / "out", model)
+    assert outcome.error == (
+        f"{path}: too many files are open; raise the limit with ulimit -n, or use fewer --jobs"
+    )
+
+
 def test_a_picture_without_its_record_is_ours(tmp_path: Path, model: Model) -> None:
     """Killed between the picture's name and its record."""
     paths = write_photos(tmp_path / "in", 1)

@@ -161,6 +161,42 @@ def test_the_report_spares_the_photos(tmp_path: Path, weights: Path) -> None:
     assert photo.read_bytes() == before
 
 
+def test_a_place_that_is_no_folder_is_one_line(tmp_path: Path, weights: Path) -> None:
+    write_photos(tmp_path / "in", 1)
+    place = tmp_path / "file"
+    place.write_bytes(b"mine")
+    found = CliRunner().invoke(app, arguments(weights, tmp_path / "in", "-o", place))
+    assert found.exit_code == 5
+    assert found.stderr == (
+        f"error: {place}: cannot be made a folder (File exists); choose another place\n"
+    )
+    place.unlink()
+    place.mkdir()
+    os.mkfifo(place / JOURNAL)
+    found = CliRunner().invoke(app, arguments(weights, tmp_path / "in", "-o", place))
+    assert found.exit_code == 5
+    assert found.stderr.startswith(f"error: {place / JOURNAL}: is no regular file")
+
+
+def test_a_long_list_of_failures_says_that_it_goes_on(tmp_path: Path, weights: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(14):
+        (tmp_path / f"in/{number}.dng").write_bytes(b"no photo")
+    found = CliRunner().invoke(app, arguments(weights, tmp_path / "in", "-o", tmp_path / "out"))
+    assert found.exit_code == 1
+    lines = found.stderr.splitlines()
+    repeated = lines[lines.index(next(line for line in lines if line.startswith("0 done"))) + 1 :]
+    assert [line.startswith(f"failed: {tmp_path}/in/") for line in repeated] == [True] * 10 + [
+        False
+    ]
+    assert repeated[-1] == "failed: 4 more; the journal has all"
+    with (tmp_path / "out" / JOURNAL).open("rb") as journal:
+        errors = [json.loads(line)["error"] for line in journal]  # as the README's jq prints them
+    assert sorted(error.partition(":")[0] for error in errors) == sorted(
+        str(tmp_path / f"in/{number}.dng") for number in range(14)
+    )
+
+
 def test_a_list_of_paths(tmp_path: Path, weights: Path) -> None:
     """One that is missing costs itself; names may hold anything but NUL."""
     good, odd = write_photos(tmp_path / "in", 2)
@@ -325,10 +361,14 @@ def test_warnings_that_differ_in_numbers_are_one() -> None:
     for count in (54, 1_200, 3):
         warnings.add([f"repaired {count:,} photosites", "the photo is sharp"])
     warnings.add(["alone 5"])
+    for letter in "abcdefghi":
+        warnings.add([letter])
     assert list(warnings.lines()) == [
         "repaired 54 photosites, and the like (3 photos)",
         "the photo is sharp (3 photos)",
         "alone 5",
+        *"abcdefg",
+        "2 more kinds of warnings; the journal has all",
     ]
 
 
