@@ -89,7 +89,7 @@ def test_exit_codes_are_the_same_everywhere() -> None:
     in_help = {int(code) for code in re.findall(r"\b(\d+) [a-z]", EPILOG)}
     classes = [darkroom.DarkroomError, *subclasses(darkroom.DarkroomError)]
     assert {cls.exit_code for cls in classes} <= in_readme
-    assert in_readme == in_help == {0, 1, 2, 3, 4, 5, 130}
+    assert in_readme == in_help == {0, 1, 2, 3, 4, 5, 130, 143}
 
 
 def subclasses(cls: type[darkroom.DarkroomError]) -> list[type[darkroom.DarkroomError]]:

@@ -2,24 +2,34 @@
 
 import errno
 import traceback
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from darkroom.errors import DISK_FULL, DarkroomError, OutputError
 
 FATAL = (*DISK_FULL, errno.EROFS, errno.EIO, errno.ENODEV, errno.ESTALE)
 """What ends a batch when writing: no other photo would fare better."""
+OPEN_FILES = (errno.EMFILE, errno.ENFILE)
+"""What a system answers where a process, or all of them, have too many files open."""
+RAISE_LIMIT = "too many files are open; raise the limit with ulimit -n, or use fewer --jobs"
 
 
 class UnwritableError(OutputError):
     """No picture can be written any more: the folder is gone, or the disk is full."""
 
 
-def reason(error: BaseException) -> str:
-    """Return one line about what went wrong with a photo; of a bug, where it is."""
+def reason(error: BaseException, photo: str = "") -> str:
+    """Return one line about what went wrong with a photo, which it names; of a bug, where it is."""
+    text, photo = _explain(error), " ".join(photo.split())
+    return text if PurePath(photo).name in text else f"{photo}: {text}"
+
+
+def _explain(error: BaseException) -> str:
     if isinstance(error, DarkroomError):
         return " ".join(str(error).split())
     if isinstance(error, MemoryError):
         return "not enough memory; use fewer --jobs, or a --tile such as 1024"
+    if isinstance(error, OSError) and error.errno in OPEN_FILES:
+        return RAISE_LIMIT
     where = traceback.extract_tb(error.__traceback__)[-1]
     return (
         f"internal error ({named(error)}, {Path(where.filename).name}:{where.lineno}); "

@@ -2,13 +2,18 @@
 
 import glob
 import os
+import re
+import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from darkroom.errors import RawError, UsageError
+from darkroom.batch.journal import JOURNAL, list_pictures
+from darkroom.errors import OutputError, RawError, UsageError
+from darkroom.output.atomic import TEMPORARY_PATTERN
 
 RAW_ENDINGS = (
     *(".3fr", ".arw", ".bay", ".cap", ".cr2", ".cr3", ".crw", ".cs1", ".dcr", ".dcs", ".dng"),
@@ -17,6 +22,12 @@ RAW_ENDINGS = (
     *(".rw2", ".rwl", ".rwz", ".sr2", ".srf", ".srw", ".sti", ".x3f"),
 )
 """Endings of cameras' RAW files. Source: LibRaw's list of supported cameras, by maker."""
+URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+"""Two characters at least: C:/ is a drive."""
+PNG_BEGIN = b"\x89PNG\r\n\x1a\n"
+JPEG_BEGIN = b"\xff\xd8\xff"
+JPEG_END = b"\xff\xd9"
+"""Source: PNG, 5.2, "PNG signature"; ITU-T T.81, table B.1, SOI and EOI."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,51 @@ class Job:
 
     source: str
     target: str
+
+
+class Inputs:
+    """What a batch reads, which its pictures never replace, by whatever name; for many threads.
+
+    Files are told by device and inode, so that links and other spellings count; URLs by their name.
+    """
+
+    def __init__(self, jobs: Iterable[Job | None] = (), others: Iterable[Path] = ()) -> None:
+        """Look at no file yet. `jobs` that come one by one are told by `add`."""
+        self._all_known = isinstance(jobs, Sequence)
+        known = jobs if isinstance(jobs, Sequence) else ()
+        self._new = [job.source for job in known if job is not None] + [str(one) for one in others]
+        self._seen: set[tuple[int, int] | str] = set()
+        self._lock = threading.Lock()
+
+    def add(self, job: Job) -> None:
+        """Note the file of a photo that has come."""
+        if not self._all_known:
+            with self._lock:
+                self._new.append(job.source)
+
+    def spare(self, target: str) -> None:
+        """Raise OutputError where a picture at a path or URL would replace what is read."""
+        with self._lock:
+            identity = _identify(target)
+            if identity is None:
+                return
+            self._seen.update(one for name in self._new if (one := _identify(name)) is not None)
+            self._new.clear()
+        if identity in self._seen:
+            raise OutputError(
+                f"{target}: is a file that this batch reads; choose another folder, or add --suffix"
+            )
+
+
+def _identify(name: str) -> tuple[int, int] | str | None:
+    """Return what tells a file from all others; None where there is none."""
+    if URL.match(name):
+        return name
+    try:
+        status = Path(name).stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 class FileState(NamedTuple):
@@ -58,13 +114,16 @@ class OutputNaming:
 class Search:
     """How folders are searched.
 
-    `recursive`: their subfolders too. `everything`: files of any ending. `skip`: a folder that is
-    left out, the output's. `missing`: names of nothing count as photos, to fail one by one.
+    `recursive`: their subfolders too. `everything`: files of any ending, but for finished pictures:
+    those that a batch's journal tells of, and whatever is a whole PNG or JPEG. `skip`: a folder
+    that is left out, the output's; `skip_file`: a file, the report. `missing`: names of nothing
+    count as photos, to fail one by one.
     """
 
     recursive: bool = False
     everything: bool = False
     skip: Path | None = None
+    skip_file: Path | None = None
     missing: bool = False
 
 
@@ -83,6 +142,8 @@ def find_jobs(
     for source in sources:
         for path in expand_glob(source, search.missing):
             is_folder = path.is_dir()
+            if path.match(TEMPORARY_PATTERN):
+                raise UsageError(f"{path}: is an unfinished file of darkroom's; rename it first")
             roots.append(path if is_folder else path.parent)
             found |= dict.fromkeys(_photos(path, search) if is_folder else [path])
     if not found:
@@ -133,14 +194,45 @@ def _photos(folder: Path, search: Search) -> Iterator[Path]:
         raise RawError(f"{error.filename}: cannot be read ({error.strerror}); check permissions")
 
     skip = None if search.skip is None else _absolute(search.skip)
+    finished = set() if search.skip_file is None else {_absolute(search.skip_file)}
     for name, folders, files in os.walk(folder, onerror=fail):
         place = Path(name)
         folders[:] = sorted(
             name for name in folders if search.recursive and name[0] != "." and place / name != skip
         )
+        if search.everything and JOURNAL in files:
+            finished |= _list_finished(place)
         for name in sorted(files):
-            if name[0] != "." and (search.everything or name.lower().endswith(RAW_ENDINGS)):
-                yield place / name
+            path = place / name
+            if name[0] != "." and (
+                name.lower().endswith(RAW_ENDINGS)
+                or (search.everything and path not in finished and not _is_finished(path))
+            ):
+                yield path
+
+
+def _list_finished(folder: Path) -> set[Path]:
+    """Return the pictures that a batch made in a folder, and its journal."""
+    with suppress(OutputError):  # no journal of ours
+        return {folder / JOURNAL} | {folder / name for name in list_pictures(folder / JOURNAL)}
+    return set()
+
+
+def _is_finished(path: Path) -> bool:
+    """Whether a file is a whole PNG or JPEG, or not even a file.
+
+    RAW photos within a JPEG, as of some small cameras, lie behind its end.
+    """
+    if not path.is_file():
+        return path.exists()
+    with suppress(OSError), path.open("rb") as file:
+        begin = file.read(len(PNG_BEGIN))
+        if begin == PNG_BEGIN:
+            return True
+        if begin.startswith(JPEG_BEGIN):
+            file.seek(-len(JPEG_END), os.SEEK_END)
+            return file.read() == JPEG_END
+    return False
 
 
 def name_jobs(paths: list[Path], naming: OutputNaming, base: Path) -> list[Job]:

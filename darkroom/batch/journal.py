@@ -5,7 +5,7 @@ gets its name, a line with status "writing" says that it is ours, so that a pict
 lost to a kill is known to be. The last line about an output counts. It is locked
 by our own code, for filelock (4.2) needs a second file beside the pictures, and fails on network
 file systems without locks (ENOLCK). Readable with jq:
-`jq -r 'select(.status == "failed") | "\(.input): \(.error)"' darkroom.jsonl`
+`jq -r 'select(.status == "failed") | .error' darkroom.jsonl`
 """
 
 import errno
@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,17 @@ from darkroom.output.atomic import atomic_write
 
 JOURNAL = "darkroom.jsonl"
 """Name of the journal in the folder of the pictures."""
+MAX_LINE_BYTES = 1 << 20
+"""A record takes 1 to 3 kB."""
+MAX_BYTES = 16 << 30
+"""Records of some five million photos; reading them takes minutes."""
+MAX_PICTURES = 5_000_000
+"""Told of in one journal; 250 bytes of memory each."""
+MAX_DAMAGED = 1_000_000
+"""Lines; a journal with more is refused, rather than dropped line by line."""
+HEAD_BYTES = 4096
+TEXT = frozenset(range(ord(" "), 127)) | {*b"\t\r\n"}
+"""Of what journals consist, up to damage."""
 
 
 class Journal:
@@ -36,15 +47,18 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         """Open or begin the journal in `folder`; damaged lines, torn by power loss, are dropped.
 
-        Raises OutputError where it cannot be written, was written by a newer darkroom, or where
-        another process holds it.
+        `dropped` says how many. Raises OutputError where it cannot be written, is no journal, was
+        written by a newer darkroom, or where another process holds it.
         """
         self.path = folder / JOURNAL
+        self.dropped = 0
         self._lock = threading.Lock()
         self._places: dict[str, int] = {}
         self._stream = self._open()
         try:
-            if not self._index():
+            whole, self.dropped = self._index()
+            if self.dropped:
+                self._check_kind(whole)
                 self._rewrite()
         except OutputError:
             self._stream.close()
@@ -66,7 +80,7 @@ class Journal:
             if place is None:
                 return None
             self._reader.seek(place)
-            return Outcome.from_record(json.loads(self._reader.readline()))
+            return _parse(self._reader.readline(MAX_LINE_BYTES), self.path)
 
     def mark_writing(self, source: str, output: str) -> None:
         """Note that `output` is about to be written, and is ours from now on."""
@@ -96,6 +110,7 @@ class Journal:
 
     def _open(self) -> BinaryIO:
         """Open and lock the file, made if missing."""
+        _refuse_no_file(self.path)
         try:
             stream = self.path.open("r+b" if self.path.exists() else "x+b", buffering=0)
         except OSError as error:
@@ -108,19 +123,30 @@ class Journal:
             )
         return stream
 
-    def _index(self) -> bool:
-        """Note where each output's last record begins; returns whether all lines are whole."""
-        whole = True
-        with self.path.open("rb") as stream:
+    def _index(self) -> tuple[int, int]:
+        """Note where each output's last record begins; returns how many lines are whole or not."""
+        whole = damaged = 0
+        with _opened(self.path) as stream:
             for place, _, outcome in _records(stream, self.path):
-                whole = whole and outcome is not None
+                whole += outcome is not None
+                damaged += outcome is None
+                if damaged > MAX_DAMAGED:
+                    raise OutputError(f"{self.path}: is damaged all over; move it elsewhere")
                 if outcome is not None and outcome.status in (Status.DONE, Status.WRITING):
                     self._places[outcome.output] = place
-        return whole
+                    _refuse_too_many(self._places, self.path)
+        return whole, damaged
+
+    def _check_kind(self, whole: int) -> None:
+        """Raise OutputError where no line is a record and the file is no text, as a photo is."""
+        with self.path.open("rb") as stream:
+            head = stream.read(HEAD_BYTES).strip(b"\0")  # what power loss leaves
+        if not whole and not TEXT.issuperset(head):
+            raise OutputError(f"{self.path}: is no journal of a batch; move it to another folder")
 
     def _rewrite(self) -> None:
         """Keep only whole lines, so that other programs can read the journal too."""
-        with atomic_write(self.path, overwrite=True) as whole, self.path.open("rb") as old:
+        with atomic_write(self.path, overwrite=True) as whole, _opened(self.path) as old:
             records = _records(old, self.path)
             whole.writelines(line for _, line, outcome in records if outcome is not None)
         self._stream.close()
@@ -137,24 +163,72 @@ def read_outcomes(journal: Path) -> Iterator[Outcome]:
     """
     last: dict[str, int] = {}
     try:
-        with journal.open("rb") as stream:
+        with _opened(journal) as stream:
             for place, _, outcome in _records(stream, journal):
                 if outcome is not None and outcome.status is not Status.WRITING:
                     last.pop(outcome.output, None)
                     last[outcome.output] = place
+                    _refuse_too_many(last, journal)
             for place in last.values():
                 stream.seek(place)
-                yield Outcome.from_record(json.loads(stream.readline()))
+                outcome = _parse(stream.readline(MAX_LINE_BYTES), journal)
+                if outcome is not None:  # else rewritten meanwhile
+                    yield outcome
     except OSError as error:
         raise _output_error(journal, error) from error
 
 
+def list_pictures(journal: Path) -> set[str]:
+    """Return the outputs of a journal that are pictures, or may be; as in `Outcome`.
+
+    Raises OutputError as `read_outcomes` does.
+    """
+    pictures: set[str] = set()
+    try:
+        with _opened(journal) as stream:
+            for _, _, outcome in _records(stream, journal):
+                if outcome is not None and outcome.status in (Status.DONE, Status.WRITING):
+                    pictures.add(outcome.output)
+                    _refuse_too_many(pictures, journal)
+    except OSError as error:
+        raise _output_error(journal, error) from error
+    return pictures
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a journal for reading. Raises OutputError for what is no file, or none's size."""
+    _refuse_no_file(path)
+    if path.stat().st_size > MAX_BYTES:
+        raise OutputError(
+            f"{path}: is larger than {MAX_BYTES >> 30} GiB; choose another folder for new pictures"
+        )
+    return path.open("rb")
+
+
+def _refuse_no_file(path: Path) -> None:
+    """Raise OutputError for a pipe, a device, a folder: to read them may never end."""
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path}: is no regular file; remove it, or choose another folder")
+
+
+def _refuse_too_many(pictures: Sized, path: Path) -> None:
+    if len(pictures) > MAX_PICTURES:
+        raise OutputError(
+            f"{path}: tells of more than {MAX_PICTURES:,} pictures; choose another folder"
+        )
+
+
 def _records(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes, Outcome | None]]:
-    """Yield where each line of a journal begins, the line, and its record; None where damaged."""
+    """Yield where each line of a journal begins, the line, and its record; None where damaged.
+
+    Of a line that is too long for a record, only a part is kept in memory.
+    """
     place = 0
-    for line in stream:
+    while line := stream.readline(MAX_LINE_BYTES):
         yield place, line, _parse(line, path)
         place += len(line)
+        while not line.endswith(b"\n") and (line := stream.readline(MAX_LINE_BYTES)):
+            place += len(line)
 
 
 def _parse(line: bytes, path: Path) -> Outcome | None:
@@ -163,11 +237,13 @@ def _parse(line: bytes, path: Path) -> Outcome | None:
         return None
     try:
         record = json.loads(line)
-        if isinstance(record, dict) and record.get("schema", 0) > SCHEMA:
-            raise OutputError(f"{path}: written by a newer darkroom; update this one")
-        return Outcome.from_record(record)
-    except (ValueError, TypeError, AttributeError):
-        return None
+        if isinstance(record, dict) and type(schema := record.get("schema", 0)) is int:
+            if schema > SCHEMA:
+                raise OutputError(f"{path}: written by a newer darkroom; update this one")
+            return Outcome.from_record(record)
+    except (ValueError, RecursionError):
+        pass
+    return None
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:

@@ -8,12 +8,14 @@ from darkroom.batch import watch
 from darkroom.batch.cluster.journal_mirror import journal_folder
 from darkroom.batch.cluster.resources import ClusterOptions
 from darkroom.batch.devices import load_models
-from darkroom.batch.jobs import FileState, Job, OutputNaming, Search, find_jobs
+from darkroom.batch.jobs import FileState, Inputs, Job, OutputNaming, Search, find_jobs
 from darkroom.batch.options import BatchOptions
 from darkroom.batch.report import check_report
 from darkroom.batch.run import PreparedBatch
 from darkroom.batch.storage import find_url_jobs, is_url, without_file
 from darkroom.errors import UsageError
+from darkroom.models.loading import list_files
+from darkroom.output.atomic import make_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,10 @@ def prepare(request: BatchRequest, sources: Sequence[str]) -> PreparedBatch:
     `sources`: photos, folders and globs, or with the search's `missing` photos of a list, which may
     be empty. Raises DarkroomError where there are none, or the models are not fit.
     """
-    search = replace(request.search, skip=request.folder)
+    search = replace(request.search, skip=request.folder, skip_file=request.report)
     out, options = without_file(request.out), request.options
+    if not is_url(out) and Path(out).exists():
+        make_folder(Path(out))  # fails now where it is none
     jobs: Iterable[Job | None]
     known: Mapping[str, FileState] = {}
     if request.watch:
@@ -65,6 +69,9 @@ def prepare(request: BatchRequest, sources: Sequence[str]) -> PreparedBatch:
     else:
         _check_urls(sources, request.cluster)
         jobs, known = _find(sources, request.naming, search)
+    inputs = list_files(request.model)
+    if request.report is not None:
+        Inputs(jobs if isinstance(jobs, Sequence) else (), inputs).spare(str(request.report))
     if request.cluster is not None:
         cluster = ClusterOptions(
             request.cluster,
@@ -73,11 +80,11 @@ def prepare(request: BatchRequest, sources: Sequence[str]) -> PreparedBatch:
             request.precision,
             request.norm_statistics,
         )
-        return PreparedBatch(jobs, out, options, cluster=cluster, known=known)
+        return PreparedBatch(jobs, out, options, cluster=cluster, known=known, inputs=inputs)
     models = load_models(request.model, request.device, request.precision, request.norm_statistics)
     for model in models:
         options.picture.resolve(model)
-    return PreparedBatch(jobs, out, options, models)
+    return PreparedBatch(jobs, out, options, models, inputs=inputs)
 
 
 def _find(

@@ -7,7 +7,7 @@ photos may be at hand; that bounds what is in memory, however many there are.
 
 import itertools
 import shutil
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ from darkroom.batch.cluster.bucket import Bucket
 from darkroom.batch.cluster.resources import ClusterOptions
 from darkroom.batch.devices import load_models
 from darkroom.batch.failures import UnwritableError, ends_all, is_full, reason
-from darkroom.batch.jobs import FileState, Job, OutputNaming, Search, find_jobs
+from darkroom.batch.jobs import FileState, Inputs, Job, OutputNaming, Search, find_jobs
 from darkroom.batch.journal import Journal
 from darkroom.batch.options import BatchOptions, Settings, settings
 from darkroom.batch.record import Outcome, Status
@@ -79,6 +79,10 @@ class Folder:
             self._clean.add(folder)
             remove_strays(folder)
 
+    def locate(self, target: str) -> str:
+        """Return where a picture goes: its path."""
+        return str(self.root / target)
+
     def look(self, name: str) -> FileState | None:
         """Return the state of a photo or picture."""
         return self._known.get(name) or storage.state(name)
@@ -96,7 +100,7 @@ class PreparedBatch:
     `jobs`: may come one by one without end, None standing for "nothing at the moment". `out`: a
     folder; on a cluster one that all machines share, or a URL. `models`: each on its own device,
     for a batch on this machine. `cluster`: who makes them elsewhere. `known`: states of URLs that a
-    listing told already.
+    listing told already. `inputs`: what is read beside the photos, weights.
     """
 
     jobs: Iterable[Job | None]
@@ -105,6 +109,7 @@ class PreparedBatch:
     models: Sequence[Model] = ()
     cluster: ClusterOptions | None = None
     known: Mapping[str, FileState] = field(default_factory=dict)
+    inputs: Sequence[Path] = ()
 
     @property
     def total(self) -> int | None:
@@ -113,19 +118,29 @@ class PreparedBatch:
 
 
 def run(
-    batch: PreparedBatch, watch: Watch = lambda progress: None
+    batch: PreparedBatch,
+    watch: Watch = lambda progress: None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Generator[Outcome, None, None]:
     """Make the pictures of a batch, and yield what became of each photo as it is done.
 
-    `watch` is called from several threads, on this machine only. A journal
+    `watch` is called from several threads, on this machine only; `warn` is told in a line what is
+    odd about the batch as a whole. A journal
     (`darkroom.batch.journal`) makes it resumable at any time: closing the generator, or an
     exception in the thread that runs it, drops the photos at hand and leaves nothing half-written.
     Raises UsageError where a cluster does not answer or no worker starts, OutputError where nothing
     more can be written (disk full, folder gone).
     """
     place = (Bucket if storage.is_url(batch.out) else Folder)(batch.out, batch.known)
+    inputs = Inputs(batch.jobs, batch.inputs)
+    if batch.options.save.overwrite:
+        for job in batch.jobs if isinstance(batch.jobs, Sequence) else ():
+            inputs.spare(place.locate(job.target))
     with ExitStack() as ends:
         journal = ends.enter_context(Journal(place.journal_folder))
+        if journal.dropped:
+            lines = "1 damaged line" if journal.dropped == 1 else f"{journal.dropped} damaged lines"
+            warn(f"{journal.path}: {lines} dropped; their photos are looked at anew")
         place.begin()
         ends.callback(place.end)
         pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="photo")
@@ -136,7 +151,15 @@ def run(
         else:
             executor = RayExecutor(batch.cluster, batch.options, batch.out)
         ends.callback(executor.stop)
-        planner = Planner(place.root, journal, executor.settings(), batch.options, place.look)
+        planner = Planner(
+            place.root,
+            journal,
+            executor.settings(),
+            batch.options,
+            place.look,
+            place.locate,
+            inputs,
+        )
         yield from _Loop(executor, planner, place, pool, batch.total).run(batch.jobs)
 
 
@@ -183,6 +206,7 @@ class _Loop:
             if job is None:
                 yield from self._gather(timeout=0)
                 continue
+            self.planner.inputs.add(job)
             self.place.prepare(job.target)
             while len(self.pending) >= self.room or any(
                 job.target == other.target for other in self.pending.values()
@@ -254,7 +278,13 @@ class _Loop:
         with suppress(DarkroomError):  # a server that does not answer
             state = self.place.look(job.source)
         return self._record(
-            Outcome(job.source, job.target, Status.FAILED, error=reason(error), exit_code=code),
+            Outcome(
+                job.source,
+                job.target,
+                Status.FAILED,
+                error=reason(error, job.source),
+                exit_code=code,
+            ),
             state,
         )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from darkroom.batch import storage
 from darkroom.batch.decoders import Decoders
 from darkroom.batch.devices import Device, DeviceRun
 from darkroom.batch.jobs import Job, local_state
@@ -110,7 +111,7 @@ class LocalExecutor:
         exif = picture_exif(raw)
         facts = describe(raw, run.picture, run.model)
         del raw
-        _write(run.picture, task, replace(self._options.save, overwrite=task.overwrite), exif)
+        _write(run.picture, task, self._save_options(task), exif)
         seconds[Stage.ENCODE.value] = perf_counter() - started
         written = local_state(str(task.target))
         return Outcome(
@@ -120,9 +121,16 @@ class LocalExecutor:
             input_sha256=digest,
             output_size=written and written.size,
             output_mtime_ns=written and written.mtime_ns,
+            output_sha256=storage.sha256(str(task.target)),
             seconds=seconds,
             **facts,
         )
+
+    def _save_options(self, task: PhotoTask) -> SaveOptions:
+        """Return how a photo's picture is written: never over the photo."""
+        save = self._options.save
+        inputs = (*save.inputs, Path(task.job.source))
+        return replace(save, overwrite=task.overwrite, inputs=inputs)
 
     def _run_network(self, raw: RawImage, job: Job) -> DeviceRun:
         """Have the next device that has a place enhance a photo."""
@@ -144,7 +152,7 @@ class LocalExecutor:
 def _write(picture: Picture, task: PhotoTask, save: SaveOptions, exif: bytes) -> None:
     task.check()
     make_folder(task.target.parent)
-    check_target(task.target, save.overwrite)
+    check_target(task.target, save.overwrite, save.inputs)
     task.mark()
     save_picture(picture.pixels, task.target, save, exif=exif)
 

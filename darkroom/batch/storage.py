@@ -4,7 +4,6 @@ What is on a file system that every machine mounts needs none of this: file:// U
 """
 
 import hashlib
-import re
 import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -17,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from darkroom.batch.failures import named
 from darkroom.batch.jobs import (
     RAW_ENDINGS,
+    URL,
     FileState,
     Job,
     OutputNaming,
@@ -27,8 +27,6 @@ from darkroom.batch.jobs import (
 from darkroom.errors import DarkroomError, OutputError, RawError, UsageError
 from darkroom.output.atomic import TEMPORARY_PATTERN
 
-URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-"""Two characters at least: C:/ is a drive."""
 WHOLE_PUT = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory")
 """Object stores: what is put there appears whole or not at all, and replaces what was there."""
 TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")

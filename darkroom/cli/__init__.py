@@ -21,7 +21,8 @@ OTHERS = ("inspect", "models", "fetch_weights", "demo", "evaluate", "bench", "tr
 
 EPILOG = (
     "Exit codes: 0 done · 1 a photo failed · 2 usage · 3 weights missing or rejected · "
-    "4 unsupported or damaged RAW · 5 output could not be written · 130 interrupted."
+    "4 unsupported or damaged RAW · 5 output could not be written · 130 interrupted · "
+    "143 terminated."
 )
 
 

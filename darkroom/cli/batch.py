@@ -1,12 +1,10 @@
 """darkroom batch: many dark RAW photos in, many finished pictures out."""
 
 import os
-import signal
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,9 +17,6 @@ from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
     from darkroom.batch.request import BatchRequest
-
-SIGNALS = ("SIGTERM", "SIGHUP")
-"""What ends a batch like Ctrl-C does; the exit code is 128 + the signal's number."""
 
 
 def batch(
@@ -42,7 +37,11 @@ def batch(
         bool, typer.Option("--recursive", "-r", help="Search subfolders too.")
     ] = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="Try every file of a folder, whatever its ending.")
+        bool,
+        typer.Option(
+            "--all",
+            help="Try every file of a folder, whatever its ending, but PNG and JPEG pictures.",
+        ),
     ] = False,
     null: Annotated[
         bool, typer.Option("--null", "-0", help="The list on standard input ends lines with NUL.")
@@ -127,7 +126,7 @@ def batch(
     darkroom batch s3://survey/raw -r -o s3://survey/bright --cluster auto
 
     The folder of the pictures gets a journal, darkroom.jsonl, one line per photo. A photo that
-    fails costs only itself; the exit code is then 1. Terminated: 143; disk full: 5. --report makes
+    fails costs only itself; the exit code is then 1; disk full: 5. --report makes
     a page of the whole journal, with --watch when it is ended: up to 400 photos with before and
     after, which are read again for it, the others in one line each.
     """
@@ -155,21 +154,18 @@ def batch(
         report,
         norm_statistics,
     )
-    with _end_by_signals():
-        found = prepare(request, _read_sources(sources, null, watch))
-        notes = found.models[0].notes if found.models else ()  # those of a cluster come with photos
-        if not quiet:
-            for line in notes:
-                output.warn(line)
-        with (
-            _report_afterwards(request, quiet=quiet),
-            Display(
-                found.total, request.folder, quiet=quiet, as_json=as_json, said=notes
-            ) as display,
-            closing(run(found, display.watch)) as outcomes,
-        ):
-            for outcome in outcomes:
-                display.show(outcome)
+    found = prepare(request, _read_sources(sources, null, watch))
+    notes = found.models[0].notes if found.models else ()  # those of a cluster come with photos
+    if not quiet:
+        for line in notes:
+            output.warn(line)
+    with (
+        _report_afterwards(request, quiet=quiet),
+        Display(found.total, request.folder, quiet=quiet, as_json=as_json, said=notes) as display,
+        closing(run(found, display.watch, display.warn)) as outcomes,
+    ):
+        for outcome in outcomes:
+            display.show(outcome)
     if display.failed:
         raise typer.Exit(1)
 
@@ -179,7 +175,7 @@ def _report_afterwards(request: "BatchRequest", *, quiet: bool) -> Iterator[None
     """Write the report, if any, once a batch is through; also when a signal ended watching."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
+    except KeyboardInterrupt:
         if request.watch and (request.folder / JOURNAL).exists():
             _write_report(request, quiet=quiet)
         raise
@@ -206,18 +202,3 @@ def _read_sources(sources: list[str], null: bool, watch: bool) -> list[str]:
     if "-" in sources:
         raise UsageError("- stands for a list of photos and goes alone, without --watch")
     return sources
-
-
-@contextmanager
-def _end_by_signals() -> Iterator[None]:
-    """Let signals end the command as an exception does: everything is cleaned up on the way."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    with ExitStack() as before:
-        for name in SIGNALS:
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-                before.callback(signal.signal, number, signal.signal(number, end))
-        yield

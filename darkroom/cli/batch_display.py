@@ -23,6 +23,7 @@ from rich.text import Text
 from darkroom.batch.journal import JOURNAL
 from darkroom.batch.record import Outcome, Status
 from darkroom.cli import output
+from darkroom.errors import DarkroomError
 
 if TYPE_CHECKING:
     from darkroom.batch.stages import PhotoProgress
@@ -83,7 +84,8 @@ class Display:
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if self._is_live:
             self._live.stop()
-        if kind is not BrokenPipeError:
+        began = kind is None or not issubclass(kind, DarkroomError) or self._counts.total() > 0
+        if kind is not BrokenPipeError and (began or self._as_json):
             self._sum_up(finished=kind is None)
 
     @property
@@ -94,6 +96,13 @@ class Display:
     def watch(self, progress: "PhotoProgress") -> None:
         """Note where a photo is; called from several threads."""
         self._at_hand[progress.job.target] = progress
+
+    def warn(self, text: str) -> None:
+        """Say what is odd about the batch as a whole."""
+        if self._is_live:
+            self._live.say(Text(f"warning: {text}", style="yellow"))
+        elif not self._quiet:
+            output.warn(text)
 
     def show(self, outcome: Outcome) -> None:
         """Count what became of a photo, and say it."""
@@ -141,6 +150,8 @@ class Display:
         if self._lines and self.failed > 1:
             for outcome in islice(self._failures.values(), SHOWN):
                 output.say(f"failed: {outcome.error}")
+            if self.failed > SHOWN:
+                output.say(f"failed: {self.failed - SHOWN} more; the journal has all")
 
     def _render(self) -> Group:
         """Draw photos done, rate, time left, failures, and where each photo at hand is."""
@@ -193,6 +204,8 @@ class Warnings:
             like = ", and the like" if len(texts) > 1 else ""
             photos = f" ({texts.total()} photos)" if texts.total() > 1 else ""
             yield f"{next(iter(texts))}{like}{photos}"
+        if len(self._kinds) > SHOWN:
+            yield f"{len(self._kinds) - SHOWN} more kinds of warnings; the journal has all"
 
 
 def shortened(name: str, width: int) -> str:

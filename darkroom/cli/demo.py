@@ -44,6 +44,7 @@ def demo(
     from darkroom.evaluation.chart import draw_chart, photograph_chart
     from darkroom.evaluation.image_grid import draw_picture_grid
     from darkroom.evaluation.reference import compare_with_truth, develop_plainly
+    from darkroom.models.loading import list_files
     from darkroom.output.atomic import atomic_write, check_target, make_folder
     from darkroom.output.dng import write_dng
     from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
@@ -58,7 +59,7 @@ def demo(
     paths = [out / name for name in FILES]
     make_folder(out)
     for path in paths:
-        check_target(path, overwrite)
+        check_target(path, overwrite, list_files(model))
     with output.Stages(quiet) as stages:
         with stages.stage("photograph the chart"):
             chart = draw_chart(height, width)

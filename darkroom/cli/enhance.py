@@ -12,6 +12,9 @@ from darkroom.errors import UsageError
 if TYPE_CHECKING:
     from darkroom.output.picture import SaveOptions
 
+STDIN, STDOUT = 0, 1
+"""Descriptors: a shell may have opened a file there."""
+
 
 def enhance(
     photo: options.Photo,
@@ -59,7 +62,7 @@ def enhance(
 
     cat IMG.DNG | darkroom enhance - -o - --format jpg > out.jpg
     """
-    target, save = _plan_output(photo, out, file_format, bits, quality, overwrite)
+    target, save = _plan_output(photo, out, file_format, bits, quality, overwrite, model)
     if target == inputs.STANDARD and as_json:
         raise UsageError("--json and -o - both want standard output; write the picture to a file")
     with output.Stages(quiet) as stages:
@@ -107,9 +110,11 @@ def _plan_output(
     bits: int,
     quality: int,
     overwrite: bool,
+    model: str,
 ) -> tuple[Path, "SaveOptions"]:
     """Settle where and how the picture is written, and fail now if it could not be."""
-    from darkroom.output.atomic import check_target
+    from darkroom.models.loading import list_files
+    from darkroom.output.atomic import check_target, spare_inputs
     from darkroom.output.picture import PictureFormat, SaveOptions
 
     if out is None and photo == inputs.STANDARD:
@@ -117,9 +122,12 @@ def _plan_output(
     target = out or Path(f"{photo.stem}.{file_format or 'png'}")
     if target == inputs.STANDARD and file_format is None:
         raise UsageError("-o - needs --format png, tif or jpg")
+    read = (STDIN if photo == inputs.STANDARD else photo, *list_files(model))
     kind = PictureFormat.from_name(file_format) if file_format else PictureFormat.from_path(target)
     if target != inputs.STANDARD:
-        check_target(target, overwrite)
+        check_target(target, overwrite, read)
     elif sys.stdout.isatty():
         raise UsageError("standard output is a terminal; redirect it, or name a file with -o")
-    return target, SaveOptions(kind, bits=bits, quality=quality, overwrite=overwrite)
+    else:
+        spare_inputs(STDOUT, read)
+    return target, SaveOptions(kind, bits, quality, overwrite, read)

@@ -67,11 +67,13 @@ def models(
         if name is None:
             raise UsageError("--features needs a model; name one of darkroom models")
         from darkroom.evaluation.features import draw_feature_sheet
+        from darkroom.models.loading import list_files
         from darkroom.output.atomic import check_target
         from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
 
-        check_target(out, overwrite)
-        save = SaveOptions(PictureFormat.from_path(out), overwrite=overwrite)
+        read = (features, *list_files(name))
+        check_target(out, overwrite, read)
+        save = SaveOptions(PictureFormat.from_path(out), overwrite=overwrite, inputs=read)
         network = inputs.load_network(name, device, precision)
         pixels, layers = draw_feature_sheet(inputs.read_photo(features), network)
         save_picture(pixels, out, save)

@@ -68,14 +68,18 @@ def train(
     """
     import torch
 
+    from darkroom.output.atomic import spare_inputs
     from darkroom.training.curves import NEEDED, has_matplotlib
-    from darkroom.training.log import CURVES, TrainingLog
+    from darkroom.training.log import CURVES, LOG, TrainingLog
     from darkroom.training.scenes import load_photos
     from darkroom.training.trainer import Recipe, train_network
     from darkroom.training.validation import Validation
 
     torch.set_num_threads(threads)
     recipe = Recipe(steps, batch, size, rate, seed, device, xtrans, large, begin)
+    read = [path for place in (photos, validate) if place for path in place.glob("*")]
+    for name in (f"{recipe.name}.safetensors", LOG, CURVES):
+        spare_inputs(out / name, [*read, Path(begin)])
     validation = None if validate is None else Validation.simulate(validate, recipe.cfa)
 
     def tell(report: "TrainingReport") -> None:

@@ -99,7 +99,7 @@ def write_contact_sheets(
 ) -> Iterator[tuple[Path, str]]:
     """Write a sheet for each photo to a folder; yields each, with why there is none, or ""."""
     make_folder(folder)
-    save = SaveOptions(PictureFormat.PNG, overwrite=True)
+    save = SaveOptions(PictureFormat.PNG, overwrite=True, inputs=tuple(photos))
     for photo in photos:
         try:
             sheet = draw_contact_sheet(photo, models, ratio)

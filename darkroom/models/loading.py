@@ -1,5 +1,6 @@
 """From a name or a checkpoint file to a model that is ready to run."""
 
+import glob
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -160,6 +161,23 @@ def find_source(name_or_path: str | Path) -> Source:
         return Source(path)
     # Where tensors fit two networks, the entry says which one it is.
     return Source(path, entry, (*find_architectures(entry.architecture), *ARCHITECTURES))
+
+
+def list_files(name_or_path: str | Path) -> list[Path]:
+    """Return the files that `load_model` reads for a name, a file or NETWORK=FILE, if there.
+
+    For what must not write over them.
+    """
+    name = str(name_or_path)
+    entry = {**registry.ENTRIES, **store.imported()}.get(name)
+    if entry is not None:
+        found = [store.folder(entry) / file.name for file in entry.files]
+    else:
+        found = [Path(text).expanduser() for text in (name, name.partition("=")[2]) if text]
+        for path in [path for path in found if tensorflow.is_bundle(path)]:
+            prefix = tensorflow.index_path(path).stem
+            found += path.parent.glob(f"{glob.escape(prefix)}.*")
+    return [path for path in found if path.is_file()]
 
 
 def _is_there(path: Path) -> bool:

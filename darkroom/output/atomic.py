@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import atexit
 import errno
 import os
 import secrets
@@ -7,7 +8,7 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +20,12 @@ if sys.platform != "win32":
 
 TEMPORARY_PATTERN = ".darkroom-*.part"
 """What unfinished files are called; only a killed process leaves one behind."""
+UNFINISHED: set[Path] = set()
+"""This process's own, of which the last are removed as it ends.
+
+A signal may raise between any two steps, also after a file is made and before the block that
+removes it, or within that block. Hence this state, noted before there is a file.
+"""
 FRESH_SECONDS = 2.0
 """On Windows, where files are renamed closed, one written to so lately may be about to be."""
 
@@ -34,15 +41,35 @@ REMEDIES = {
     errno.EPERM: "no permission to write there; choose another folder",
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.EMFILE: "too many files are open; raise the limit with ulimit -n",
+    errno.ENFILE: "too many files are open on this machine; close some programs",
     errno.EFBIG: "too large for this file system; choose another disk",
 }
 
 
-def check_target(path: Path, overwrite: bool = False) -> None:
+def spare_inputs(target: Path | int, inputs: Iterable[Path | int]) -> None:
+    """Raise OutputError where a file to write is one of those that are read, by whatever name.
+
+    Files are told by device and inode, so that links and other spellings count; an int is an open
+    file's descriptor. Devices and pipes are none that could be lost.
+    """
+    for one in inputs:
+        with suppress(OSError, ValueError):  # not there yet, or not at all
+            found = os.stat(target)  # noqa: PTH116 - of a descriptor too
+            if stat.S_ISREG(found.st_mode) and os.path.samestat(found, os.stat(one)):  # noqa: PTH116
+                name = "standard output" if isinstance(target, int) else target
+                raise OutputError(
+                    f"{name}: is a file that is read for it; choose another name for the result"
+                )
+
+
+def check_target(path: Path, overwrite: bool = False, inputs: Iterable[Path | int] = ()) -> None:
     """Raise OutputError now if a file could not be written at `path` later.
 
-    For use before long work; `atomic_write` checks again.
+    `inputs`: files that are never replaced, whatever `overwrite` says. For use before long work;
+    `atomic_write` checks again.
     """
+    spare_inputs(path, inputs)
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -51,6 +78,8 @@ def check_target(path: Path, overwrite: bool = False) -> None:
         raise _output_error(path, error) from error
     if mode is not None and stat.S_ISDIR(mode):
         raise _output_error(path, OSError(errno.EISDIR, ""))
+    if mode is not None and stat.S_ISBLK(mode):
+        raise OutputError(f"{path}: is a whole disk; name a file on it")
     if mode is not None and stat.S_ISREG(mode) and not overwrite:
         raise _output_error(path, OSError(errno.EEXIST, ""))
     place = path if mode is not None and not stat.S_ISREG(mode) else _resolved(path).parent
@@ -73,7 +102,11 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def atomic_write(
-    path: Path, overwrite: bool = False, *, size: int | None = None
+    path: Path,
+    overwrite: bool = False,
+    *,
+    size: int | None = None,
+    inputs: Sequence[Path | int] = (),
 ) -> Iterator[BinaryIO]:
     """Open a binary file that gets its name only once it is complete and on the disk.
 
@@ -81,10 +114,11 @@ def atomic_write(
     block without an exception renames it to `path`, any exception removes it. Without `overwrite`
     a file that appears there meanwhile is kept and OutputError raised. Devices and named pipes are
     written in place; a symbolic link is followed. `size`: the bytes needed at most, for the
-    message when the disk is full. Raises OutputError for whatever keeps the file from being
-    written; other errors of the block pass unchanged.
+    message when the disk is full. `inputs`: files that are never replaced, whatever `overwrite`
+    says, and whatever was put in the way meanwhile. Raises OutputError for whatever keeps the file
+    from being written; other errors of the block pass unchanged.
     """
-    check_target(path, overwrite)
+    check_target(path, overwrite, inputs)
     final = _resolved(path)
     room = _room(final.parent, size)
     if path.exists() and not path.is_file():
@@ -101,11 +135,13 @@ def atomic_write(
             os.fsync(stream.fileno())
             if os.name == "nt":
                 stream.close()
+            spare_inputs(final, inputs)
             _publish(temporary, final, overwrite)
     finally:
         if os.name == "nt":
             _abandon(stream)
         temporary.unlink(missing_ok=True)
+        UNFINISHED.discard(temporary)
         _abandon(stream)  # only now, as that unlocks it: others must not see it as a stray
 
 
@@ -132,11 +168,25 @@ def _unfinished(final: Path) -> tuple[Path, BinaryIO]:
     """Create a hidden file beside `final`, locked so that nobody takes it for a stray."""
     while True:
         temporary = final.with_name(TEMPORARY_PATTERN.replace("*", secrets.token_hex(8)))
+        UNFINISHED.add(temporary)
         stream = temporary.open("x+b")
         _locked(stream, wait=True)
         if os.name == "nt" or os.fstat(stream.fileno()).st_nlink:
             return temporary, stream
+        UNFINISHED.discard(temporary)
         stream.close()  # somebody took it for a stray before it was locked
+
+
+@atexit.register
+def _remove_unfinished() -> None:
+    """Remove what signals kept `atomic_write` from removing."""
+    for temporary in UNFINISHED:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=UNFINISHED.clear)
 
 
 def _abandon(stream: BinaryIO) -> None:
@@ -168,7 +218,11 @@ def _publish(temporary: Path, final: Path, overwrite: bool) -> None:
             if error.errno not in NO_HARD_LINKS:
                 raise
             final.touch(exist_ok=False)  # claims the name against other writers
-            temporary.replace(final)
+            try:
+                temporary.replace(final)
+            except BaseException:
+                final.unlink()
+                raise
     if os.name != "nt":
         folder = os.open(final.parent, os.O_RDONLY)
         try:

@@ -67,14 +67,16 @@ KNOWN_NAMES = ", ".join(NAMES)
 class SaveOptions:
     """How a picture is written.
 
-    `bits`: 8 or 16 per sample. `quality`: of JPEG, 1 to 100; other formats lose nothing.
-    Raises OutputError for 16-bit JPEG, UsageError for other bits or qualities.
+    `bits`: 8 or 16 per sample. `quality`: of JPEG, 1 to 100; other formats lose nothing. `inputs`:
+    files, or descriptors of open ones, that it never replaces, whatever `overwrite` says. Raises
+    OutputError for 16-bit JPEG, UsageError for other bits or qualities.
     """
 
     format: PictureFormat
     bits: int = 8
     quality: int = 92
     overwrite: bool = False
+    inputs: tuple[Path | int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.bits not in (8, 16):
@@ -109,7 +111,7 @@ def save_picture(
         raise OutputError(f"{target}: TIFF holds at most 4 GB; use PNG")
     if isinstance(target, Path):
         size = picture.nbytes + picture.nbytes // 64 + 4096  # pure noise does not compress
-        with atomic_write(target, options.overwrite, size=size) as stream:
+        with atomic_write(target, options.overwrite, size=size, inputs=options.inputs) as stream:
             _encode(picture, stream, options, exif)
         return
     try:

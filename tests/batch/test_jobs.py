@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from darkroom.batch import watch
-from darkroom.batch.jobs import Job, OutputNaming, Search, find_jobs
+from darkroom.batch.jobs import Inputs, Job, OutputNaming, Search, find_jobs
+from darkroom.batch.journal import Journal
+from darkroom.batch.record import Outcome, Status
 from darkroom.batch.watch import watch_folders
-from darkroom.errors import RawError, UsageError
+from darkroom.errors import OutputError, RawError, UsageError
 
 
 def make(folder: Path, *names: str) -> Path:
@@ -71,6 +73,60 @@ def test_the_output_folder_is_not_searched(tmp_path: Path) -> None:
     make(tmp_path, "a.dng", "out/b.dng")
     search = Search(recursive=True, skip=tmp_path / "out")
     assert targets(find_jobs([tmp_path], search=search)) == ["a.png"]
+
+
+def test_finished_pictures_are_no_photos(tmp_path: Path) -> None:
+    """Told by a batch's journal, or by what they are; RAW within a JPEG lies behind its end."""
+    jpeg, png = b"\xff\xd8\xff\xe0 picture \xff\xd9", b"\x89PNG\r\n\x1a\n and more"
+    contents = {
+        "photo.xyz": b"x",
+        "raw.jpg": jpeg + b"BRCM raw",
+        "a.jpg": jpeg,
+        "a": png,
+        "made.tif": b"II*\0",
+        "sub/made.tif": b"II*\0",
+        "sub/other.tif": b"II*\0",
+        "report.html": b"page",
+    }
+    for name, content in contents.items():
+        make(tmp_path, name)
+        (tmp_path / name).write_bytes(content)
+    with Journal(tmp_path) as journal:
+        journal.append(Outcome("/x", "made.tif", Status.DONE))
+        journal.mark_writing("/y", "sub/made.tif")
+    if os.name != "nt":
+        os.mkfifo(tmp_path / "pipe")
+    search = Search(recursive=True, everything=True, skip_file=tmp_path / "report.html")
+    found = [
+        Path(job.source).relative_to(tmp_path).as_posix()
+        for job in find_jobs([tmp_path], search=search)
+    ]
+    assert found == ["photo.xyz", "raw.jpg", "sub/other.tif"]
+
+
+def test_unfinished_files_are_no_photos(tmp_path: Path) -> None:
+    make(tmp_path, ".darkroom-0123.part")
+    with pytest.raises(UsageError, match="rename it first"):
+        find_jobs([tmp_path / ".darkroom-0123.part"])
+
+
+def test_inputs_are_told_by_whatever_name(tmp_path: Path) -> None:
+    """One that comes later too; URLs by their own names."""
+    make(tmp_path, "a.dng", "b.dng", "c.png", "weights")
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.dng")
+    (tmp_path / "hard.png").hardlink_to(tmp_path / "b.dng")
+    jobs = iter([Job(str(tmp_path / "b.dng"), "b.png"), Job("s3://x/a.dng", "a.png")])
+    inputs = Inputs([Job(str(tmp_path / "a.dng"), "a.png")], [tmp_path / "weights"])
+    coming = Inputs(jobs)
+    for job in jobs:
+        coming.add(job)
+    for held, name in ((inputs, "link.png"), (inputs, "weights"), (coming, "hard.png")):
+        with pytest.raises(OutputError, match=f"{name}: is a file that this batch reads"):
+            held.spare(str(tmp_path / name))
+    with pytest.raises(OutputError):
+        coming.spare("s3://x/a.dng")
+    for held, name in ((inputs, "hard.png"), (inputs, "c.png"), (coming, "none.png")):
+        held.spare(str(tmp_path / name))
 
 
 def test_names_are_checked(tmp_path: Path) -> None:

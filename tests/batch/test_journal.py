@@ -3,14 +3,17 @@
 import errno
 import json
 import os
+import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darkroom.batch.journal import JOURNAL, Journal, read_outcomes
+from darkroom.batch import journal as journals
+from darkroom.batch.journal import JOURNAL, Journal, list_pictures, read_outcomes
 from darkroom.batch.record import SCHEMA, Outcome, Status
 from darkroom.errors import OutputError
 
@@ -148,3 +151,109 @@ def test_threads_do_not_mix_their_lines(tmp_path: Path) -> None:
 def test_a_missing_journal_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="choose another folder"):
         list(read_outcomes(tmp_path / JOURNAL))
+
+
+def damaged(**values: object) -> bytes:
+    return json.dumps(DONE.record() | values).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[" * 100_000 + b"\n",
+        b'{"a":' * 100_000 + b"\n",
+        b"1" * 5_000 + b"\n",
+        b"x" * (3 << 20) + b"\n",
+        b"{}\n",
+        b"null\n",
+        damaged(output=["IMG_1.png"]),
+        damaged(output=None),
+        damaged(input=7),
+        damaged(status=["done"]),
+        damaged(status="lost"),
+        damaged(schema="1"),
+        damaged(input_size="25"),
+        damaged(output_mtime_ns=True),
+        damaged(output_mtime_ns=2**80),
+        damaged(gain=float("nan")),
+        damaged(exposure_seconds=float("inf")),
+        damaged(options=[]),
+        damaged(seconds={"decode": "long"}),
+        damaged(seconds={"decode": -1}),
+        damaged(warnings="a warning"),
+        damaged(warnings=[["a warning"]]),
+        damaged(time="yesterday"),
+        damaged(time="0001-01-01T00:00:00"),
+        damaged(exit_code=None),
+    ],
+    ids=lambda line: str(line[-60:]),
+)
+def test_a_damaged_line_is_dropped_once(tmp_path: Path, line: bytes) -> None:
+    write(tmp_path, DONE, Outcome("/b", "b.png", Status.DONE))
+    path = tmp_path / JOURNAL
+    whole = path.read_bytes()
+    first, second = whole.splitlines(keepends=True)
+    path.write_bytes(first + line + second)
+    assert [outcome.output for outcome in read_outcomes(path)] == ["IMG_1.png", "b.png"]
+    assert list_pictures(path) == {"IMG_1.png", "b.png"}
+    with Journal(tmp_path) as journal:
+        assert journal.dropped == 1
+        found = journal.latest("IMG_1.png")
+        assert found is not None
+        assert found.gain == DONE.gain
+        assert journal.latest("b.png") is not None
+    assert path.read_bytes() == whole
+    with Journal(tmp_path) as journal:
+        assert journal.dropped == 0
+
+
+def test_numbers_that_json_lacks_are_not_known(tmp_path: Path) -> None:
+    """Else our own records would be damaged lines."""
+    write(tmp_path, Outcome("/a", "a.png", Status.DONE, iso=float("inf"), gain=float("nan")))
+    assert b"NaN" not in (tmp_path / JOURNAL).read_bytes()
+    (found,) = read_outcomes(tmp_path / JOURNAL)
+    assert (found.iso, found.gain) == (None, None)
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(path))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX files")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: os.mkfifo(path),
+        lambda path: path.symlink_to("/dev/zero"),
+        lambda path: path.mkdir(),
+        make_socket,
+    ],
+    ids=["pipe", "endless device", "folder", "socket"],
+)
+def test_what_is_no_file_is_no_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # names of sockets are short
+    make(Path(JOURNAL))
+    for attempt in (Journal, lambda folder: list(read_outcomes(folder / JOURNAL))):
+        with pytest.raises(OutputError, match=r"no regular file; remove it, or choose"):
+            attempt(Path())
+
+
+def test_a_photo_under_the_journals_name_is_kept(tmp_path: Path) -> None:
+    photo = b"II*\0" + bytes(range(256)) * 20
+    (tmp_path / JOURNAL).write_bytes(photo)
+    with pytest.raises(OutputError, match="is no journal of a batch; move it"):
+        Journal(tmp_path)
+    assert (tmp_path / JOURNAL).read_bytes() == photo
+
+
+@pytest.mark.parametrize("name", ["MAX_BYTES", "MAX_PICTURES", "MAX_DAMAGED"])
+def test_journals_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    write(tmp_path, DONE, Outcome("/b", "b.png", Status.DONE))
+    with (tmp_path / JOURNAL).open("ab") as stream:
+        stream.write(b"[\n[\n")
+    monkeypatch.setattr(journals, name, 1)
+    with pytest.raises(OutputError, match=r"larger than|more than 1 pictures|damaged all over"):
+        Journal(tmp_path)

@@ -18,7 +18,7 @@ from PIL import Image
 from darkroom.batch import devices, stages
 from darkroom.batch import run as batch
 from darkroom.batch.jobs import Job
-from darkroom.batch.journal import JOURNAL, read_outcomes
+from darkroom.batch.journal import JOURNAL, Journal, read_outcomes
 from darkroom.batch.record import Outcome, Status
 from darkroom.batch.run import BatchOptions, enhance_all, load_models
 from darkroom.batch.stages import PhotoProgress, Stage
@@ -178,6 +178,100 @@ def test_nobody_loses_a_picture(tmp_path: Path, model: Model, case: str) -> None
     save = dataclasses.replace(OPTIONS.save, overwrite=True)
     assert statuses(go(paths, out, model, save=save)) == {"p000.png": "done"}
     assert (out / "p000.png").read_bytes() != mine
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs symbolic links")
+@pytest.mark.parametrize("way", ["itself", "symbolic link", "hard link", "another photo", "stale"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_nobody_loses_a_photo(tmp_path: Path, model: Model, way: str, overwrite: bool) -> None:
+    """Even where a journal, left by a kill, says that the name is ours."""
+    (photo,), out = write_photos(tmp_path / "in", 1), tmp_path / "out"
+    out.mkdir()
+    target, others = out / "p.png", []
+    if way == "itself":
+        photo = photo.rename(target)
+    elif way == "symbolic link":
+        target.symlink_to(photo)
+    elif way == "hard link":
+        target.hardlink_to(photo)
+    else:
+        others = [Job(str(write_photos(tmp_path / "other", 1)[0].rename(target)), "other.png")]
+    if way == "stale":
+        with Journal(out) as journal:
+            journal.mark_writing(str(photo), "p.png")
+    before = target.read_bytes()
+    save = dataclasses.replace(OPTIONS.save, overwrite=overwrite)
+    jobs = [Job(str(photo), "p.png"), *others]
+    if overwrite:
+        with pytest.raises(OutputError, match="is a file that this batch reads; choose another"):
+            go(jobs, out, model, save=save)
+    found = go(iter(jobs[::-1]), out, model, save=save)  # one by one, as they arrive
+    (failed,) = (outcome for outcome in found if outcome.output == "p.png")
+    assert (failed.status, failed.exit_code) == (Status.FAILED, 5)
+    assert "is a file that this batch reads" in str(failed.error)
+    assert target.read_bytes() == before
+
+
+def test_weights_are_no_pictures_place(tmp_path: Path, model: Model) -> None:
+    paths = write_photos(tmp_path / "in", 1)
+    (tmp_path / "out").mkdir()
+    weights = tiny_weights(tmp_path / "out/p000.png")
+    before = weights.read_bytes()
+    options = dataclasses.replace(OPTIONS, save=SaveOptions(PictureFormat.PNG, overwrite=True))
+    found = batch.PreparedBatch(
+        [Job(str(paths[0]), "p000.png")], str(tmp_path / "out"), options, [model], inputs=[weights]
+    )
+    with pytest.raises(OutputError, match="is a file that this batch reads"):
+        list(batch.run(found))
+    assert weights.read_bytes() == before
+
+
+@pytest.mark.parametrize("what", ["pictures", "all", "changed"])
+def test_copies_are_resumed(tmp_path: Path, model: Model, what: str) -> None:
+    """As `cp -r` copies, with new times; what was changed is not ours even if its size is."""
+    write_photos(tmp_path / "one/in", 2)
+    go([tmp_path / "one/in"], tmp_path / "one/out", model)
+    for path in sorted((tmp_path / "one").rglob("*.*")):
+        copy = tmp_path / "two" / path.relative_to(tmp_path / "one")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+        os.utime(copy, (1e9, 1e9))
+    photos = tmp_path / ("two" if what == "all" else "one") / "in"
+    if what == "changed":
+        changed = tmp_path / "two/out/p001.png"
+        changed.write_bytes(changed.read_bytes()[:-1] + b"!")
+        os.utime(changed, (1e9, 1e9))
+    expected = "failed" if what == "changed" else "skipped"
+    found = go([photos], tmp_path / "two/out", model)
+    assert statuses(found) == {"p000.png": "skipped", "p001.png": expected}
+
+
+def test_damaged_lines_are_told_of_once(tmp_path: Path, model: Model) -> None:
+    paths, out, told = write_photos(tmp_path / "in", 1), tmp_path / "out", list[str]()
+    go(paths, out, model)
+    with (out / JOURNAL).open("ab") as stream:
+        stream.write(b"[" * 100_000 + b"\n" + b'{"output": ["p000.png"]}\n')
+    for _ in range(2):
+        jobs = [Job(str(paths[0]), "p000.png")]
+        prepared = batch.PreparedBatch(jobs, str(out), OPTIONS, [model])
+        (outcome,) = batch.run(prepared, warn=told.append)
+        assert outcome.status is Status.SKIPPED
+    (text,) = told
+    assert text.endswith("2 damaged lines dropped; their photos are looked at anew")
+
+
+def test_too_many_open_files_are_no_bug(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    (path,) = write_photos(tmp_path / "in", 1)
+    monkeypatch.setattr(devices, "enhance", refuse)
+    (outcome,) = go([path], tmp_path / "out", model)
+    assert outcome.error == (
+        f"{path}: too many files are open; raise the limit with ulimit -n, or use fewer --jobs"
+    )
 
 
 def test_a_picture_without_its_record_is_ours(tmp_path: Path, model: Model) -> None:

@@ -13,8 +13,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from batches import environment, start, tiny_weights, write_photos
+from PIL import Image
 from rich.cells import cell_len
 from typer.testing import CliRunner
 
@@ -128,6 +130,87 @@ def test_usage(
     found = CliRunner().invoke(app, ["batch", *more])
     assert found.exit_code == code, found.stderr
     assert message in " ".join(found.stderr.split())
+
+
+@pytest.mark.parametrize("file_format", ["png", "tif"])
+def test_a_folder_may_hold_its_own_pictures(
+    tmp_path: Path, weights: Path, file_format: str
+) -> None:
+    """With --all, neither the first run nor the next takes them for photos, nor the report."""
+    write_photos(tmp_path, 2)[0].rename(tmp_path / "p000.xyz")
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "mine.jpg")
+    more = ("--all", "-o", tmp_path, "--format", file_format, "--report", tmp_path / "r.html")
+    command = arguments(weights, tmp_path, *more)
+    for number, expected in enumerate(("2 done in", "0 done, 2 done before in")):
+        found = CliRunner().invoke(app, command)
+        assert found.exit_code == 0, found.stderr
+        assert expected in found.stderr, number
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("p000.xyz", "p001.dng", f"p000.{file_format}", f"p001.{file_format}"),
+        *("mine.jpg", JOURNAL, "r.html"),
+    }
+
+
+def test_overwrite_spares_the_photos(tmp_path: Path, weights: Path) -> None:
+    """Nothing is done, and the exit code is 5."""
+    photo = write_photos(tmp_path, 2)[0].rename(tmp_path / "photo.tif")
+    before = photo.read_bytes()
+    more = ("--all", "-o", tmp_path, "--format", "tif", "--overwrite")
+    found = CliRunner().invoke(app, arguments(weights, tmp_path, *more))
+    assert found.exit_code == 5
+    assert found.stderr.startswith(f"error: {photo}: is a file that this batch reads")
+    assert photo.read_bytes() == before
+    assert not (tmp_path / "p001.tif").exists()
+    assert (
+        CliRunner().invoke(app, arguments(weights, tmp_path, *more, "--suffix", "_b")).exit_code
+        == 0
+    )
+
+
+def test_the_report_spares_the_photos(tmp_path: Path, weights: Path) -> None:
+    photo = write_photos(tmp_path / "in", 1)[0].rename(tmp_path / "in/photo.html")
+    before = photo.read_bytes()
+    more = (photo, "-o", tmp_path / "out", "--report", photo, "--overwrite")
+    found = CliRunner().invoke(app, arguments(weights, *more))
+    assert found.exit_code == 5
+    assert "is a file that this batch reads" in found.stderr
+    assert photo.read_bytes() == before
+
+
+def test_a_place_that_is_no_folder_is_one_line(tmp_path: Path, weights: Path) -> None:
+    write_photos(tmp_path / "in", 1)
+    place = tmp_path / "file"
+    place.write_bytes(b"mine")
+    found = CliRunner().invoke(app, arguments(weights, tmp_path / "in", "-o", place))
+    assert found.exit_code == 5
+    assert found.stderr == (
+        f"error: {place}: cannot be made a folder (File exists); choose another place\n"
+    )
+    place.unlink()
+    place.mkdir()
+    os.mkfifo(place / JOURNAL)
+    found = CliRunner().invoke(app, arguments(weights, tmp_path / "in", "-o", place))
+    assert found.exit_code == 5
+    assert found.stderr.startswith(f"error: {place / JOURNAL}: is no regular file")
+
+
+def test_a_long_list_of_failures_says_that_it_goes_on(tmp_path: Path, weights: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(14):
+        (tmp_path / f"in/{number}.dng").write_bytes(b"no photo")
+    found = CliRunner().invoke(app, arguments(weights, tmp_path / "in", "-o", tmp_path / "out"))
+    assert found.exit_code == 1
+    lines = found.stderr.splitlines()
+    repeated = lines[lines.index(next(line for line in lines if line.startswith("0 done"))) + 1 :]
+    assert [line.startswith(f"failed: {tmp_path}/in/") for line in repeated] == [True] * 10 + [
+        False
+    ]
+    assert repeated[-1] == "failed: 4 more; the journal has all"
+    with (tmp_path / "out" / JOURNAL).open("rb") as journal:
+        errors = [json.loads(line)["error"] for line in journal]  # as the README's jq prints them
+    assert sorted(error.partition(":")[0] for error in errors) == sorted(
+        str(tmp_path / f"in/{number}.dng") for number in range(14)
+    )
 
 
 def test_a_list_of_paths(tmp_path: Path, weights: Path) -> None:
@@ -294,10 +377,14 @@ def test_warnings_that_differ_in_numbers_are_one() -> None:
     for count in (54, 1_200, 3):
         warnings.add([f"repaired {count:,} photosites", "the photo is sharp"])
     warnings.add(["alone 5"])
+    for letter in "abcdefghi":
+        warnings.add([letter])
     assert list(warnings.lines()) == [
         "repaired 54 photosites, and the like (3 photos)",
         "the photo is sharp (3 photos)",
         "alone 5",
+        *"abcdefg",
+        "2 more kinds of warnings; the journal has all",
     ]
 
 

@@ -21,6 +21,7 @@ from darkroom.output.atomic import (
     check_target,
     make_folder,
     remove_strays,
+    spare_inputs,
 )
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX file systems only")
@@ -120,6 +121,23 @@ def test_of_many_writers_exactly_one_wins(tmp_path: Path) -> None:
 
 
 @posix
+def test_a_claimed_name_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system has no hard links and a signal comes between the two steps."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    monkeypatch.setattr(Path, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "photo.png")
+    assert names(tmp_path) == []
+
+
+@posix
 @pytest.mark.parametrize("taken", [False, True])
 def test_file_systems_without_hard_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: bool
@@ -159,6 +177,78 @@ def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert (tmp_path / "real" / "photo.png").read_bytes() == b"second"
     assert names(tmp_path / "real") == ["photo.png"]
+
+
+@posix
+@pytest.mark.parametrize("way", ["itself", "symbolic link", "hard link", "a link to its folder"])
+def test_what_is_read_is_never_replaced(tmp_path: Path, way: str) -> None:
+    photo, target = tmp_path / "photo.tif", tmp_path / "out.tif"
+    photo.write_bytes(b"RAW")
+    if way == "itself":
+        target = photo
+    elif way == "symbolic link":
+        target.symlink_to(photo)
+    elif way == "hard link":
+        target.hardlink_to(photo)
+    else:
+        (tmp_path / "folder").symlink_to(tmp_path)
+        target = tmp_path / "folder" / "photo.tif"
+    with photo.open("rb") as opened:
+        for inputs in ([tmp_path / "gone", photo], [opened.fileno()]):
+            for overwrite in (False, True):
+                with pytest.raises(OutputError, match="is a file that is read for it"):
+                    check_target(target, overwrite, inputs)
+                with (
+                    pytest.raises(OutputError, match="is a file that is read for it"),
+                    atomic_write(target, overwrite, inputs=inputs),
+                ):
+                    pass
+    assert photo.read_bytes() == b"RAW"
+    check_target(tmp_path / "other.tif", True, [photo])
+    spare_inputs(Path(os.devnull), [Path(os.devnull)])  # nothing is lost there
+
+
+@posix
+def test_what_is_read_may_not_be_put_in_the_way(tmp_path: Path) -> None:
+    photo, target = tmp_path / "photo.tif", tmp_path / "out.tif"
+    photo.write_bytes(b"RAW")
+
+    def put_in_the_way() -> None:
+        with atomic_write(target, overwrite=True, inputs=[photo]) as stream:
+            stream.write(b"picture")
+            photo.rename(target)
+            photo.hardlink_to(target)
+
+    with pytest.raises(OutputError, match="is a file that is read for it"):
+        put_in_the_way()
+    assert target.read_bytes() == b"RAW"
+    assert names(tmp_path) == ["out.tif", "photo.tif"]
+
+
+@posix
+def test_whole_disks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = os.stat_result((stat.S_IFBLK | 0o660, *[0] * 9))
+    monkeypatch.setattr(Path, "stat", lambda *_, **__: disk)
+    with pytest.raises(OutputError, match="is a whole disk; name a file on it"):
+        check_target(tmp_path / "sda", overwrite=True)
+
+
+@posix
+def test_what_signals_left_is_removed_at_the_end(tmp_path: Path) -> None:
+    """As if one had come before the block that removes it, or within; a child leaves it alone."""
+    script = (
+        "import os, pathlib, sys\n"
+        "from darkroom.output import atomic\n"
+        "name, stream = atomic._unfinished(pathlib.Path(sys.argv[1]))\n"
+        "if not (child := os.fork()):\n"
+        "    sys.exit()\n"
+        "os.waitpid(child, 0)\n"
+        "print(name.exists())\n"
+        "sys.exit(143)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", script, tmp_path / "a"], capture_output=True)
+    assert (found.returncode, found.stdout) == (143, b"True\n"), found.stderr
+    assert names(tmp_path) == []
 
 
 @posix

@@ -37,6 +37,10 @@ class Bucket:
         self._lease.renew()
         self._mirror.push()
 
+    def locate(self, target: str) -> str:
+        """Return where a picture goes: its URL."""
+        return storage.join(self._url, target)
+
     def look(self, name: str) -> FileState | None:
         """Return the state of a photo by its URL or absolute path, or of a picture by its name."""
         if storage.is_url(name) or PurePath(name).is_absolute():

@@ -12,7 +12,7 @@ from darkroom.batch.report.html import MARK, render_page
 from darkroom.batch.report.summary import summarize_outcomes
 from darkroom.batch.report.thumbnails import read_before_after
 from darkroom.errors import UsageError
-from darkroom.output.atomic import atomic_write, check_target
+from darkroom.output.atomic import atomic_write, check_target, spare_inputs
 
 __all__ = ["check_report", "write_report"]
 
@@ -29,6 +29,7 @@ def check_report(path: Path, folder: Path, overwrite: bool = False) -> None:
     """
     if path.suffix.lower() not in ENDINGS:
         raise UsageError(f"--report {path}: is a page; end its name in .html")
+    spare_inputs(path, [folder / JOURNAL])
     if folder.exists() or path.resolve().parent != folder.resolve():
         check_target(path, overwrite or _is_report(path))
 
@@ -45,6 +46,7 @@ def write_report(
     """
     check_report(path, folder, overwrite)
     found = summarize_outcomes(read_outcomes(folder / JOURNAL))
+    spare_inputs(path, (Path(one.input) for one in (*found.shown, *found.rows, *found.failures)))
     with (
         atomic_write(path, overwrite or _is_report(path)) as stream,
         ThreadPoolExecutor(decoders, thread_name_prefix="report") as pool,

@@ -38,7 +38,7 @@ def render_page(
         lstrip_blocks=True,
     )
     pages.filters.update(
-        address=lambda name: quote(name, errors="surrogateescape"),
+        address=_write_address,
         base64=lambda data: base64.b64encode(data).decode("ascii"),
         duration=format_duration,
         exposure=_format_exposure,
@@ -58,6 +58,14 @@ def format_duration(seconds: float) -> str:
     return (
         f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
     )
+
+
+def _write_address(name: str) -> str:
+    """Write a picture's name as a link; of POSIX names bytes that are no UTF-8 come back."""
+    try:
+        return quote(name, errors="surrogateescape")
+    except UnicodeEncodeError:  # as only Windows' names, or a journal's from elsewhere, may be
+        return quote(name, errors="surrogatepass")
 
 
 def _replace_surrogates(value: Any) -> Any:

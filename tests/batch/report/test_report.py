@@ -267,6 +267,15 @@ def test_text_is_escaped_and_has_no_lone_surrogates() -> None:
     assert "<p>&lt;a &amp; &#39;b&#39; \\udcff&gt;</p>" in markup
 
 
+@pytest.mark.parametrize("name", ["a\udcff.png", "\ud800.png", "a\0.png"])
+def test_no_name_in_a_journal_stops_the_page(name: str, tmp_path: Path, decoders: Decoders) -> None:
+    """Names that no file here can have, too: the journal may come from elsewhere."""
+    outcome = done(Path(f"/in/{name}"), name)
+    summary = summarize_outcomes([outcome])
+    pairs = [(outcome, read_before_after(outcome, tmp_path, decoders))]
+    assert 'href="out/' in "".join(render_page(summary, pairs, "out", "out/"))
+
+
 def test_the_page_comes_photo_by_photo() -> None:
     """Pictures are asked for while the page is written, so that few are in memory at once."""
     summary = summarize_outcomes(done(Path("/in/a.dng"), f"{index}.png") for index in range(3))
