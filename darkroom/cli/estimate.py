@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import typer
-
 from darkroom.cli import inputs, output
 from darkroom.cli.options import Ev, GainRule, Json, ModelName, Photo, Ratio
 
@@ -55,7 +53,7 @@ def estimate(
         return
     for line in raw.warnings:
         output.warn(line)
-    typer.echo(f"{found.value:.4g}  {found.reason}")
+    output.show(f"{found.value:.4g}  {found.reason}")
 
 
 def _measure(raw: "RawImage", model: str, rule: "Rule | None", brightness: int) -> "Gain":

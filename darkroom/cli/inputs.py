@@ -1,11 +1,12 @@
 """From words on the command line to values: photos, gains, tiles."""
 
+import os
 import sys
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from darkroom.errors import UsageError
+from darkroom.errors import RawError, UsageError
 
 if TYPE_CHECKING:
     from darkroom.gain import Gain, GainRule
@@ -27,7 +28,19 @@ def read_photo(photo: Path) -> "RawImage":
         return read_raw(photo)
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal; pipe a RAW photo into it, or name a file")
-    return read_raw(sys.stdin.buffer.read())
+    try:
+        content = sys.stdin.buffer.read()
+    except OSError as error:
+        raise RawError(f"standard input: {error.strerror}; pipe a RAW photo into it") from error
+    if not content:
+        raise RawError("standard input was empty; pipe a RAW photo into it, or name a file")
+    return read_raw(content)
+
+
+def refuse_folder(out: Path | None) -> None:
+    """Raise UsageError where the output, which is to be a file, is a folder."""
+    if out is not None and os.path.isdir(out):  # noqa: PTH112 (Path's raises for long names)
+        raise UsageError(f"{out}: is a folder; name a file in it")
 
 
 def gain_rule(text: str | None) -> tuple["GainRule | None", int]:
