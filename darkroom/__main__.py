@@ -3,6 +3,7 @@
 import signal
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
@@ -79,17 +80,28 @@ def _is_importing(frame: FrameType | None) -> bool:
     return frame is not None
 
 
+def _load() -> Callable[[], None]:
+    """Load the command line; what stops that, as too little memory, is one line."""
+    try:
+        from darkroom import cli
+    except (ImportError, MemoryError, OSError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise SystemExit(f"error: darkroom cannot be loaded: {reason}; raise the limits") from None
+    return cli.main
+
+
 def main() -> NoReturn:
     """Run the command line and exit."""
-    ender, code = Ender(), None
+    ender = Ender()
+    code: int | str | None = None
     try:
         ender.install()
-        from darkroom.cli import main as run  # signals may come while this takes its time
-
         try:
-            run()
+            _load()()  # signals may come while this takes its time
         except SystemExit as end:
             code = end.code
+        except KeyboardInterrupt:
+            code = 128 + signal.SIGINT
     except BaseException:
         if ender.number is None:  # else what else went wrong is a consequence
             raise

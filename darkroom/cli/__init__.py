@@ -1,7 +1,10 @@
 """The command line: the only code that prints or exits. Parse, call, print; nothing else."""
 
-import os
+import errno
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
@@ -9,8 +12,9 @@ import typer
 from typer.core import TyperGroup
 
 from darkroom import __version__
-from darkroom.cli.allocator import use_large_pages
-from darkroom.errors import DarkroomError
+from darkroom.cli import output
+from darkroom.cli.allocator import check_address_space, use_large_pages
+from darkroom.errors import DISK_FULL, DarkroomError, OutputError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C. Source: shells report 128 + the signal's number."""
@@ -26,31 +30,96 @@ EPILOG = (
 )
 
 
+WRONG_USAGE: Any = typer.BadParameter.__mro__[1]
+"""Typer's error for whatever is wrong on the command line, which has no public name."""
+TORCH_MEMORY = ("DefaultCPUAllocator", "could not create a primitive")
+"""What torch's plain RuntimeErrors say where memory ends.
+
+Source: PyTorch, c10/core/impl/alloc_cpu.cpp; oneDNN, as measured with little address space.
+"""
+MEMORY = "there is not enough memory: close other programs, or raise the limit (ulimit -v)"
+FILES = "too many files are open: raise the limit, as with: ulimit -n 1024"
+
+
 class Commands(TyperGroup):
-    """Our own errors become one line and their exit code; anything else is a bug and says so."""
+    """What goes wrong becomes one line and its exit code; anything else is a bug and says so."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Read what comes before the command's name."""
+        with _report_errors():
+            return super().make_context(*args, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; the one place that catches."""
-        try:
+        """Run the command."""
+        with _report_errors():
             return super().invoke(ctx)
-        except DarkroomError as error:
-            _fail(str(error), error.exit_code)
-        except KeyboardInterrupt:
-            _fail("interrupted; nothing half-written was left behind", INTERRUPTED)
-        except BrokenPipeError:
-            # Whoever read our output had enough; Python would complain once more at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
+
+
+@contextmanager
+def _report_errors() -> Iterator[None]:
+    """Catch what goes wrong; the one place that does."""
+    try:
+        yield
+    except DarkroomError as error:
+        _fail(str(error), error.exit_code)
+    except WRONG_USAGE as error:
+        if not (words := error.format_message().rstrip(".")):
+            raise  # nothing was given, and the help has been shown
+        command = error.ctx.command_path if error.ctx else "darkroom"
+        _fail(f"{words}; see {command} --help", error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing half-written was left behind", INTERRUPTED)
+    except BrokenPipeError:
+        _end_quietly()
+    except MemoryError:
+        _fail(MEMORY, DarkroomError.exit_code)
+    except RuntimeError as error:
+        if not any(words in str(error) for words in TORCH_MEMORY):
+            raise
+        _fail(MEMORY, DarkroomError.exit_code)
+    except ImportError as error:
+        _fail(describe_import(error), DarkroomError.exit_code)
+    except OSError as error:
+        unwritable = error.filename is None and error.errno in (*DISK_FULL, errno.EBADF)
+        if output.drop_unwritable() or unwritable:  # unbuffered, nothing is left to tell by
+            reason = " is closed" if error.errno == errno.EBADF else f": {error.strerror}"
+            _fail(f"standard output{reason}; redirect it elsewhere", OutputError.exit_code)
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            _fail(FILES, DarkroomError.exit_code)
+        if error.errno == errno.ENOMEM:
+            _fail(MEMORY, DarkroomError.exit_code)
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}", DarkroomError.exit_code)
+    except SystemExit as error:  # rich's, which exits by itself where a pipe is closed
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        _end_quietly()
+
+
+def _end_quietly() -> NoReturn:
+    """End well: whoever read our output had enough."""
+    output.drop_unwritable()
+    raise typer.Exit(0) from None
+
+
+def describe_import(error: ImportError) -> str:
+    """Say in one line that a library is not there or cannot be loaded, and what to do."""
+    *_, reason = str(error).strip().splitlines() or [type(error).__name__]
+    return (
+        f"a library cannot be loaded ({reason}): raise the limit of memory (ulimit -v), if "
+        "there is one, or install darkroom again"
+    )
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    typer.secho(f"error: {' '.join(message.split())}", fg="red", err=True)
+    output.report(message)
+    output.drop_unwritable()
     raise typer.Exit(code)
 
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"darkroom {__version__}")
+        output.show(f"darkroom {__version__}")
         raise typer.Exit
 
 
@@ -75,6 +144,7 @@ def darkroom(
     ] = False,
 ) -> None:
     """Brighten extremely dark RAW photos: RAW in, finished picture out, for any camera."""
+    check_address_space()
     use_large_pages()
 
 
@@ -85,4 +155,7 @@ for _name in NEED_PHOTOS + OTHERS:
 
 def main() -> None:
     """Run the command line."""
+    output.prepare_streams()
+    if not sys.warnoptions:  # Python's warnings are for who writes programs
+        warnings.simplefilter("ignore")
     app()

@@ -4,10 +4,20 @@ import ctypes
 import os
 import sys
 
+from darkroom.errors import DarkroomError
+
+if sys.platform != "win32":
+    import resource
+
 ARENA_MAX = -8
 """Source: glibc, malloc.h, M_ARENA_MAX."""
 LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 """Source: PyTorch 2.2, "Enable THP for buffer sizes >=2MB" (#115990)."""
+MIN_ADDRESS_SPACE = 1 << 30
+"""Bytes with which a photo of 0.3 MP could just be enhanced; with less, NumPy's BLAS, torch and
+the threads of OpenMP ended the process, or one another's imports."""
+BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+"""Source: OpenBLAS, README, "Setting the number of threads using environment variables"."""
 
 
 def share_one_arena() -> None:
@@ -28,3 +38,22 @@ def use_large_pages() -> None:
     3.45 instead of 4.0 processor seconds.
     """
     os.environ.setdefault(LARGE_PAGES, "1")
+
+
+def check_address_space() -> None:
+    """Refuse to start where the address space is too small (ulimit -v); raises DarkroomError.
+
+    OpenBLAS, which comes with NumPy, ends the process where it finds none, and takes the more the
+    more processors there are; with a limit it is given one thread. Before NumPy is imported.
+    """
+    if sys.platform == "win32":
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return
+    os.environ.setdefault(BLAS_THREADS, "1")
+    if limit < MIN_ADDRESS_SPACE:
+        raise DarkroomError(
+            f"memory is limited to {limit / 1e6:.0f} MB of addresses (ulimit -v), too little: "
+            "raise the limit to 4 GB or more"
+        )

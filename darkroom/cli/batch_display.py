@@ -119,7 +119,7 @@ class Display:
             total = "" if self._total is None else f"/{self._total}"
             output.say(f"[{self._counts.total()}{total}] {line(outcome)}")
         elif self._is_live and outcome.status is Status.FAILED:
-            self._live.say(Text(f"failed: {outcome.error}", style="red"))
+            self._live.say(Text(output.escape(f"failed: {outcome.error}"), style="red"))
 
     def _sum_up(self, finished: bool) -> None:
         counts, seconds = self._counts, monotonic() - self._started
@@ -173,7 +173,7 @@ class Display:
         stages = Table.grid(padding=(0, 2))
         for target, progress in sorted(self._at_hand.copy().items()):
             share = f"{progress.share:.0%}" if progress.share else ""
-            name = Text(shortened(target, width - STAGE), no_wrap=True)
+            name = Text(shortened(output.escape(target), width - STAGE), no_wrap=True)
             stages.add_row(Text(progress.stage.value, style="cyan"), name, share)
         return Group(head, stages)
 

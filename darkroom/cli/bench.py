@@ -41,18 +41,18 @@ def bench(
     for name in models:
         network = inputs.load_network(name, device, precision, norm_statistics)
         if not as_json:
-            typer.echo(f"{network.name} on {network.device}, {str(network.dtype)[6:]}")
+            output.show(f"{network.name} on {network.device}, {str(network.dtype)[6:]}")
         for stage in time_stages(data, network, runs, bits):
             ratio = stage.median / first.setdefault(stage.name, stage.median)
             if as_json:
                 output.print_json({"model": name, **asdict(stage), "ratio": ratio})
             else:
-                typer.echo(
+                output.show(
                     f"  {stage.name:<8} {stage.median:7.3f} s  "
                     f"({stage.least:.3f} to {stage.greatest:.3f})  x{ratio:.2f}"
                 )
     if (peak := measure_peak_memory()) is not None and not as_json:
-        typer.echo(f"peak memory {peak / 1e9:.2f} GB")
+        output.show(f"peak memory {peak / 1e9:.2f} GB")
 
 
 def _bytes(photo: Path) -> bytes:

@@ -87,6 +87,6 @@ def demo(
     if not quiet:
         output.say(f"amplified x{picture.gain.value:.0f}: {picture.gain.reason}")
         output.say(f"look at {paths[2]}")
-    typer.echo(
+    output.show(
         f"PSNR against the truth: {without:.2f} dB amplified only, {enhanced:.2f} dB enhanced"
     )

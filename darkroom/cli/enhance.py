@@ -117,6 +117,7 @@ def _plan_output(
     from darkroom.output.atomic import check_target, spare_inputs
     from darkroom.output.picture import PictureFormat, SaveOptions
 
+    inputs.refuse_folder(out)
     if out is None and photo == inputs.STANDARD:
         raise UsageError("the photo comes from standard input: name the output with -o")
     target = out or Path(f"{photo.stem}.{file_format or 'png'}")

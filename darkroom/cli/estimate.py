@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import typer
-
 from darkroom.cli import inputs, output
 from darkroom.cli.options import Black, Cfa, Ev, GainRule, Json, ModelName, Photo, Ratio
 
@@ -70,7 +68,7 @@ def estimate(
         return
     for line in warnings:
         output.warn(line)
-    typer.echo(f"{found.value:.4g}  {found.reason}")
+    output.show(f"{found.value:.4g}  {found.reason}")
 
 
 def _measure(

@@ -89,10 +89,10 @@ def _print_pairs(found: "Iterator[PairScore]", as_json: bool) -> None:
         if as_json:
             output.print_json(asdict(one))
         else:
-            typer.echo(_line(one.name, f"x{one.ratio:g}", (getattr(one, by) for by in FIGURES)))
+            output.show(_line(one.name, f"x{one.ratio:g}", (getattr(one, by) for by in FIGURES)))
     if not as_json and scores:
         means = (fmean(getattr(one, by) for one in scores) for by in FIGURES)
-        typer.echo(_line(f"mean of {len(scores)}", "", means))
+        output.show(_line(f"mean of {len(scores)}", "", means))
 
 
 def _print_scenes(found: "Iterator[SceneScore]", as_json: bool) -> None:
@@ -108,7 +108,7 @@ def _print_scenes(found: "Iterator[SceneScore]", as_json: bool) -> None:
         if not as_json:
             ours, libraw = ([getattr(one, by) for one in scores] for by in ("ours", "libraw"))
             name = f"{name_ratio(ratio)}, mean of {len(scores)}"
-            typer.echo(f"{name:<24} {_mean(ours)}   LibRaw {_mean(libraw)}")
+            output.show(f"{name:<24} {_mean(ours)}   LibRaw {_mean(libraw)}")
 
 
 def _mean(scores: "list[PictureScore]") -> str:

@@ -1,6 +1,7 @@
 """From words on the command line to values: photos, gains, tiles."""
 
 import math
+import os
 import sys
 from contextlib import suppress
 from enum import Enum
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from darkroom.cli import output
-from darkroom.errors import UsageError
+from darkroom.errors import RawError, UsageError
 
 if TYPE_CHECKING:
     from darkroom.gain import Gain, GainRule
@@ -36,10 +37,21 @@ def read_photo(photo: Path) -> "RawImage":
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal; pipe a RAW photo into it, or name a file")
     data = bytearray()
-    while len(data) <= MAX_BYTES and (block := sys.stdin.buffer.read(PIECE)):
-        data += block
+    try:
+        while len(data) <= MAX_BYTES and (block := sys.stdin.buffer.read(PIECE)):
+            data += block
+    except OSError as error:
+        raise RawError(f"standard input: {error.strerror}; pipe a RAW photo into it") from error
+    if not data:
+        raise RawError("standard input was empty; pipe a RAW photo into it, or name a file")
     with bounded_memory():
         return read_raw(bytes(data))
+
+
+def refuse_folder(out: Path | None) -> None:
+    """Raise UsageError where the output, which is to be a file, is a folder."""
+    if out is not None and os.path.isdir(out):  # noqa: PTH112 (Path's raises for long names)
+        raise UsageError(f"{out}: is a folder; name a file in it")
 
 
 def load_network(

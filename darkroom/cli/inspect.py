@@ -1,6 +1,7 @@
 """darkroom inspect: what is in a RAW file, as darkroom reads it."""
 
 from dataclasses import asdict
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from darkroom.cli import inputs, output
@@ -17,7 +18,6 @@ def inspect(photo: Photo, black: Black = None, cfa: Cfa = None, as_json: Json = 
 
     darkroom inspect IMG.ARW
     """
-    from rich.console import Console
     from rich.table import Table
 
     from darkroom.raw.black_choice import with_black
@@ -35,8 +35,8 @@ def inspect(photo: Photo, black: Black = None, cfa: Cfa = None, as_json: Json = 
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in _rows(record):
-        table.add_row(name, value)
-    Console().print(table)
+        table.add_row(name, output.plain(value))
+    output.show_table(table)
     for line in record["warnings"]:
         output.warn(line)
 
@@ -120,7 +120,7 @@ def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:
             else f"R {balance[0]:.3f}  G {balance[1]:.3f}  B {balance[2]:.3f}"
             f" ({record['white_balance_source']})",
         ),
-        ("models that fit", _models(record["models"])),
+        *zip_longest(["models that fit"], _models(record["models"]), fillvalue=""),
     ]
 
 
@@ -172,9 +172,9 @@ def _levels(pattern: list[list[float]] | None) -> str:
     return " / ".join(" ".join(f"{value:g}" for value in row) for row in pattern)
 
 
-def _models(models: dict[str, dict[str, bool]]) -> str:
+def _models(models: dict[str, dict[str, bool]]) -> list[str]:
     lines = []
     for name, fit in models.items():
         camera = "" if fit["made_for_this_camera"] else ", made for another camera"
         lines.append(name + ("" if fit["installed"] else " (not installed)") + camera)
-    return "\n".join(lines) or "none for this kind of sensor"
+    return lines or ["none for this kind of sensor"]

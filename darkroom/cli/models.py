@@ -71,6 +71,7 @@ def models(
         from darkroom.output.atomic import check_target
         from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
 
+        inputs.refuse_folder(out)
         read = (features, *list_files(name))
         check_target(out, overwrite, read)
         save = SaveOptions(PictureFormat.from_path(out), overwrite=overwrite, inputs=read)
@@ -115,7 +116,6 @@ def describe(entry: "WeightsEntry") -> dict[str, Any]:
 
 def _list(as_json: bool) -> None:
     """Print the list: facts in one line each, and below it what the weights are."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -137,14 +137,15 @@ def _list(as_json: bool) -> None:
             "?" if size is None else f"{size / 1e6:.1f} MB",
             "?" if work is None else f"{work:.0f} GMACs",
             f"{scores[0]['psnr']:.2f} dB" if scores else "not measured",
-            record["licence"],
+            output.plain(record["licence"]),
         )
-    console = Console()
-    console.print(table)
-    console.print()
+    output.show_table(table)
+    output.show()
     for record in records:
-        console.print(f"[bold]{record['name']}[/]: {record['description']}", highlight=False)
-    output.say("\nwork: for a photo of 12 MP. fetch one: darkroom fetch-weights NAME")
+        words = output.escape(record["description"])
+        output.show_table(Text.assemble((record["name"], "bold"), f": {words}"))
+    output.say("")
+    output.say("work: for a photo of 12 MP. fetch one: darkroom fetch-weights NAME")
 
 
 def _show_structure(name: str, size: str, as_json: bool) -> None:
@@ -190,11 +191,9 @@ def describe_structure(
 
 
 def _print_structure(outline: "Outline", summary: "ModelSummary", photo: tuple[int, int]) -> None:
-    from rich.console import Console
-
     architecture = outline.architecture
     known = "" if outline.installed else " (weights not installed: drawn from its published form)"
-    typer.echo(f"{outline.name}: {architecture.name}, {architecture.sensor.value}{known}")
+    output.show(f"{outline.name}: {architecture.name}, {architecture.sensor.value}{known}")
     ending = "as it ends" if architecture.any_size else "continued up to the grid"
     tiles, halo = " without tiles", f"{(architecture.halo or 0) * architecture.scale} photosites"
     if architecture.halo is None:
@@ -210,10 +209,7 @@ def _print_structure(outline: "Outline", summary: "ModelSummary", photo: tuple[i
         "halo": halo,
     }
     for name, fact in facts.items():
-        typer.echo(f"{name:<12}{fact}")
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPE_WIDTH)
+        output.show(f"{name:<12}{fact}")
     scales = {f"1/{scale}": macs for scale, macs in _by_scale(summary)}
     for table in (
         _layers(summary),
@@ -221,8 +217,8 @@ def _print_structure(outline: "Outline", summary: "ModelSummary", photo: tuple[i
         _shares("scale", scales, summary.macs),
         _shares("part", summary.macs_by(attrgetter("part")), summary.macs),
     ):
-        console.print()
-        console.print(table)
+        output.show()
+        output.show_table(table, PIPE_WIDTH)
 
 
 def _list_shares(key: str, work: Iterable[tuple[Any, int]], total: int) -> list[dict[str, Any]]:

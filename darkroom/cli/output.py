@@ -1,35 +1,132 @@
-"""Words and progress on standard error, data on standard output."""
+"""Words and progress on standard error, data on standard output: the one place that prints.
 
+Names of files and tensors, a photo's tags, servers' answers: what others wrote is escaped here, as
+it could otherwise move a terminal's cursor, hide a line, or be no text at all.
+"""
+
+import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import perf_counter
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
 
 SCHEMA = 1
 """Version of every JSON record that darkroom prints; it grows when a key changes its meaning."""
+BYTES = range(0xDC80, 0xDD00)
+"""Where Python puts the bytes of file names that are no text. Source: PEP 383."""
+
+
+def prepare_streams() -> None:
+    """Make the standard streams safe to use: none closed, none that cannot take a letter.
+
+    The number of a closed one would go to the next file that is opened, a picture perhaps. Input
+    that is closed is empty, to output that is closed nothing can be written, words are dropped.
+    """
+    for number, (name, flags, mode) in enumerate(
+        (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w"))
+    ):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, flags)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def escape(text: str) -> str:
+    r"""Return foreign words as one line that people can see through: \x1b, \n, \u202e."""
+    return "".join(one if one.isprintable() else _escape(one) for one in text)
+
+
+def _escape(one: str) -> str:
+    if ord(one) in BYTES:
+        return f"\\x{ord(one) - 0xDC00:02x}"
+    return one.encode("unicode_escape").decode("ascii")
+
+
+def plain(text: str) -> Text:
+    """Return foreign words for a table: escaped, and not read as rich's markup."""
+    return Text(escape(text))
 
 
 def say(text: str) -> None:
     """Print one line of words for people, on standard error."""
-    typer.echo(text, err=True)
+    _print_words(escape(text))
 
 
 def warn(text: str) -> None:
     """Print one warning, on standard error."""
-    typer.secho(f"warning: {text}", fg="yellow", err=True)
+    _print_words(typer.style(f"warning: {escape(text)}", fg="yellow"))
+
+
+def report(error: str) -> None:
+    """Print one error, on standard error."""
+    _print_words(typer.style(f"error: {escape(error)}", fg="red"))
+
+
+def show(text: str = "") -> None:
+    """Print one line of data for people, on standard output."""
+    typer.echo(escape(text))
+
+
+def show_table(table: Table | Text, width: int | None = None) -> None:
+    """Print a table or styled text, on standard output; `width` in columns where it is piped.
+
+    What others wrote has to be escaped in it already.
+    """
+    console = Console()
+    if width is not None and not console.is_terminal:
+        console = Console(width=width)
+    with console.capture() as captured:  # rich would end the program where a pipe is closed
+        console.print(table)
+    typer.echo(captured.get(), nl=False)
 
 
 def print_json(record: dict[str, Any]) -> None:
-    """Print one JSON record, on standard output."""
-    line = json.dumps({"schema": SCHEMA, **record}, ensure_ascii=False)
-    # Undecodable bytes of file names are lone surrogates; as \\udcxx they are valid JSON.
-    typer.echo(line.encode("utf-8", "backslashreplace").decode("utf-8"))
+    """Print one JSON record, on standard output; what cannot be printed, as JSON's escapes."""
+    text = "utf" in (sys.stdout.encoding or "").lower()
+    line = json.dumps({"schema": SCHEMA, **record}, ensure_ascii=not text)
+    typer.echo("".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in line))
+
+
+def drop_unwritable() -> bool:
+    """Forget what a stream does not take, or Python would try once more at exit, and complain.
+
+    Returns whether standard output is such a stream.
+    """
+    return [_drop_unwritable(stream) for stream in (sys.stderr, sys.stdout)][1]
+
+
+def _drop_unwritable(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except OSError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return True
+    return False
+
+
+def _print_words(line: str) -> None:
+    try:
+        typer.echo(line, err=True)
+    except BrokenPipeError:
+        raise
+    except OSError:  # a full disk, say: there is nobody left to tell
+        _drop_unwritable(sys.stderr)
 
 
 class Stages:

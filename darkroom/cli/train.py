@@ -7,9 +7,16 @@ import typer
 
 from darkroom.cli import output
 from darkroom.cli.options import Quiet
+from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
     from darkroom.training.log import TrainingReport
+
+CROP_GRID = 96
+"""Photosites in whose steps crops of both kinds of sensor, Bayer and X-Trans, need no padding."""
+MAX_SEED = (1 << 32) - 1
+MAX_THREADS = 1024
+"""Far more than help; torch ends where numbers do not fit its own."""
 
 
 def train(
@@ -28,7 +35,9 @@ def train(
         int, typer.Option("--size", min=96, help="Photosites per side of a crop, times of 96.")
     ] = 192,
     rate: Annotated[float, typer.Option("--rate", help="Greatest learning rate.")] = 1e-3,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed, another run.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=MAX_SEED, help="Another seed, another run.")
+    ] = 0,
     device: Annotated[
         str, typer.Option("--device", metavar="cpu|cuda[:N]", help="Where it trains.")
     ] = "cpu",
@@ -42,7 +51,10 @@ def train(
         str, typer.Option("--begin", metavar="FILE", help="Weights to begin with, where they fit.")
     ] = "",
     threads: Annotated[
-        int, typer.Option("--threads", min=1, help="Processor threads; 1 if the machine is busy.")
+        int,
+        typer.Option(
+            "--threads", min=1, max=MAX_THREADS, help="Processor threads; 1 if the machine is busy."
+        ),
     ] = 1,
     validate: Annotated[
         Path | None,
@@ -75,6 +87,8 @@ def train(
     from darkroom.training.trainer import Recipe, train_network
     from darkroom.training.validation import Validation
 
+    if size % CROP_GRID:
+        raise UsageError(f"--size {size}: give a multiple of {CROP_GRID}, such as 192")
     torch.set_num_threads(threads)
     recipe = Recipe(steps, batch, size, rate, seed, device, xtrans, large, begin)
     read = [path for place in (photos, validate) if place for path in place.glob("*")]
@@ -98,7 +112,7 @@ def train(
     if not (with_curves := has_matplotlib()):
         output.warn(f"{CURVES} is left out: {NEEDED}")
     log = TrainingLog(out, validation, score_every, tell, with_curves)
-    for _ in train_network(load_photos(photos), recipe, out, watch=log):
+    for _ in train_network(load_photos(photos, size), recipe, out, watch=log):
         pass
     if not quiet:
         output.say(f"{out / recipe.name}.safetensors: done")

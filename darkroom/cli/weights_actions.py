@@ -26,11 +26,12 @@ class WeightsReport:
         self.done: list[dict[str, Any]] = []
         self.errors: dict[str, WeightsError] = {}
 
-    def say(self, entry: WeightsEntry, line: str) -> None:
+    def say(self, entry: WeightsEntry, *lines: str) -> None:
         """Tell what was done with an entry, and keep it for the JSON document."""
         self.done.append(describe_entry(entry))
         if not self.as_json:
-            typer.echo(line)
+            for line in lines:
+                output.show(line)
 
     @contextmanager
     def each(self, entry: WeightsEntry) -> Iterator[None]:
@@ -53,7 +54,7 @@ def open_report(as_json: bool) -> Iterator[WeightsReport]:
         raise next(iter(report.errors.values()))
     if report.errors:
         for error in report.errors.values():
-            typer.secho(f"error: {error}", fg="red", err=True)
+            output.report(str(error))
         raise WeightsError(f"{len(report.errors)} failed: {', '.join(report.errors)}")
 
 
@@ -86,7 +87,7 @@ def show_progress() -> Iterator["Watcher"]:
             bars.update(self.tasks[file], completed=done, total=total)
 
         def note(self, text: str) -> None:
-            console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            console.print(output.plain(text), style="yellow", soft_wrap=True)
 
     with bars:
         yield Bars()
@@ -165,7 +166,7 @@ def list_entries(report: WeightsReport) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(5)] + [0]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
     if not report.as_json:
-        typer.echo(lines[0])
+        output.show(lines[0])
     for entry, line in zip(entries, lines[1:], strict=True):
         report.say(entry, line)
     if not report.as_json:
@@ -205,7 +206,7 @@ def fetch_entries(
             if entry.name not in registry.ENTRIES:
                 raise WeightsError(f"{entry.name} is your own import: nowhere to fetch it from")
             if dry_run:
-                report.say(entry, _describe_plan(entry, source))
+                report.say(entry, *_describe_plan(entry, source))
             else:
                 if not entry.licence.open and store.state(entry) is State.ABSENT:
                     _ask_for_consent(entry, accept)
@@ -236,15 +237,15 @@ def on_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _describe_plan(entry: WeightsEntry, source: "FetchSource") -> str:
+def _describe_plan(entry: WeightsEntry, source: "FetchSource") -> list[str]:
     if store.state(entry) in (State.BUNDLED, State.INSTALLED):
-        return f"{entry.name}: {store.state(entry).value} already"
+        return [f"{entry.name}: {store.state(entry).value} already"]
     lines = [f"{entry.name}: licence {entry.licence.name}, into {store.folder(entry)}"]
     for file in entry.files:
         places = " or ".join(source.list_places(entry, file)) or "no published address is known"
         known = "known" if file.sha256 else "not known, would be trusted on first use"
         lines.append(f"  {file.name} ({format_size(file.size)}, SHA-256 {known}) from {places}")
-    return "\n".join(lines)
+    return lines
 
 
 def import_checkpoint(checkpoint: Path, name: str, dry_run: bool, report: WeightsReport) -> None:

@@ -55,7 +55,8 @@ def read_pairs(path: Path) -> list[ExposurePair]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: no list of pairs ({error}); give SID's list.txt") from error
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise UsageError(f"{path}: no list of pairs ({reason}); give SID's list.txt") from error
     pairs = []
     for line in filter(str.strip, lines):
         found = LINE.match(line)

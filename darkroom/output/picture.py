@@ -38,18 +38,18 @@ class PictureFormat(Enum):
 
     @classmethod
     def from_name(cls, name: str) -> "PictureFormat":
-        """Find the format called `name`, as in `tiff` or `.JPG`. Raises OutputError."""
+        """Find the format called `name`, as in `tiff` or `.JPG`. Raises UsageError."""
         try:
             return NAMES[name.lower().removeprefix(".")]
         except KeyError:
-            raise OutputError(f"{name}: no picture format; use {KNOWN_NAMES}") from None
+            raise UsageError(f"{name}: no picture format; use {KNOWN_NAMES}") from None
 
     @classmethod
     def from_path(cls, path: Path) -> "PictureFormat":
-        """Find the format by a file's ending. Raises OutputError."""
+        """Find the format by a file's ending. Raises UsageError."""
         if path.suffix.lower().removeprefix(".") not in NAMES:
             ending = f"ends in {path.suffix}" if path.suffix else "has no ending"
-            raise OutputError(f"{path}: {ending}, no picture format; end it in {KNOWN_NAMES}")
+            raise UsageError(f"{path}: {ending}, no picture format; end it in {KNOWN_NAMES}")
         return cls.from_name(path.suffix)
 
 
@@ -69,7 +69,7 @@ class SaveOptions:
 
     `bits`: 8 or 16 per sample. `quality`: of JPEG, 1 to 100; other formats lose nothing. `inputs`:
     files, or descriptors of open ones, that it never replaces, whatever `overwrite` says. Raises
-    OutputError for 16-bit JPEG, UsageError for other bits or qualities.
+    UsageError for bits or a quality that the format does not have.
     """
 
     format: PictureFormat
@@ -84,7 +84,7 @@ class SaveOptions:
         if not 1 <= self.quality <= 100:
             raise UsageError(f"quality {self.quality} is out of range; use 1 to 100")
         if self.format is PictureFormat.JPEG and self.bits == 16:
-            raise OutputError("JPEG holds 8 bits, not 16; use PNG or TIFF, or 8 bits")
+            raise UsageError("JPEG holds 8 bits, not 16; use PNG or TIFF, or 8 bits")
 
 
 def save_picture(
@@ -120,7 +120,8 @@ def save_picture(
     except OSError as error:
         if error.errno == errno.EPIPE:
             raise
-        raise OutputError(f"standard output: {error.strerror}; write to a file instead") from error
+        reason = " is closed" if error.errno == errno.EBADF else f": {error.strerror}"
+        raise OutputError(f"standard output{reason}; write to a file instead") from error
 
 
 @cache

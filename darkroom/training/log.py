@@ -99,11 +99,19 @@ class TrainingLog:
 
 
 def _read_records(path: Path, before: int) -> list[dict[str, Any]]:
-    """Read the reports of steps before `before`; none where there is no log."""
+    """Read the reports of steps before `before`; none where there is no log.
+
+    Raises UsageError for a file that no training wrote: it is not to be replaced.
+    """
     if not path.exists():
         return []
-    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [record for record in records if record["step"] < before]
+    try:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        earlier = [record for record in records if record["step"] < before]
+        collect_curves(earlier)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(f"{path} is no log of a training run; move it away") from error
+    return earlier
 
 
 def collect_curves(records: list[dict[str, Any]]) -> Curves:

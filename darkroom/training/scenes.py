@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from darkroom.color.transfer import srgb_decode
+from darkroom.errors import UsageError
 from darkroom.evaluation.simulated import read_scenes
 from darkroom.raw.image import SRGB_TO_XYZ
 from darkroom.training.noise_model import log_uniform, uniform
@@ -59,12 +60,20 @@ class Scenes:
     camera_to_srgb: Tensor
 
 
-def load_photos(folder: Path) -> list[NDArray[np.uint8]]:
+def load_photos(folder: Path, size: int = 1) -> list[NDArray[np.uint8]]:
     """Read every JPEG and PNG below `folder`: (H, W, 3) uint8 sRGB each, in the order of names.
 
-    Raises UsageError where there are none.
+    Raises UsageError where there are none, for one that cannot be read, and for one that has no
+    crop of `size` x `size` pixels.
     """
-    return [scene.codes for scene in read_scenes(folder, "**/*", "photographs to train on")]
+    scenes = read_scenes(folder, "**/*", "photographs to train on")
+    for scene in scenes:
+        if min(scene.codes.shape[:2]) < size:
+            raise UsageError(
+                f"{scene.name} in {folder} is smaller than a crop of {size}x{size}; take it away, "
+                "or give a smaller --size"
+            )
+    return [scene.codes for scene in scenes]
 
 
 def draw_crop(photos: list[NDArray[np.uint8]], size: int, generator: Generator) -> Tensor:

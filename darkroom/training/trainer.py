@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from darkroom.errors import UsageError
 from darkroom.evaluation.metrics import ssim_map
 from darkroom.models.architectures.base import Conditions
 from darkroom.models.architectures.safelight import LARGE_WIDTHS, WIDTHS, Safelight
+from darkroom.models.device import find_device
 from darkroom.mosaic.demosaic import pack_mosaic
 from darkroom.mosaic.packing import BAYER, COLORS_OF_CHANNELS, XTRANS
 from darkroom.output.atomic import atomic_write, make_folder
@@ -48,6 +50,17 @@ LAST_RATE = 0.005
 GRADIENT_LIMIT = 1.0
 WEIGHT_DECAY = 1e-4
 CONVOLUTION = 4  # dimensions of its weights
+# What torch raises for damaged files of its own.
+DAMAGED = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    UnpicklingError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +69,7 @@ class Recipe:
 
     `xtrans`: for X-Trans sensors, not Bayer's. `large`: four times the work, for quality. `begin`:
     a file of safelight's weights to begin with: its own, a narrower one's, or of another sensor.
+    Raises UsageError for a rate out of range and a device that is not there.
     """
 
     steps: int = 20000
@@ -67,6 +81,13 @@ class Recipe:
     xtrans: bool = False
     large: bool = False
     begin: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate <= 1:
+            raise UsageError(f"--rate {self.rate:g}: give a number above 0, at most 1")
+        if self.device == "auto":  # it would not be the same recipe on another machine
+            raise UsageError("--device auto: name the device to train on, cpu or cuda:0")
+        find_device(self.device)
 
     @property
     def cfa(self) -> CFA:
@@ -262,17 +283,24 @@ class TrainingRun:
             torch.save(state, stream)
 
     def restore(self, path: Path) -> None:
-        """Go on from `path`; raises UsageError where it comes from a different recipe."""
-        state: dict[str, Any] = torch.load(path, weights_only=True, map_location=self.recipe.device)
-        if state["recipe"] != asdict(self.recipe):
-            raise UsageError(
-                f"{path}: begun with {state['recipe']}; give the same options, or a new folder"
+        """Go on from `path`; raises UsageError where it is damaged or of a different recipe."""
+        try:
+            state: dict[str, Any] = torch.load(
+                path, weights_only=True, map_location=self.recipe.device
             )
-        self.step = state["step"]
-        self.network.load_state_dict(state["network"])
-        self.average = state["average"]
-        for optimiser, own in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(own)
+            recipe = state["recipe"]
+        except DAMAGED as error:
+            raise UsageError(f"{path} is damaged; delete it to begin anew") from error
+        if recipe != asdict(self.recipe):
+            raise UsageError(f"{path}: begun with {recipe}; give the same options, or a new folder")
+        try:
+            self.step = state["step"]
+            self.network.load_state_dict(state["network"])
+            self.average = state["average"]
+            for optimiser, own in zip(self.optimisers, state["optimisers"], strict=True):
+                optimiser.load_state_dict(own)
+        except DAMAGED as error:
+            raise UsageError(f"{path} is damaged; delete it to begin anew") from error
 
     def export(self, path: Path) -> None:
         """Write the averaged weights as a float16 safetensors file, ready for `--model`."""

@@ -156,10 +156,11 @@ def test_an_existing_file_is_kept(dng_path: Dng, tmp_path: Path, weights: str) -
         (["--quality", "0"], 2, ["1 to 100"]),
         (["--model", "safelihgt"], 3, ["safelight"]),
         (["--model", "nowhere.safetensors"], 3, ["nowhere.safetensors"]),
-        (["--format", "gif"], 5, ["png"]),
-        (["-o", "out.bmp"], 5, [".bmp", "png"]),
-        (["-o", "out"], 5, ["ending"]),
-        (["-o", "out.jpg", "--bits", "16"], 5, ["JPEG"]),
+        (["--format", "gif"], 2, ["png"]),
+        (["-o", "out.bmp"], 2, [".bmp", "png"]),
+        (["-o", "out"], 2, ["ending"]),
+        (["-o", "."], 2, ["folder"]),
+        (["-o", "out.jpg", "--bits", "16"], 2, ["JPEG"]),
         (["-o", "missing/out.png"], 5, ["missing"]),
         (["-o", "-"], 2, ["--format"]),
         (["-o", "-", "--format", "png", "--json"], 2, ["--json"]),
@@ -291,8 +292,72 @@ def test_train_makes_weights_that_enhance(dng_path: Dng, tmp_path: Path) -> None
     assert run("enhance", dng_path(), "-o", tmp_path / "o.png", "-m", made).exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--size", "100"], "--size"),
+        (["--size", "192"], "one.png"),
+        (["--rate", "nan"], "--rate"),
+        (["--rate", "0"], "--rate"),
+        (["--device", "tpu"], "--device"),
+        (["--device", "auto"], "--device"),
+        (["--seed", str(1 << 64)], "--seed"),
+        (["--threads", str(1 << 40)], "--threads"),
+    ],
+)
+def test_train_refuses_what_it_cannot_do(tmp_path: Path, options: list[str], word: str) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (96, 96)).save(tmp_path / "photos" / "one.png")
+    line = ["train", tmp_path / "photos", "-o", tmp_path / "run", "--steps", 1, *options]
+    fails(run(*line, *([] if "--size" in options else ["--size", 96])), 2, word)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "validate"])
+@pytest.mark.parametrize("kind", ["cut", "text", "bomb"])
+def test_one_bad_picture_is_named(tmp_path: Path, weights: str, command: str, kind: str) -> None:
+    """Refused: left out in silence, it would be another training run, or another score."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.new("RGB", (300, 200)).save(folder / "good.png")
+    Image.effect_noise((300, 200), 50).convert("RGB").save(folder / "bad.jpg")
+    whole = (folder / "bad.jpg").read_bytes()
+    # its height, of 16 bits, follows the frame header's mark, length and depth
+    at = whole.index(b"\xff\xc0") + 5
+    damaged = {
+        "cut": whole[: len(whole) // 2],
+        "text": b"no picture",
+        "bomb": whole[:at] + b"\xff\xdc\xff\xdc" + whole[at + 4 :],
+    }
+    (folder / "bad.jpg").write_bytes(damaged[kind])
+    line = {
+        "train": ["train", folder, "-o", tmp_path / "run"],
+        "evaluate": ["evaluate", "--simulate", folder, "-m", weights],
+        "validate": ["train", folder / "none", "-o", tmp_path / "run", "--validate", folder],
+    }
+    fails(run(*line[command]), 2, "bad.jpg", "copy it again")
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "run.pt"])
+def test_train_goes_on_from_no_damaged_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (96, 96)).save(tmp_path / "photos" / "one.png")
+    line = ["train", tmp_path / "photos", "-o", tmp_path / "run", "--batch", 1, "--size", 96, "-q"]
+    assert run(*line, "--steps", 1).exit_code == 0
+    path = tmp_path / "run" / name
+    other = path.with_name("run.pt" if name == "log.jsonl" else "log.jsonl")
+    whole, damaged = path.read_bytes(), [b"[]\n", b'{"step": 0}\n']
+    other.unlink()
+    for content in (whole[: len(whole) // 2], *damaged):
+        path.write_bytes(content)
+        fails(run(*line, "--steps", 2), 2, name)
+        assert path.read_bytes() == content
+
+
 def test_evaluate_needs_a_list(tmp_path: Path, weights: str) -> None:
-    fails(run("evaluate", tmp_path / "none.txt", "-m", weights), 2, "list")
+    fails(run("evaluate", tmp_path / "none.txt", "-m", weights), 2, "(No such file or directory)")
+    (tmp_path / "list.txt").write_bytes(b"\xfe\xff")
+    fails(run("evaluate", tmp_path / "list.txt", "-m", weights), 2, "(it is no text)")
     (tmp_path / "list.txt").write_text("one.dng two.png\n", encoding="utf-8")
     fails(run("evaluate", tmp_path / "list.txt", "-m", weights), 2, "times")
 

@@ -209,14 +209,14 @@ def test_formats_by_name_and_by_ending() -> None:
         assert PictureFormat.from_path(Path(name)) is PictureFormat.JPEG
     assert PictureFormat.from_path(Path("a.png")) is PictureFormat.PNG
     for unknown in ("a.webp", "a", ".png"):
-        with pytest.raises(OutputError, match="end it in png, tif"):
+        with pytest.raises(UsageError, match="end it in png, tif"):
             PictureFormat.from_path(Path(unknown))
-    with pytest.raises(OutputError, match="webp: no picture format; use png, tif"):
+    with pytest.raises(UsageError, match="webp: no picture format; use png, tif"):
         PictureFormat.from_name("webp")
 
 
 def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="JPEG holds 8 bits, not 16; use PNG or TIFF"):
+    with pytest.raises(UsageError, match="JPEG holds 8 bits, not 16; use PNG or TIFF"):
         SaveOptions(PictureFormat.JPEG, 16)
     with pytest.raises(UsageError, match="use 8 or 16"):
         SaveOptions(PictureFormat.PNG, 12)
