@@ -167,6 +167,8 @@ def _start(timeout: float) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         pipesize=1 << 20,  # on Linux; a mosaic takes fewer switches between processes
+        # Ctrl-C is for us; a decoder ends when its pipe does.
+        process_group=None if sys.platform == "win32" else 0,
         env=os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
 

@@ -19,6 +19,7 @@ from darkroom.color.white_balance import balance_white, with_white_balance
 from darkroom.errors import DarkroomError
 from darkroom.mosaic.packing import linearise
 from darkroom.output.orientation import square, upright
+from darkroom.raw.filter_check import with_cfa
 from darkroom.raw.image import RawImage
 
 SIDE = 640
@@ -43,7 +44,7 @@ def read_before_after(outcome: Outcome, folder: Path, decoders: Decoders) -> Bef
     after = _read_finished(folder / outcome.output)
     try:
         with decoders.worker() as worker:
-            raw = worker.decode(outcome.input).raw
+            raw = with_cfa(worker.decode(outcome.input).raw, outcome.options.get("cfa"))
         before: Image.Image | None = Image.fromarray(develop_as_taken(raw, outcome.gain or 1.0))
     except DarkroomError:  # the card is not in any more, say; the report shows what is left
         before = None
