@@ -1,5 +1,6 @@
 """Seeded synthetic RAW photos, shared by all tests; nothing is read from disk or the network."""
 
+import signal
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +12,11 @@ from numpy.typing import NDArray
 
 from darkroom.output.dng import write_dng
 from darkroom.raw.image import CFA, Color, Exposure, RawImage
+
+# Shells have SIGINT ignored for what runs in the background, and the commands under test would
+# inherit that: those that are to be ended by it would never end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BLACK, WHITE = 512, 16383
 WHITE_BALANCE = (2.1, 1.0, 1.6)
