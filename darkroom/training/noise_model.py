@@ -5,7 +5,7 @@ makes of it. Every parameter is drawn per photo from ranges that cover phones to
 ISO to the highest, ratios 1 to 300.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
@@ -60,6 +60,19 @@ class Sensors:
     white: Tensor
     clips_black: Tensor
     compressed: Tensor
+
+    def select(self, photos: Tensor) -> "Sensors":
+        """Return the sensors of some photos, given by index."""
+        return Sensors(*(getattr(self, name)[photos] for name in Sensors.__slots__))
+
+    def quieter(self, factor: Tensor) -> "Sensors":
+        """Return sensors whose noise has `factor` (N, 1, 1) times less std, steps alike."""
+        return replace(
+            self,
+            shot=self.shot / factor**2,
+            read=self.read / factor,
+            step=self.step / factor,
+        )
 
 
 def uniform(low: float, high: float, count: int, generator: Generator) -> Tensor:

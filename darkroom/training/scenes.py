@@ -59,6 +59,10 @@ class Scenes:
     white_balance: Tensor
     camera_to_srgb: Tensor
 
+    def select(self, photos: Tensor) -> "Scenes":
+        """Return some of the scenes, given by index."""
+        return Scenes(*(getattr(self, name)[photos] for name in Scenes.__slots__))
+
 
 def load_photos(folder: Path, size: int = 1) -> list[NDArray[np.uint8]]:
     """Read every JPEG and PNG below `folder`: (H, W, 3) uint8 sRGB each, in the order of names.

@@ -3,8 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -22,14 +21,14 @@ from darkroom.errors import UsageError
 from darkroom.evaluation.metrics import ssim_map
 from darkroom.models.architectures.base import Conditions
 from darkroom.models.architectures.safelight import LARGE_WIDTHS, WIDTHS, Safelight
-from darkroom.models.device import find_device
+from darkroom.models.device import find_device, native_bfloat16
 from darkroom.mosaic.demosaic import pack_mosaic
 from darkroom.mosaic.packing import BAYER, COLORS_OF_CHANNELS, XTRANS
 from darkroom.output.atomic import atomic_write, make_folder
 from darkroom.raw.image import CFA
 from darkroom.training.initialization import begin_as_demosaicing, begin_with
 from darkroom.training.muon import Muon
-from darkroom.training.noise_model import Sensors, draw_sensors, expose
+from darkroom.training.noise_model import Sensors, draw_sensors, expose, log_uniform
 from darkroom.training.scenes import Scenes, draw_scenes
 from darkroom.weights.checkpoint import read_checkpoint
 
@@ -42,6 +41,11 @@ STRUCTURE_SHARE = 0.4
 STRUCTURE_STRIDE = 3
 # A photo's loss around which it begins to count less, so that clean photos are learned too.
 TYPICAL_LOSS, MIN_LOSS = 0.03, 0.005
+
+# Of so many photos one is told of more noise than it has, up to so many times its std, as
+# `--denoise` tells it, and one has that noise indeed: the first is to be smoothed as the second is.
+TOLD_MORE_SHARE = 8
+TOLD_MORE = 3.0
 
 NOISE_ERROR = 0.15  # of what the photo's noise is measured to be, std of its logarithm
 EMA = 0.999
@@ -111,18 +115,32 @@ class TrainingProgress:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What the network is given, packed (N, C, h, w) and conditions, and the scenes behind it."""
+    """What the network is given, packed (N, C, h, w) and conditions, and the scenes behind it.
+
+    The last `told_more` photos are told of more noise than they have: of that which the
+    `told_more` photos of the same scenes before them have.
+    """
 
     packed: Tensor
     conditions: Conditions
     scenes: Scenes
+    told_more: int = 0
 
     def to(self, device: str) -> "Batch":
         """Return the same on a device."""
         place = torch.device(device)
         scenes = Scenes(*(getattr(self.scenes, name).to(place) for name in Scenes.__slots__))
         packed = self.packed.to(place, memory_format=torch.channels_last)
-        return Batch(packed, self.conditions.to(place), scenes)
+        return replace(self, packed=packed, conditions=self.conditions.to(place), scenes=scenes)
+
+    def targets(self, output: Tensor) -> Scenes:
+        """Return what the network shall have made: the scenes, or what it makes of that noise."""
+        if not self.told_more:
+            return self.scenes
+        camera_rgb = self.scenes.camera_rgb.clone()
+        noisier = output[-2 * self.told_more : -self.told_more]
+        camera_rgb[-self.told_more :] = noisier.detach()
+        return replace(self.scenes, camera_rgb=camera_rgb)
 
 
 def draw_batch(photos: list[NDArray[np.uint8]], recipe: Recipe, step: int) -> Batch:
@@ -133,11 +151,25 @@ def draw_batch(photos: list[NDArray[np.uint8]], recipe: Recipe, step: int) -> Ba
     generator = Generator().manual_seed(recipe.seed * 1_000_000_007 + step)
     scenes = draw_scenes(photos, recipe.batch, recipe.size, generator)
     sensors = draw_sensors(recipe.batch, generator)
-    return photograph_scenes(scenes, sensors, generator, recipe.cfa)
+    told_more = recipe.batch // TOLD_MORE_SHARE
+    return photograph_scenes(scenes, sensors, generator, recipe.cfa, told_more)
 
 
-def photograph_scenes(scenes: Scenes, sensors: Sensors, generator: Generator, cfa: CFA) -> Batch:
-    """Photograph scenes, each by a sensor of its own, whose noise is known about."""
+def photograph_scenes(
+    scenes: Scenes, sensors: Sensors, generator: Generator, cfa: CFA, told_more: int = 0
+) -> Batch:
+    """Photograph scenes, each by a sensor of its own, whose noise is known about.
+
+    The last `told_more` are the scenes and sensors before them again, with less noise than told.
+    """
+    told = sensors
+    if told_more:
+        again = torch.arange(len(sensors.shot))
+        again[-told_more:] -= told_more
+        scenes, told = scenes.select(again), sensors.select(again)
+        more = torch.ones(len(again), 1, 1)
+        more[-told_more:] = log_uniform(1, TOLD_MORE, told_more, generator)
+        sensors = told.quieter(more)
     balance = scenes.white_balance
     mosaic = sample_mosaic(scenes.camera_rgb / balance[:, :, None, None], cfa)
     packed = pack_mosaic(expose(mosaic, sensors, generator, cfa)[:, None], cfa)
@@ -148,12 +180,12 @@ def photograph_scenes(scenes: Scenes, sensors: Sensors, generator: Generator, cf
         return value.flatten() * error.exp()
 
     conditions = Conditions(
-        shot=measured(sensors.shot),
-        read=measured(sensors.read),
-        clipped=sensors.clips_black.flatten(),
+        shot=measured(told.shot),
+        read=measured(told.read),
+        clipped=told.clips_black.flatten(),
         white_balance=balance,
     )
-    return Batch(packed * balance[:, colors, None, None], conditions, scenes)
+    return Batch(packed * balance[:, colors, None, None], conditions, scenes, told_more)
 
 
 def draw_batches(photos: list[NDArray[np.uint8]], recipe: Recipe, first: int) -> Iterator[Batch]:
@@ -231,6 +263,8 @@ class TrainingRun:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.step = 0
+        # Half precision halves a step where the machine multiplies in it.
+        self.bfloat16 = recipe.device.startswith("cuda") or native_bfloat16()
         widths = LARGE_WIDTHS if recipe.large else WIDTHS
         self.network = Safelight(9 if recipe.xtrans else 4, widths)
         begin_as_demosaicing(self.network)
@@ -252,12 +286,12 @@ class TrainingRun:
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = rate
-        on_gpu = self.recipe.device.startswith("cuda")
         modulation = self.network.modulation(batch.conditions)
-        with torch.autocast("cuda", torch.bfloat16) if on_gpu else nullcontext():
+        with torch.autocast(batch.packed.device.type, torch.bfloat16, self.bfloat16):
             output = self.network.body(batch.packed, modulation)
         structure = self.step >= (1 - STRUCTURE_SHARE) * self.recipe.steps
-        loss = measure_loss(output.float(), batch.scenes, structure)
+        output = output.float()
+        loss = measure_loss(output, batch.targets(output), structure)
         self.network.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_LIMIT)

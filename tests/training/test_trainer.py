@@ -237,6 +237,34 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
     assert not torch.equal(first, draw_batch(photos, RECIPE, 4).packed)
 
 
+def test_one_photo_of_eight_is_told_of_more_noise_than_it_has() -> None:
+    """It is the scene and the sensor before it, whose picture it is to become, without gradient."""
+    photos = [np.random.default_rng(1).integers(0, 255, (96, 96, 3), np.uint8)]
+    recipe = Recipe(batch=8, size=96, seed=5)
+    noisier, quieter = [], []
+    for step in range(12):
+        batch = draw_batch(photos, recipe, step)
+        assert batch.told_more == 1
+        assert torch.equal(batch.scenes.camera_rgb[-1], batch.scenes.camera_rgb[-2])
+        told = batch.conditions.read[-2:]
+        assert float(told.max() / told.min()) < 3, "both are told of one noise, roughly"
+        balance = batch.scenes.white_balance[:, :, None, None]
+        light = sample_mosaic(batch.scenes.camera_rgb / balance, BAYER)
+        clean = pack_mosaic(light[:, None], BAYER) * balance[:, [0, 1, 1, 2]]
+        error = (batch.packed - clean).clamp(-1, 1).square().mean((1, 2, 3))
+        noisier.append(float(error[-2]))
+        quieter.append(float(error[-1]))
+    assert sum(quieter) < 0.7 * sum(noisier)
+    output = torch.rand(8, 3, 96, 96, requires_grad=True)
+    targets = batch.targets(output)
+    assert torch.equal(targets.camera_rgb[-1], output[-2])
+    assert not targets.camera_rgb.requires_grad
+    assert torch.equal(targets.camera_rgb[:-1], batch.scenes.camera_rgb[:-1])
+    few = draw_batch(photos, replace(recipe, batch=6), 0)
+    assert few.told_more == 0
+    assert few.targets(output) is few.scenes
+
+
 def test_learning_rate_rises_then_falls() -> None:
     recipe = Recipe(steps=1000)
     assert rate_at(0, recipe) < rate_at(100, recipe) < rate_at(299, recipe) == recipe.rate
