@@ -190,8 +190,8 @@ _ALL = (
     _safelight(
         "safelight",
         2_226_130,
-        "fffa2aa3d094d0e4ac20c1507bd1436cfaf305b21a4300a3558e19f5983d4e7a",
-        scores=(Score(_SID_CROPS, 33.90, 0.886, "2026-11-21"),),
+        "84cd647ade280275083fb7087ba11b500f407060b99d17a83e231bbdf5926c3f",
+        scores=(Score(_SID_CROPS, 33.99, 0.887, "2026-11-21"),),
         gmacs=117.8,
         description="the default: any Bayer camera, small and fast",
     ),
