@@ -21,6 +21,7 @@ from darkroom.models.tiling import Edges, Part, TiledModel, TileOption, run_tile
 from darkroom.mosaic.hot_pixels import HotPixels, repair_hot_pixels
 from darkroom.mosaic.noise import measure_noise
 from darkroom.mosaic.packing import Mosaic, align, linearise, pack
+from darkroom.mosaic.saturation import measure_saturation
 from darkroom.output.orientation import Pixels, square, upright
 from darkroom.raw.black_choice import default_black, with_black
 from darkroom.raw.black_level import explain_black
@@ -206,7 +207,14 @@ def prepare(
     network = with_denoise(model, settings.denoise, noise, color)
     if settings.highlights is Highlights.CLIP:
         return PreparedPhoto(shape, packed, gain, network, color)
-    network, shoulder = with_highlights(network, packed, noise, color, gain.value)
+    assert color.white_balance is not None, "it has just been found"
+
+    def dimmed(factor: float) -> TiledModel:
+        return with_denoise(model, settings.denoise, noise.amplified(1 / factor), color)
+
+    balance = color.white_balance / color.white_balance.min()
+    white = gain.value * measure_saturation(raw) * balance
+    network, shoulder = with_highlights(network, dimmed, packed, color, white)
     return PreparedPhoto(shape, packed, gain, network, color, shoulder)
 
 

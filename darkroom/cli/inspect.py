@@ -46,6 +46,7 @@ def describe(raw: "RawImage") -> dict[str, Any]:
     from darkroom.mosaic.hot_pixels import repair
     from darkroom.mosaic.noise import measure_noise
     from darkroom.mosaic.packing import linearise
+    from darkroom.mosaic.saturation import measure_saturation
     from darkroom.raw.black_level import explain_black
     from darkroom.weights import registry, store
 
@@ -79,6 +80,7 @@ def describe(raw: "RawImage") -> dict[str, Any]:
         "masked_black": None if raw.masked_black is None else raw.masked_black.tolist(),
         "black_origin": explain_black(raw),
         "white": raw.white.tolist(),
+        "saturation": [round(share, 4) for share in measure_saturation(raw).tolist()],
         "values": {
             "least": float(raw.mosaic.min()),
             "mean": float(raw.mosaic.mean()),
@@ -110,6 +112,7 @@ def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("colour filters", f"{record['cfa']} ({record['sensor']})"),
         *_black(record["black"], record["black_origin"]),
         ("white level", _levels(record["white"])),
+        ("saturation", _saturation(record["saturation"])),
         ("values", "{least:g} to {greatest:g}, mean {mean:.1f}".format(**values)),
         ("noise", _noise(record["white"], record["black"], record["noise"])),
         ("hot or dead sites", f"{record['hot_pixels']}"),
@@ -133,6 +136,12 @@ def _exposure(seconds: float | None, iso: float | None, aperture: float | None) 
     if iso:
         parts.append(f"ISO {iso:g}")
     return ", ".join(parts) or "not stated"
+
+
+def _saturation(shares: list[float]) -> str:
+    """Write at which share of the white level the colours' values pile up."""
+    below = [f"{c} at {share:.1%}" for c, share in zip("RGB", shares, strict=True) if share < 1]
+    return f"{', '.join(below)} of white" if below else "at the white level"
 
 
 def _noise(white: list[list[float]], black: list[list[float]], noise: dict[str, Any]) -> str:

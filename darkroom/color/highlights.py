@@ -1,49 +1,49 @@
 """Light above white: what the RAW still holds of lamps, signs and skies, and how it is shown.
 
-Networks learn that the picture's white is 1, so above it they say nothing. The sensor does: at a
-gain of 300 it is saturated only at 300 times white, and what is far above white has little noise.
-So there the picture is taken from the mosaic itself, and a shoulder brings it below white.
+Networks learn that the picture's white is 1, so above it they say nothing. But amplified less, a
+lamp is an ordinary bright photo: where there is light above white the network is run again at
+lower gains, down to one that brings all of it below white, and each place is taken from the
+highest gain that does not clip it. A tone curve (`darkroom.color.tone_curve`) shows the result.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from darkroom.color.matrix import camera_to_srgb
 from darkroom.color.tone_curve import Shoulder
 from darkroom.models.tiling import Grid, TiledModel
-from darkroom.mosaic.demosaic import unpack_mosaic
-from darkroom.mosaic.noise import Noise
-from darkroom.mosaic.packing import BAYER, COLORS_OF_CHANNELS, XTRANS
-from darkroom.raw.image import CFA, Color
+from darkroom.mosaic.packing import COLORS_OF_CHANNELS
+from darkroom.raw.image import Color
 
-FROM, TO = 0.7, 1.2
-"""Light from which, and up to which, the mosaic's own picture takes over from the network's."""
-OFFSET = 0.1
-"""Added before the logarithm, so that the noise of shadows beside a lamp counts for little."""
-HUE_REACH = 4
-"""Packed pixels on each side over which colour is averaged, where it is noise that differs."""
-DETAIL_REACH = 3
-"""Photosites on each side from which light and its spread are measured."""
-BINOMIAL_NOISE = (6 / 16) ** 2
-"""Share of the variance of noise that weights of 1 2 1 leave, both ways."""
-NOISE_LIMIT = 1.3
-"""Spread counts as noise up to so many times what is expected: it is measured on few sites."""
-TINY = 1e-9
-REACH = 8
-"""Packed pixels that light above white reaches, and from which what it reaches is made."""
-BAND = 64
-"""Rows of packed pixels worked on at once."""
+STEP = 4.0
+"""Each gain is at most so many times the next lower one."""
+FROM, TO = 0.55, 0.85
+"""The picture's light, largest channel, from which and up to which the next lower gain takes over;
+networks begin to flatten below their white."""
+BRIGHT = 0.5
+"""Light of a cell in whose surroundings there may be light above FROM."""
+ROOM = 1.25
+"""The lowest gain brings the brightest site so far below white, where the sensor allows."""
 CELL = 2
-"""Packed pixels each way that are averaged for the photo's brightest light."""
+"""Packed pixels each way that are averaged, so that noise is not taken for light."""
+REACH = 4
+"""Cells on each side of bright ones that belong to their surroundings."""
+BAND = 64
+"""Rows of packed pixels whose brightness is measured at once."""
+SATURATED = 0.97
+"""Share of the saturated value from which on a site counts as saturated; noise spreads it."""
+
 
 Window = tuple[slice, slice]
-"""Rows and columns of packed pixels."""
+"""Rows and columns."""
 
 
 class Highlights(Enum):
@@ -54,43 +54,47 @@ class Highlights(Enum):
 
 
 def with_highlights(
-    network: TiledModel, packed: Tensor, noise: Noise, color: Color, gain: float
+    network: TiledModel,
+    dimmed: Callable[[float], TiledModel],
+    packed: Tensor,
+    color: Color,
+    white: NDArray[np.float64],
 ) -> tuple[TiledModel, Shoulder | None]:
     """Return a network whose picture goes on above white, and the curve that brings it below.
 
-    The network as it is and None where nothing in the photo is above white. `packed`: (C, h, w),
-    amplified by `gain` and white-balanced. `noise`: of the amplified photo. `color`: with a white
-    balance.
+    The network as it is and None where nothing in the photo is above white. `dimmed`: makes the
+    network for the same photo with so many times less light. `packed`: (C, h, w), amplified and
+    white-balanced. `color`: with a white balance. `white`: (3,) the least light of a saturated
+    site of each colour, amplified and white-balanced.
     """
-    shoulder = find_shoulder(packed, color, gain)
-    if shoulder is None:
-        return network, None
-    assert color.white_balance is not None, "a photo without one is balanced before"
-    balance = color.white_balance / color.white_balance.min()
-    return ExtendedModel(network, noise, tuple(balance.tolist()), gain), shoulder
-
-
-def find_shoulder(packed: Tensor, color: Color, gain: float) -> Shoulder | None:
-    """Return the curve for a photo; None where nothing is above white.
-
-    `packed`: (C, h, w), amplified by `gain` and white-balanced, so that every channel of a
-    saturated sensor is at least `gain`.
-    """
-    if gain <= 1:
-        return None
+    sensor_white = float(white.min())
     over = packed.amax(dim=(0, 2)) > 1
-    if not bool(over.any()):
-        return None
+    if sensor_white <= 1 or not bool(over.any()):
+        return network, None
     matrix = camera_to_srgb(color).float()
-    peak = max(_brightest(packed[:, rows], matrix, gain) for rows in _runs(over))
-    return Shoulder.of(min(peak, gain), gain) if peak > 1 else None
+    peak = max(_brightest(packed[:, rows], matrix, sensor_white) for rows in _runs(over))
+    if peak <= 1:
+        return network, None
+    lowest = min(ROOM * float(packed.max()), sensor_white)
+    count = max(1, math.ceil(math.log(lowest) / math.log(STEP)))
+    factors = [lowest ** (step / count) for step in range(1, count + 1)]
+    exposures = tuple(DimmedModel(factor, dimmed(factor)) for factor in factors)
+    limits = tuple((SATURATED * white).tolist())
+    model = HighDynamicRangeModel(network, exposures, limits, sensor_white)
+    return model, Shoulder.of(min(peak, sensor_white), sensor_white)
 
 
 def _brightest(packed: Tensor, matrix: Tensor, white: float) -> float:
     """Return the largest linear sRGB of cells of packed pixels."""
-    camera = _colors(packed.clamp(max=white))
-    cells = functional.avg_pool2d(camera[None], CELL, ceil_mode=True, count_include_pad=False)[0]
+    cells = _cells(packed.clamp(max=white))
     return float((matrix @ cells.flatten(1)).max())
+
+
+def _cells(packed: Tensor) -> Tensor:
+    """Average cells of packed pixels by colour: (C, h, w) to (3, h / CELL, w / CELL)."""
+    channels = np.array(COLORS_OF_CHANNELS[len(packed)])
+    colors = torch.stack([packed[channels == color].mean(0) for color in range(3)])
+    return functional.avg_pool2d(colors, CELL, ceil_mode=True, count_include_pad=False)
 
 
 def _runs(flags: Tensor) -> Iterator[slice]:
@@ -104,23 +108,30 @@ def _runs(flags: Tensor) -> Iterator[slice]:
 
 
 @dataclass(frozen=True, slots=True)
-class ExtendedModel:
-    """A network whose picture goes on above white, with what the mosaic holds.
+class DimmedModel:
+    """The network for the same photo with `factor` times less light."""
 
-    `noise`: of the amplified photo. `balance`: multipliers of R, G, B, the least 1. `white`: light
-    of a saturated sensor.
+    factor: float
+    network: TiledModel
+
+
+@dataclass(frozen=True, slots=True)
+class HighDynamicRangeModel:
+    """A network whose picture goes on above white, from runs at lower gains.
+
+    `exposures`: from the brightest to the darkest. `saturated`: light of R, G and B from which on a
+    site is taken for saturated. `white`: light of all three where the sensor is saturated.
     """
 
     network: TiledModel
-    noise: Noise
-    balance: tuple[float, ...]
+    exposures: tuple[DimmedModel, ...]
+    saturated: tuple[float, ...]
     white: float
 
     @property
     def grid(self) -> Grid:
-        """The network's, with room for the mosaic's picture."""
-        grid = self.network.grid
-        return grid if grid.halo is None else replace(grid, halo=max(grid.halo, 2 * REACH))
+        """The network's."""
+        return self.network.grid
 
     @property
     def device(self) -> torch.device:
@@ -132,157 +143,142 @@ class ExtendedModel:
         """(N, C, h, w) on any device -> (N, 3, s*h, s*w) camera RGB, on the network's."""
         picture = self.network(packed)
         for light, part in zip(packed, picture, strict=True):
-            for inner, outer in _windows(light):
-                self._extend(light[:, *outer].to(part.device), inner, outer, part)
+            self._extend(light, part)
         return picture
 
-    def on_cpu(self) -> "ExtendedModel":
+    def on_cpu(self) -> "HighDynamicRangeModel":
         """Return the same on the processor."""
-        return replace(self, network=self.network.on_cpu())
+        exposures = tuple(replace(e, network=e.network.on_cpu()) for e in self.exposures)
+        return replace(self, network=self.network.on_cpu(), exposures=exposures)
 
-    def _extend(self, light: Tensor, inner: Window, outer: Window, picture: Tensor) -> None:
-        """Replace what is bright in the `inner` part of a picture; `light` is that of `outer`."""
-        scale = self.grid.scale
-        held = self._hold(light)[:, *_scale(inner, (outer[0].start, outer[1].start), scale)]
-        place = picture[:, *_scale(inner, (0, 0), scale)]
-        # All channels at once, or colours would change where they are handed over one by one.
-        share = ((held.amax(0) - FROM) / (TO - FROM)).clamp_(0, 1)
-        place.lerp_(held, share * share * (3 - 2 * share))
+    def _extend(self, light: Tensor, picture: Tensor) -> None:
+        """Put light above white into a picture (3, s*h, s*w); `light`: its mosaic, packed."""
+        near, scale = _surroundings(light), self.grid.scale
+        for inner, outer in _windows(near, self.grid):
+            place = picture[:, *_scaled(inner, (0, 0), scale)]
+            inside = _scaled(inner, (outer[0].start, outer[1].start), scale)
+            held = self._hold(light[:, *outer], inside, place)
+            mask = near[inner].to(place.device).repeat_interleave(scale, 0)
+            place.copy_(torch.where(mask.repeat_interleave(scale, 1), held, place))
 
-    def _hold(self, light: Tensor) -> Tensor:
-        """Demosaic and denoise: (C, h, w) -> (3, s*h, s*w) camera RGB.
+    def _hold(self, window: Tensor, inside: Window, first: Tensor) -> Tensor:
+        """Merge the `inside` of a window at all exposures: (3, H, W), `first` at the full one."""
+        brightest = float(window.max())
+        steps = list(zip([1.0, *(e.factor for e in self.exposures)], self.exposures, strict=False))
+        needed = [e for above, e in steps if above * FROM < brightest] or [self.exposures[0]]
+        merged = self._without_false_color(self._run(needed[-1], window, inside), window, inside)
+        # Beside a clipped lamp a network sees white; so it is the neighbourhood that decides.
+        near = functional.max_pool2d(_cells(window).amax(0)[None, None], 3, 1, 1)
+        near = functional.interpolate(near, scale_factor=CELL * self.grid.scale, mode="bilinear")
+        light = near[0, 0][inside].to(first.device)
+        for exposure in needed[-2::-1]:
+            bright = self._run(exposure, window, inside)
+            merged = _merge(bright, merged, light, exposure.factor)
+        return _merge(first, merged, light, 1.0)
 
-        Detail is what each photosite has more, or less, of its colour than its surroundings, in
-        logarithms, so that a lamp's sharp rim, which some sites see and others do not, decides
-        nothing beyond it.
+    def _run(self, exposure: DimmedModel, window: Tensor, inside: Window) -> Tensor:
+        """Return the `inside` of a window at an exposure, as light at the full one."""
+        dimmed = (window / exposure.factor)[None]
+        return exposure.network(dimmed)[0][:, *inside] * exposure.factor
+
+    def _without_false_color(self, picture: Tensor, window: Tensor, inside: Window) -> Tensor:
+        """Make a picture white as the sites around each pixel are saturated.
+
+        Of a saturated colour nobody knows how much there was, so there is no colour.
         """
-        light = light.clamp(0, self.white)
-        mosaic = unpack_mosaic(light[None])[0, 0]
-        hue = self._hue(light).exp_()
-        hue /= hue.mean(0)
-        scale = mosaic.shape[0] // light.shape[1]
-        hue = functional.interpolate(hue[None], scale_factor=scale, mode="bilinear")[0]
-        cfa = BAYER if len(light) == len(BAYER.pattern) else XTRANS
-        periods = (side // cfa.period for side in mosaic.shape)
-        balance = torch.tensor(self.balance, device=hue.device)[cfa.channels].tile(*periods)
-        detail = ((mosaic + OFFSET) / _at_sites(hue, cfa)).log_()
-        noise = self._noise(mosaic, balance).mul_(BINOMIAL_NOISE)
-        smooth = _denoise(_binomial(detail), noise, DETAIL_REACH)
-        return hue.mul_(smooth.exp_()).sub_(OFFSET)
+        limits = torch.tensor(self.saturated, device=window.device)
+        limits = limits[list(COLORS_OF_CHANNELS[len(window)])][:, None, None]
+        full = (window >= limits).float().amax(0)[None, None]
+        if not bool(full.any()):
+            return picture
+        share = functional.avg_pool2d(full, 3, 1, 1, count_include_pad=False)
+        share = functional.interpolate(
+            share.to(picture.device), scale_factor=self.grid.scale, mode="bilinear"
+        )[0][:, *inside]
+        return picture.lerp(torch.full_like(picture, self.white), share)
 
-    def _hue(self, light: Tensor) -> Tensor:
-        """Return the logarithms of colours, (C, h, w) -> (3, h, w), smoothed as noise asks."""
-        levels = _colors(_center((light + OFFSET).log()))
-        balance = torch.tensor(self.balance, device=light.device)[:, None, None]
-        noise = self._noise(levels.exp() - OFFSET, balance)
-        brightness = levels.mean(0)
-        return torch.stack(
-            [
-                _denoise(level - brightness, spread, HUE_REACH)
-                for level, spread in zip(levels, noise, strict=True)
-            ]
+
+def _surroundings(light: Tensor) -> Tensor:
+    """Return where in a packed photo (C, h, w) there may be light above white: (h, w) bool."""
+    _, height, width = light.shape
+    bright = (_cells(light).amax(0) > BRIGHT)[None, None].float()
+    wide = functional.max_pool2d(bright, 2 * REACH + 1, 1, REACH)
+    sites = functional.interpolate(wide, scale_factor=CELL, mode="nearest")[0, 0]
+    return sites[:height, :width] > 0
+
+
+def _merge(bright: Tensor, dark: Tensor, near: Tensor, factor: float) -> Tensor:
+    """Take a picture from a brighter exposure, and where that comes near its white from a darker.
+
+    `near`: (H, W) light around each pixel. `factor`: by how much the brighter exposure is dimmed.
+    Mixed in square roots, as the network works: there noise is alike at all levels.
+    """
+    light = torch.maximum(dark.amax(0), near)
+    share = ((light / factor - FROM) / (TO - FROM)).clamp_(0, 1)
+    share = share * share * (3 - 2 * share)
+    roots = [part.abs().sqrt_().copysign_(part) for part in (bright, dark)]
+    mixed = roots[0].lerp_(roots[1], share)
+    return mixed * mixed.abs()
+
+
+def _windows(flags: Tensor, grid: Grid) -> Iterator[tuple[Window, Window]]:
+    """Yield windows that together hold all flags of (h, w), each with what it depends on around it.
+
+    They start on the network's grid, so that it sees them as it sees the whole.
+    """
+    height, width = flags.shape
+    if not bool(flags.any()):
+        return
+    if grid.halo is None:
+        whole = slice(0, height), slice(0, width)
+        yield whole, whole
+        return
+    step, margin = grid.multiple, grid.margin
+    cells = functional.max_pool2d(flags[None].float(), step, ceil_mode=True)[0].numpy() > 0
+    for rows, columns in _split(cells, (0, 0), margin // step):
+        inner, outer = [], []
+        for side, size in ((rows, height), (columns, width)):
+            start, stop = side.start * step, min(side.stop * step, size)
+            inner.append(slice(start, stop))
+            outer.append(slice(max(start - margin, 0), min(stop + margin, size)))
+        yield (inner[0], inner[1]), (outer[0], outer[1])
+
+
+def _split(cells: NDArray[np.bool_], origin: tuple[int, int], margin: int) -> list[Window]:
+    """Return windows that hold all cells that are set, and with their margins are least work.
+
+    Halves a window as long as both halves, each as small as its cells allow, are less.
+    """
+    places = np.argwhere(cells)
+    if not len(places):
+        return []
+    (top, left), (bottom, right) = places.min(0), places.max(0) + 1
+    cells, origin = cells[top:bottom, left:right], (origin[0] + int(top), origin[1] + int(left))
+    height, width = cells.shape
+    best = [(slice(origin[0], origin[0] + height), slice(origin[1], origin[1] + width))]
+    if height >= width and height > 1:
+        middle = height // 2
+        halves = [(cells[:middle], origin), (cells[middle:], (origin[0] + middle, origin[1]))]
+    elif width > 1:
+        middle = width // 2
+        halves = [(cells[:, :middle], origin), (cells[:, middle:], (origin[0], origin[1] + middle))]
+    else:
+        return best
+    parts = [window for half, start in halves for window in _split(half, start, margin)]
+
+    def work(windows: list[Window]) -> int:
+        return sum(
+            (rows.stop - rows.start + 2 * margin) * (columns.stop - columns.start + 2 * margin)
+            for rows, columns in windows
         )
 
-    def _noise(self, light: Tensor, balance: Tensor) -> Tensor:
-        """Return the variance of the logarithm of light, of its shape."""
-        noise = balance * self.noise.shot * light + (balance * self.noise.read).square()
-        return noise / (light + OFFSET).square()
+    return min(best, parts, key=work)
 
 
-def _windows(light: Tensor) -> Iterator[tuple[Window, Window]]:
-    """Yield what light above white reaches in a packed photo (C, h, w), and what that depends on.
-
-    Their sides are even, as X-Trans has them.
-    """
-    _, height, width = light.shape
-    rows_over = light.amax(dim=(0, 2)) > FROM
-    for top in range(0, height, BAND):
-        bottom = min(top + BAND, height)
-        near = slice(max(top - REACH, 0), bottom + REACH)
-        if not bool(rows_over[near].any()):
-            continue
-        columns = (light[:, near].amax(dim=(0, 1)) > FROM).nonzero()
-        left, right = (int(columns[end]) // 2 * 2 for end in (0, -1))
-        inner = slice(max(left - REACH, 0), min(right + 2 + REACH, width))
-        outer = slice(max(inner.start - REACH, 0), min(inner.stop + REACH, width))
-        rows = slice(max(top - REACH, 0), min(bottom + REACH, height))
-        yield (slice(top, bottom), inner), (rows, outer)
-
-
-def _scale(window: Window, origin: tuple[int, int], scale: int) -> Window:
+def _scaled(window: Window, origin: tuple[int, int], scale: int) -> Window:
     """Turn packed pixels, counted from `origin`, into picture pixels."""
     rows, columns = (
         slice((side.start - start) * scale, (side.stop - start) * scale)
         for side, start in zip(window, origin, strict=True)
     )
     return rows, columns
-
-
-def _colors(light: Tensor) -> Tensor:
-    """Average the sites of each colour of every packed pixel: (C, h, w) -> (3, h, w)."""
-    channels = np.array(COLORS_OF_CHANNELS[len(light)])
-    return torch.stack([light[channels == color].mean(0) for color in range(3)])
-
-
-def _center(light: Tensor) -> Tensor:
-    """Interpolate a Bayer photo's channels (4, h, w) at the middle of their packed pixels.
-
-    Else red and blue, which lie half a packed pixel apart, would show at the two sides of a lamp.
-    X-Trans stays as it is: there the colours lie around the middle.
-    """
-    if len(light) != len(BAYER.pattern):
-        return light
-    padded = functional.pad(light[None], (1, 1, 1, 1), mode="replicate")[0]
-    _, height, width = light.shape
-    centred = torch.empty_like(light)
-    for channel, (row, column) in enumerate(np.ndindex(2, 2)):
-        rows = slice(2 - 2 * row, 2 - 2 * row + height)  # towards the middle
-        columns = slice(2 - 2 * column, 2 - 2 * column + width)
-        plane = padded[channel]
-        across = 0.75 * plane[:, 1:-1] + 0.25 * plane[:, columns]
-        centred[channel] = 0.75 * across[1:-1] + 0.25 * across[rows]
-    return centred
-
-
-def _at_sites(planes: Tensor, cfa: CFA) -> Tensor:
-    """Take from (3, H, W) at each photosite the plane of its colour: (H, W)."""
-    taken = torch.empty_like(planes[0])
-    for row, column in np.ndindex(cfa.channels.shape):
-        sites = slice(row, None, cfa.period), slice(column, None, cfa.period)
-        taken[sites] = planes[int(cfa.channels[row, column])][sites]
-    return taken
-
-
-def _denoise(plane: Tensor, noise: Tensor, reach: int) -> Tensor:
-    """Smooth (H, W) as far as its spread is that of noise of such variance, (H, W).
-
-    Source: Lee, "Digital image enhancement and noise filtering by use of local statistics", IEEE
-    TPAMI 2(2), 1980.
-    """
-    mean, square, noise = _average(torch.stack([plane, plane.square(), noise]), reach)
-    variance = (square - mean.square()).clamp_(min=TINY)
-    kept = (1 - NOISE_LIMIT * noise / variance).clamp_(min=0)
-    smooth: Tensor = mean.addcmul_(kept, plane - mean)
-    return smooth
-
-
-def _binomial(plane: Tensor) -> Tensor:
-    """Weigh (H, W) by 1 2 1 both ways: in Bayer each colour then counts alike everywhere."""
-    padded = functional.pad(plane[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
-    down = padded[:-2] + padded[2:] + 2 * padded[1:-1]
-    return (down[:, :-2] + down[:, 2:] + 2 * down[:, 1:-1]).div_(16)
-
-
-def _average(planes: Tensor, reach: int) -> Tensor:
-    """Average (n, h, w) over squares, the borders continued."""
-    side = 2 * reach + 1
-    padded = functional.pad(planes[None], (reach,) * 4, mode="replicate")[0]
-    _, height, width = planes.shape
-    # A few sums of whole rows: several times as fast as torch's pooling.
-    down = padded[:, :height].clone()
-    for row in range(1, side):
-        down += padded[:, row : row + height]
-    across = down[:, :, :width].clone()
-    for column in range(1, side):
-        across += down[:, :, column : column + width]
-    return across.div_(side * side)

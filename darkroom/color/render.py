@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from darkroom.color.gamut import bring_in_gamut
 from darkroom.color.matrix import camera_to_srgb
-from darkroom.color.tone_curve import KNEE, Shoulder
+from darkroom.color.tone_curve import Shoulder
 from darkroom.color.transfer import SRGB_KNEE, SRGB_OFFSET, SRGB_POWER, SRGB_SLOPE
 from darkroom.parallel import in_bands
 from darkroom.raw.image import Color
@@ -24,8 +25,6 @@ Codes = NDArray[np.uint8] | NDArray[np.uint16]
 # interpreter without waiting for it.
 BLOCK_PIXELS = 32000
 BLOCKS_PER_BAND = 32
-TINY = 1e-7
-"""Keeps 0 / 0 from gray pixels, far below any visible step."""
 
 
 def render(picture: Tensor, color: Color, shoulder: Shoulder | None = None) -> Tensor:
@@ -111,7 +110,6 @@ class _Block:
         self._by_pixels = picture.stride(0) == 1  # as channels-last networks leave it
         pixels = rows * self._width
         self._triples = torch.empty(2, 3 * pixels, device=picture.device)
-        self._singles = torch.empty(3, pixels, device=picture.device)
 
     def render(self, rows: Tensor, matrix: Tensor, scale: Scale) -> Tensor:
         """Return (3, rows, W) of camera RGB as scaled sRGB, valid until the next call."""
@@ -120,7 +118,7 @@ class _Block:
         shoulder = scale.shoulder
         clipped = self._clipped(rows, camera, 1.0 if shoulder is None else shoulder.white)
         rgb = torch.mm(matrix, clipped, out=rgb.view(3, pixels))
-        _bring_in_gamut(rgb, self._singles[:, :pixels], shoulder, clipped)
+        bring_in_gamut(rgb, shoulder)
         return _encode(rgb, camera.view(3, pixels), scale).view(3, -1, self._width)
 
     def _clipped(self, rows: Tensor, out: Tensor, white: float) -> Tensor:
@@ -130,38 +128,6 @@ class _Block:
             return out.view(-1, 3).T
         torch.clamp(rows, max=white, out=out.view(3, -1, self._width))
         return out.view(3, -1)
-
-
-def _bring_in_gamut(
-    rgb: Tensor, scratch: Tensor, shoulder: Shoulder | None, camera: Tensor
-) -> None:
-    """Clip (3, pixels) linear RGB to 0 to 1 without turning its hue, in place.
-
-    The largest and the smallest of a pixel's channels are clipped, the middle one keeps its place
-    between them, so the hue (as of HSV) stays. Continuous, and gray stays gray.
-    """
-    low, high, kept = scratch
-    torch.amin(rgb, 0, out=low)
-    torch.amax(rgb, 0, out=high)
-    rgb.sub_(low)
-    torch.sub(high, low, out=kept).add_(TINY)
-    if shoulder is not None and float(high.max()) > KNEE:
-        _roll_off(low, high, camera.amax(0), shoulder)
-    low.clamp_(0, 1)
-    torch.div(high.clamp_(0, 1).sub_(low), kept, out=kept)
-    torch.addcmul(low, rgb, kept, out=rgb)
-
-
-def _roll_off(low: Tensor, high: Tensor, light: Tensor, shoulder: Shoulder) -> None:
-    """Bend pixels' largest channels, and the smallest by the same factor, in place.
-
-    So saturation (as of HSV) stays too, until it fades. `light`: the largest in camera RGB.
-    """
-    bent = shoulder.curve(high)
-    fading = shoulder.fading(light, bent)
-    low.mul_(torch.where(high > KNEE, bent / high, 1)).clamp_(min=0)
-    low.lerp_(bent, fading)
-    high.copy_(bent)
 
 
 def _encode(linear: Tensor, out: Tensor, scale: Scale) -> Tensor:

@@ -8,10 +8,6 @@ from torch import Tensor
 
 KNEE = 0.8
 """Light up to here stays as it is."""
-FADING = 0.8
-"""Share of the sensor's white from which colours go over to white."""
-TOP = 0.6
-"""How much of their colour lights lose at the photo's brightest, as eyes and film expect."""
 BISECTIONS = 60
 MAX_BEND = 1e6
 
@@ -49,15 +45,3 @@ class Shoulder(NamedTuple):
         above = (light - KNEE).clamp_(0, self.peak - KNEE)
         bent = above.mul_(self.bend).log1p_().mul_(scale).add_(KNEE)
         return torch.minimum(light, bent)
-
-    def fading(self, light: Tensor, shown: Tensor) -> Tensor:
-        """Return how much of its colour light loses: 0 none, 1 all, where the sensor is saturated.
-
-        `light`: its largest channel on the sensor, white-balanced. `shown`: what `curve` made of
-        its largest channel in the picture.
-        """
-        start = max(FADING * self.white, 1.0)
-        share = ((light - start) / max(self.white - start, 1e-6)).clamp_(0, 1)
-        top = ((shown - KNEE) / (1 - KNEE)).clamp_(min=0).square_()
-        # The fourth power: with less, noise near the knee shows as speckles of white in colours.
-        return torch.maximum(share * share * (3 - 2 * share), TOP * top * top)

@@ -38,6 +38,12 @@ DIM_STOPS = 0.25
 # passes 0.65 / N^2 of the luminance.
 SATURATION = 78 / 0.65
 
+# Photos whose key lies above the first are exposed already, from the second on surely so: they are
+# brought to the third at most, however dark a scene they may show, or detail that they have in the
+# lights is lost. Source: the daylight files that darkroom was tried on have keys of 0.26 to 0.43.
+EXPOSED_FROM, EXPOSED = 0.05, 0.2
+EXPOSED_KEY = 0.33
+
 Floats = NDArray[np.float64]
 
 
@@ -67,7 +73,15 @@ def learned_gain(raw: RawImage, network: GainNetwork) -> Gain:
     stops = network(features(reading, key)) - float(np.log2(key.value))
     stops -= dimming(stops, key, raw.exposure)
     stops = min(stops, -float(np.log2(key.mean)))  # no scene is wanted whiter than white
+    stops = hold_back(stops, key)
     return limited(GainRule.LEARNED, 2.0**stops, reading, key)
+
+
+def hold_back(stops: float, key: Key) -> float:
+    """Keep a photo that is exposed already from being brightened beyond what keeps its lights."""
+    exposed = np.log2(key.value / EXPOSED_FROM) / np.log2(EXPOSED / EXPOSED_FROM)
+    enough = max(float(np.log2(EXPOSED_KEY / key.value)), 0.0)
+    return stops - float(np.clip(exposed, 0, 1)) * max(stops - enough, 0.0)
 
 
 def features(reading: Reading, key: Key) -> Floats:

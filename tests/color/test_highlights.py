@@ -1,6 +1,5 @@
 """Light above white: lamps keep their shape and colour, or are clipped as ever."""
 
-import colorsys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from safetensors.torch import save_file
 
 from darkroom.batch.run import BatchOptions, settings
 from darkroom.cli.inputs import choice
-from darkroom.color.highlights import ExtendedModel, Highlights, find_shoulder
+from darkroom.color.highlights import Highlights, with_highlights
 from darkroom.color.render import render_codes, render_into
 from darkroom.color.tone_curve import Shoulder
 from darkroom.color.transfer import srgb_decode
@@ -24,10 +23,10 @@ from darkroom.gain import given_gain
 from darkroom.models.architectures.safelight import Safelight
 from darkroom.models.loading import load_model
 from darkroom.models.model import Model
-from darkroom.mosaic.noise import Noise
-from darkroom.mosaic.packing import XTRANS, linearise, pack
+from darkroom.models.tiling import Grid
+from darkroom.mosaic.packing import COLORS_OF_CHANNELS, XTRANS, linearise, pack
 from darkroom.pipeline import Options, enhance
-from darkroom.raw.image import SRGB_TO_XYZ, RawImage
+from darkroom.raw.image import SRGB_TO_XYZ, Color, RawImage
 from darkroom.weights.registry import Output
 
 RATIO = 300.0
@@ -52,6 +51,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     loaded = load_model(path, "cpu", "fp32")
     architecture = replace(loaded.architecture, condition=None, halo=8)
     return replace(loaded, network=Clipping(), architecture=architecture)
+
+
+@pytest.fixture(scope="module")
+def safelight() -> Model:
+    return load_model("safelight", "cpu", "fp32")
 
 
 def distances() -> NDArray[np.float64]:
@@ -79,34 +83,47 @@ def rings(picture: NDArray[np.float64], width: int = 2) -> NDArray[np.float64]:
 
 
 def hue(rgb: NDArray[np.float64]) -> float:
-    return 360 * colorsys.rgb_to_hsv(*rgb)[0]
+    """Return OKLab's hue in degrees. Source: the matrices of Ottosson, 2020."""
+    lms = np.cbrt(
+        np.array(
+            [
+                [0.4122214708, 0.5363325363, 0.0514459929],
+                [0.2119034982, 0.6806995451, 0.1073969566],
+                [0.0883024619, 0.2817188376, 0.6299787005],
+            ]
+        )
+        @ rgb
+    )
+    a = np.array([1.9779984951, -2.4285922050, 0.4505937099]) @ lms
+    b = np.array([0.0259040371, 0.7827717662, -0.8086757660]) @ lms
+    return float(np.degrees(np.arctan2(b, a)))
 
 
-def test_a_lamp_fades_outwards_without_a_dark_ring(model: Model) -> None:
+def test_a_lamp_fades_outwards_without_a_dark_ring(safelight: Model) -> None:
     """Its light falls by half from ring to ring or more, so noise may not turn the order."""
-    found = rings(shown(model, photograph_chart(lamp(50), exposure=1 / RATIO))).max(1)
+    found = rings(shown(safelight, photograph_chart(lamp(50), exposure=1 / RATIO))).max(1)
     bright = rings(lamp(50)).max(1) > 0.3
     assert (np.diff(found[bright]) < 0.002).all()
     assert found[0] > 0.99
     clipped = shown(
-        model, photograph_chart(lamp(50), exposure=1 / RATIO), highlights=Highlights.CLIP
+        safelight, photograph_chart(lamp(50), exposure=1 / RATIO), highlights=Highlights.CLIP
     )
     assert (rings(clipped).max(1)[:7] == 1).all(), "without the roll-off it is one flat white"
 
 
 @pytest.mark.parametrize("color", [ORANGE, (0.2, 0.4, 1.0), (0.3, 1.0, 0.4)])
-def test_the_rim_keeps_its_hue(model: Model, color: tuple[float, float, float]) -> None:
+def test_the_rim_keeps_its_hue(safelight: Model, color: tuple[float, float, float]) -> None:
     """Five degrees, of which the rim's noise is three; clipped it is white or another colour."""
-    found = rings(shown(model, photograph_chart(lamp(50, color), exposure=1 / RATIO)))
+    found = rings(shown(safelight, photograph_chart(lamp(50, color), exposure=1 / RATIO)))
     above = rings(lamp(50, color)).max(1) > 1.5
-    off = [abs(hue(ring) - hue(np.array(color))) for ring in found[above]]
+    off = [abs((hue(ring) - hue(np.array(color)) + 180) % 360 - 180) for ring in found[above]]
     assert max(off) < 5
     assert min(ring.min() / ring.max() for ring in found[above]) < 0.65
 
 
-def test_what_saturates_the_sensor_is_neutral(model: Model) -> None:
+def test_what_saturates_the_sensor_is_neutral(safelight: Model) -> None:
     """One 16-bit code of the highest in sRGB is 2e-5 of light."""
-    found = shown(model, photograph_chart(lamp(1500), exposure=1 / RATIO))
+    found = shown(safelight, photograph_chart(lamp(1500), exposure=1 / RATIO))
     core = found[distances() < 8]
     assert (core > 1 - 1e-4).all()
     clipped = found[(distances() > 14) & (distances() < 20)]
@@ -151,25 +168,33 @@ def test_light_is_continuous_where_the_mosaic_takes_over(model: Model) -> None:
     assert np.diff(found[::4]).max() < 0.06
 
 
-def test_xtrans_keeps_its_lamp_too() -> None:
-    """Flat light of one colour at six times white comes out of the mosaic exactly; float32."""
-    light = np.array([6.0, 3.0, 1.5])
-    mosaic = light[np.tile(XTRANS.channels, (8, 8))].astype(np.float32)
+class Flat:
+    """A network of X-Trans that averages its packed pixels, up to white."""
+
+    grid = Grid(multiple=2, halo=2, scale=3)
+    device = torch.device("cpu")
+
+    def __call__(self, packed: torch.Tensor) -> torch.Tensor:
+        channels = np.array(COLORS_OF_CHANNELS[9])
+        rgb = torch.stack([packed[:, channels == color].mean(1) for color in range(3)], 1)
+        return rgb.clamp(max=1).repeat_interleave(3, 2).repeat_interleave(3, 3)
+
+    def on_cpu(self) -> "Flat":
+        return self
+
+
+@pytest.mark.parametrize("times", [3.0, 6.0, 18.0])
+def test_xtrans_keeps_its_lamp_too(times: float) -> None:
+    """Flat light of one colour, so many times white, comes out as it is; float32 and roots."""
+    light = np.array([1.0, 0.5, 0.25]) * times
+    mosaic = light[np.tile(XTRANS.channels, (24, 24))].astype(np.float32)
     packed = torch.from_numpy(pack(mosaic, XTRANS))
-
-    class Dark:
-        grid = type("Grid", (), {"halo": None, "scale": 3})()
-        device = torch.device("cpu")
-
-        def __call__(self, packed: torch.Tensor) -> torch.Tensor:
-            return torch.zeros(1, 3, 48, 48)
-
-    balance = synthetic_raw(8, 8).color.white_balance
-    extended = ExtendedModel(
-        Dark(), Noise(0, 1e-5, ""), tuple((balance / balance.min()).tolist()), 20.0
-    )
-    picture = extended(packed[None])[0]
-    assert np.allclose(picture.numpy(), light[:, None, None], rtol=1e-4)
+    flat = Flat()
+    balance = np.ones(3)
+    color = Color(balance, np.linalg.inv(SRGB_TO_XYZ))
+    network, shoulder = with_highlights(flat, lambda factor: flat, packed, color, 20 * balance)
+    assert shoulder is not None
+    assert np.allclose(network(packed[None])[0].numpy(), light[:, None, None], rtol=1e-4)
 
 
 def test_published_networks_clip_and_say_so(model: Model) -> None:
@@ -182,26 +207,31 @@ def test_published_networks_clip_and_say_so(model: Model) -> None:
     assert np.array_equal(alone, clipped)
 
 
-def test_the_curve_ends_at_the_photos_brightest_light() -> None:
+def test_the_curve_ends_at_the_photos_brightest_light(model: Model) -> None:
     raw = photograph_chart(lamp(50, (1.0, 1.0, 1.0)), exposure=1 / RATIO)
     packed = torch.from_numpy(pack(linearise(raw), raw.cfa)).mul_(RATIO)
     light = balance_white(packed, raw.color)
-    found = find_shoulder(light, raw.color, RATIO)
+    white = RATIO * raw.color.white_balance / raw.color.white_balance.min()
+
+    def find(light: torch.Tensor) -> Shoulder | None:
+        return with_highlights(model, lambda factor: model, light, raw.color, white)[1]
+
+    found = find(light)
     assert found is not None
     assert found.peak == pytest.approx(50, rel=0.1)
     assert found.white == RATIO
-    assert find_shoulder(light / 200, raw.color, RATIO) is None
+    assert find(light / 200) is None
 
 
-def test_rolled_off_light_keeps_hue_and_saturation() -> None:
-    """Golden, on identity colours: HSV of (4, 2, 1) times white, and of black and a dark colour."""
+def test_rolled_off_light_keeps_the_ratios_of_its_channels() -> None:
+    """Golden, on identity colours: (4, 2, 1) times white; dark; black."""
     color = replace(synthetic_raw(8, 8).color, xyz_to_camera=np.linalg.inv(SRGB_TO_XYZ))
     light = torch.tensor([[4.0, 2.0, 1.0], [0.4, 0.2, 0.1], [0.0, 0.0, 0.0]]).T[:, None]
     codes = np.empty((1, 3, 3), np.uint16)
     render_into(light, color, codes, Shoulder.of(50.0, 300.0))
     linear = srgb_decode(torch.from_numpy(codes[0] / 65535)).numpy()
-    assert hue(linear[0]) == pytest.approx(20, abs=0.05)
-    assert linear[0].max() == pytest.approx(0.9276, abs=1e-4)
+    bent = float(Shoulder.of(50.0, 300.0).curve(torch.tensor(4.0)))
+    assert np.allclose(linear[0], np.array([1, 0.5, 0.25]) * bent, atol=1e-4)
     assert np.allclose(linear[1], [0.4, 0.2, 0.1], atol=1e-4)
     assert (linear[2] == 0).all()
 

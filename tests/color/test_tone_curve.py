@@ -50,23 +50,3 @@ def test_the_curve_is_the_logarithm_that_it_says() -> None:
 def test_hardly_above_white_it_hardly_changes_anything() -> None:
     light = torch.linspace(0, 1, 100)
     assert float((Shoulder.of(1.001, 1000).curve(light) - light).abs().max()) < 2e-3
-
-
-def test_colour_fades_towards_the_sensors_white_only() -> None:
-    shoulder = Shoulder.of(300.0, 300.0)
-    light = torch.tensor([0.5, KNEE, 100, 140, 240, 299.99, 300, 400])
-    fading = shoulder.fading(light, shoulder.curve(light))
-    assert fading[:2].tolist() == [0, 0]
-    assert bool((fading.diff() >= 0).all())
-    assert float(fading[4]) < 0.6, "a colour that the sensor holds stays one"
-    assert fading[-2:].tolist() == [1, 1]
-
-
-def test_noise_just_above_the_knee_costs_no_colour() -> None:
-    """Seen on an orange of 82 %: when it went by the square, its blue had twice the noise."""
-    shoulder = Shoulder.of(3.0, 4.0)
-    light = torch.tensor([0.82, 0.86, 3.0])
-    little, more, most = shoulder.fading(light, light.clamp(max=1)).tolist()
-    assert little < 1e-3
-    assert more < 1e-2
-    assert most == pytest.approx(0.6)

@@ -18,10 +18,19 @@ from places import DATA
 from darkroom.errors import CheckpointError, UsageError
 from darkroom.gain import MAX_GAIN, MAX_RATIO, MIN_GAIN, Gain, GainRule, given_gain
 from darkroom.gain import choose_gain as choose
-from darkroom.gain.learned import MAX_DIMMING, dimming, features
+from darkroom.gain.learned import (
+    EXPOSED,
+    EXPOSED_FROM,
+    EXPOSED_KEY,
+    MAX_DIMMING,
+    dimming,
+    features,
+    hold_back,
+)
 from darkroom.gain.metering import read_light
 from darkroom.gain.percentile import Key, key_of
 from darkroom.raw.image import CFA, Color, Exposure, RawImage
+from darkroom.raw.reader import read_raw
 from darkroom.weights.gain_network import load_gain_network
 
 BLACK, WHITE = 512, 16383
@@ -499,3 +508,38 @@ def test_real_photos_of_known_exposure(rule: GainRule, most: float) -> None:
         errors.append(abs(math.log2(gain.value / 100 / CORRECTIONS[path.name[:5]])))
     # Measured 0.44 and 0.31 stops; REDI's rule at its best m, 5, has 0.57.
     assert np.mean(errors) < most
+
+
+# Photos that are exposed already
+
+
+DAYLIGHT = (
+    "nikon_d1.nef",
+    "canon_powershot_g2.crw",
+    "gopro_hero7_12mp.dng",
+    "kodak_dc50.kdc",
+    "kodak_dc120.kdc",
+)
+
+
+@pytest.mark.parametrize("name", DAYLIGHT)
+def test_a_daylight_photo_is_left_nearly_as_it_is(name: str) -> None:
+    """Within 0.38 stops of 1: taken in sunlight, a stop or so below the sensor's white."""
+    path = DATA / "raw" / name
+    if not path.is_file():
+        pytest.skip("the shared RAW files are not here")
+    assert 0.77 <= choose_gain(read_raw(path), GainRule.LEARNED).value <= 1.3
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(-8, 6), st.floats(0.002, 1.0))
+def test_only_photos_that_are_exposed_are_held_back(stops: float, key: float) -> None:
+    found = hold_back(stops, Key(key, key))
+    assert found <= stops
+    if key <= EXPOSED_FROM or stops <= 0:
+        assert found == stops
+    if key >= EXPOSED:
+        assert 2**found * key <= max(EXPOSED_KEY, key) + 1e-9
+    # No jump: a hundredth of a stop more light, at most so many hundredths less gain.
+    near = hold_back(stops, Key(key * 1.007, key * 1.007))
+    assert abs(near - found) < 0.06
