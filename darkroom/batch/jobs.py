@@ -28,6 +28,9 @@ PNG_BEGIN = b"\x89PNG\r\n\x1a\n"
 JPEG_BEGIN = b"\xff\xd8\xff"
 JPEG_END = b"\xff\xd9"
 """Source: PNG, 5.2, "PNG signature"; ITU-T T.81, table B.1, SOI and EOI."""
+REPORT_MARK = '<meta name="generator" content="darkroom batch">'
+REPORT_MARK_BYTES = 200
+"""Tells a report from other pages; within so many of its first bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,8 @@ class Inputs:
             with self._lock:
                 self._new.append(job.source)
 
-    def spare(self, target: str) -> None:
-        """Raise OutputError where a picture at a path or URL would replace what is read."""
+    def spare(self, target: str, remedy: str = "choose another folder, or add --suffix") -> None:
+        """Raise OutputError where a file at a path or URL would replace what is read."""
         with self._lock:
             identity = _identify(target)
             if identity is None:
@@ -71,9 +74,7 @@ class Inputs:
             self._seen.update(one for name in self._new if (one := _identify(name)) is not None)
             self._new.clear()
         if identity in self._seen:
-            raise OutputError(
-                f"{target}: is a file that this batch reads; choose another folder, or add --suffix"
-            )
+            raise OutputError(f"{target}: is a file that this batch reads; {remedy}")
 
 
 def _identify(name: str) -> tuple[int, int] | str | None:
@@ -115,7 +116,7 @@ class Search:
     """How folders are searched.
 
     `recursive`: their subfolders too. `everything`: files of any ending, but for finished pictures:
-    those that a batch's journal tells of, and whatever is a whole PNG or JPEG. `skip`: a folder
+    those that a batch's journal tells of, whole PNGs and JPEGs, and reports. `skip`: a folder
     that is left out, the output's; `skip_file`: a file, the report. `missing`: names of nothing
     count as photos, to fail one by one.
     """
@@ -218,8 +219,15 @@ def _list_finished(folder: Path) -> set[Path]:
     return set()
 
 
+def is_report(path: Path) -> bool:
+    """Whether a file is a report that a batch wrote."""
+    with suppress(OSError), path.open("rb") as file:
+        return REPORT_MARK.encode("ascii") in file.read(REPORT_MARK_BYTES)
+    return False
+
+
 def _is_finished(path: Path) -> bool:
-    """Whether a file is a whole PNG or JPEG, or not even a file.
+    """Whether a file is a whole PNG or JPEG, or a batch's report, or not even a file.
 
     RAW photos within a JPEG, as of some small cameras, lie behind its end.
     """
@@ -232,7 +240,7 @@ def _is_finished(path: Path) -> bool:
         if begin.startswith(JPEG_BEGIN):
             file.seek(-len(JPEG_END), os.SEEK_END)
             return file.read() == JPEG_END
-    return False
+    return is_report(path)
 
 
 def name_jobs(paths: list[Path], naming: OutputNaming, base: Path) -> list[Job]:

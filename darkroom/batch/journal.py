@@ -206,8 +206,11 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _refuse_no_file(path: Path) -> None:
-    """Raise OutputError for a pipe, a device, a folder: to read them may never end."""
-    if path.exists() and not path.is_file():
+    """Raise OutputError for a pipe, a device, a folder, a link to nothing.
+
+    To read them may never end.
+    """
+    if os.path.lexists(path) and not path.is_file():
         raise OutputError(f"{path}: is no regular file; remove it, or choose another folder")
 
 

@@ -71,7 +71,8 @@ def prepare(request: BatchRequest, sources: Sequence[str]) -> PreparedBatch:
         jobs, known = _find(sources, request.naming, search)
     inputs = list_files(request.model)
     if request.report is not None:
-        Inputs(jobs if isinstance(jobs, Sequence) else (), inputs).spare(str(request.report))
+        read = Inputs(jobs if isinstance(jobs, Sequence) else (), inputs)
+        read.spare(str(request.report), "choose another name for the report")
     if request.cluster is not None:
         cluster = ClusterOptions(
             request.cluster,

@@ -91,9 +91,13 @@ def train(
         raise UsageError(f"--size {size}: give a multiple of {CROP_GRID}, such as 192")
     torch.set_num_threads(threads)
     recipe = Recipe(steps, batch, size, rate, seed, device, xtrans, large, begin)
-    read = [path for place in (photos, validate) if place for path in place.glob("*")]
+    places = [place for place in (photos, validate) if place is not None]
+    read = [path for place in places for path in place.glob("**/*")]
     for name in (f"{recipe.name}.safetensors", LOG, CURVES):
         spare_inputs(out / name, [*read, Path(begin)])
+    for place in places:
+        if out.resolve().is_relative_to(place.resolve()):  # its curves would be read as a photo
+            raise UsageError(f"{out}: lies among the pictures of {place}; choose another folder")
     validation = None if validate is None else Validation.simulate(validate, recipe.cfa)
 
     def tell(report: "TrainingReport") -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from darkroom.errors import DarkroomError
 from darkroom.evaluation.image_grid import draw_picture_grid
 from darkroom.gain import given_gain
-from darkroom.models.loading import load_model
+from darkroom.models.loading import list_files, load_model
 from darkroom.models.model import Model
 from darkroom.output.atomic import make_folder
 from darkroom.output.orientation import upright
@@ -95,11 +95,18 @@ def _spread_starts(size: int, side: int) -> list[int]:
 
 
 def write_contact_sheets(
-    photos: Sequence[Path], folder: Path, models: Sequence[Model], ratio: float | None = None
+    photos: Sequence[Path],
+    folder: Path,
+    models: Sequence[Model],
+    ratio: float | None = None,
+    weights: Sequence[Path] = (),
 ) -> Iterator[tuple[Path, str]]:
-    """Write a sheet for each photo to a folder; yields each, with why there is none, or ""."""
+    """Write a sheet for each photo to a folder; yields each, with why there is none, or "".
+
+    No sheet replaces one of `photos` or `weights`, the files that the models were read from.
+    """
     make_folder(folder)
-    save = SaveOptions(PictureFormat.PNG, overwrite=True, inputs=tuple(photos))
+    save = SaveOptions(PictureFormat.PNG, overwrite=True, inputs=(*photos, *weights))
     for photo in photos:
         try:
             sheet = draw_contact_sheet(photo, models, ratio)
@@ -124,8 +131,10 @@ def make_contact_sheets() -> None:
         for path in (sorted(source.iterdir()) if source.is_dir() else [source])
     ]
     try:
-        models = [load_model(name) for name in arguments.model or ["safelight"]]
-        done = write_contact_sheets(photos, arguments.folder, models, arguments.ratio)
+        names = arguments.model or ["safelight"]
+        models = [load_model(name) for name in names]
+        weights = [path for name in names for path in list_files(name)]
+        done = write_contact_sheets(photos, arguments.folder, models, arguments.ratio, weights)
         for photo, failure in done:
             sys.stderr.write(f"{photo}: {failure or 'done'}\n")
     except DarkroomError as error:

@@ -24,7 +24,15 @@ from darkroom.raw.optical_black import without_optical_black
 from darkroom.raw.quiet_stderr import silence_stderr
 from darkroom.raw.scene_black import explain_guess, guess_black, with_darkest_black
 from darkroom.raw.tiff_tags import read_camera, read_directories, read_exposure, read_kodak_matrix
-from darkroom.raw.unsupported import MONOCHROME, describe, misplaced, truncated, undecodable
+from darkroom.raw.unsupported import (
+    MONOCHROME,
+    TEXT_FILE,
+    describe,
+    is_text,
+    misplaced,
+    truncated,
+    undecodable,
+)
 
 MAX_BYTES = (1 << 31) - 1
 """LibRaw's limit for a buffer; the largest camera files are under 1 GB."""
@@ -168,8 +176,9 @@ def _open(data: bytes, facts: FileFacts) -> rawpy.RawPy:
         raise RawError(f"{facts.name}: {facts.refusal}") from error
     except (rawpy.LibRawUnsufficientMemoryError, rawpy.LibRawTooBigError, MemoryError) as error:
         raise RawError(f"{facts.name}: {TOO_MUCH_MEMORY}") from error
-    except LIBRAW_ERRORS as error:
-        raise RawError(f"{facts.name}: {DAMAGED}") from error
+    except LIBRAW_ERRORS as error:  # also where a file is too short to be known
+        reason = TEXT_FILE if is_text(data) else DAMAGED
+        raise RawError(f"{facts.name}: {reason}") from error
     return file
 
 

@@ -40,6 +40,7 @@ MAGICS = (
 )
 MONOCHROME = "is from a monochrome sensor; darkroom needs a colour filter array"
 CAMERA_FILE = "give the camera's own RAW file"
+TEXT_FILE = f"is a text file, not a RAW photo; {CAMERA_FILE}"
 
 
 def undecodable(data: bytes, directories: tuple[Directory, ...]) -> str | None:
@@ -135,8 +136,8 @@ def describe(data: bytes, directories: tuple[Directory, ...]) -> str:
     if directories:
         what = "is a TIFF file without a RAW photo that can be decoded"
         return f"{what}; {CAMERA_FILE}, or copy it again if it is damaged"
-    if _is_text(data[:4096]):
-        return f"is a text file, not a RAW photo; {CAMERA_FILE}"
+    if is_text(data):
+        return TEXT_FILE
     return "is no RAW photo that LibRaw knows; convert it to DNG, or copy it anew if it is damaged"
 
 
@@ -172,7 +173,7 @@ def _boxes_end(data: bytes) -> int:
     return at
 
 
-def _is_text(head: bytes) -> bool:
-    """Whether these bytes are readable characters only, but for one cut at their end."""
-    text = head.decode("utf-8", "replace")
+def is_text(data: bytes) -> bool:
+    """Whether a file begins with readable characters only, but for one cut at the end."""
+    text = data[:4096].decode("utf-8", "replace")
     return all(c.isprintable() or c in "\t\r\n\f" for c in text) and text.count("\ufffd") <= 1

@@ -22,7 +22,7 @@ from darkroom.gain.metering import read_light
 from darkroom.gain.percentile import key_of
 from darkroom.gain.types import MAX_GAIN, MIN_GAIN
 from darkroom.mosaic.packing import BAYER
-from darkroom.output.atomic import atomic_write
+from darkroom.output.atomic import atomic_write, spare_inputs
 from darkroom.raw.image import Color, RawImage
 from darkroom.training.noise_model import draw_sensors, expose, log_uniform, uniform
 from darkroom.training.scenes import BLUE_GAIN, LINEAR, RED_GAIN, draw_cameras, load_photos, relight
@@ -135,11 +135,13 @@ def train_gain_rule() -> None:
     parser.add_argument("--rounds", type=int, default=11, help="how often each photo is darkened")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another amplifier")
     arguments = parser.parse_args()
+    read = list(arguments.photos.glob("**/*"))
+    spare_inputs(arguments.output, read)
     torch.set_num_threads(1)  # the arrays are small
     generator = Generator().manual_seed(arguments.seed)
     samples = draw_samples(load_photos(arguments.photos), arguments.rounds, generator)
     # Not by save_file: what it writes nobody but its owner may read, whatever the umask says.
-    with atomic_write(arguments.output, overwrite=True) as stream:
+    with atomic_write(arguments.output, overwrite=True, inputs=read) as stream:
         stream.write(save(fit_gain_network(samples, arguments.seed)))
 
 

@@ -226,10 +226,11 @@ def make_socket(path: Path) -> None:
     [
         lambda path: os.mkfifo(path),
         lambda path: path.symlink_to("/dev/zero"),
+        lambda path: path.symlink_to("nothing"),
         lambda path: path.mkdir(),
         make_socket,
     ],
-    ids=["pipe", "endless device", "folder", "socket"],
+    ids=["pipe", "endless device", "link to nothing", "folder", "socket"],
 )
 def test_what_is_no_file_is_no_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object]

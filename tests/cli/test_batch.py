@@ -139,15 +139,20 @@ def test_a_folder_may_hold_its_own_pictures(
     """With --all, neither the first run nor the next takes them for photos, nor the report."""
     write_photos(tmp_path, 2)[0].rename(tmp_path / "p000.xyz")
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "mine.jpg")
-    more = ("--all", "-o", tmp_path, "--format", file_format, "--report", tmp_path / "r.html")
-    command = arguments(weights, tmp_path, *more)
-    for number, expected in enumerate(("2 done in", "0 done, 2 done before in")):
-        found = CliRunner().invoke(app, command)
+    command = arguments(weights, tmp_path, "--all", "-o", tmp_path, "--format", file_format)
+    report = ("--report", str(tmp_path / "r.html"))
+    for more, expected in (
+        (report, "2 done in"),
+        (report, "0 done, 2 done before in"),
+        ((), "0 done, 2 done before in"),
+        (("--report", str(tmp_path / "other.html")), "0 done, 2 done before in"),
+    ):
+        found = CliRunner().invoke(app, [*command, *more])
         assert found.exit_code == 0, found.stderr
-        assert expected in found.stderr, number
+        assert expected in found.stderr, more
     assert {path.name for path in tmp_path.iterdir()} == {
         *("p000.xyz", "p001.dng", f"p000.{file_format}", f"p001.{file_format}"),
-        *("mine.jpg", JOURNAL, "r.html"),
+        *("mine.jpg", JOURNAL, "r.html", "other.html"),
     }
 
 
@@ -173,7 +178,7 @@ def test_the_report_spares_the_photos(tmp_path: Path, weights: Path) -> None:
     more = (photo, "-o", tmp_path / "out", "--report", photo, "--overwrite")
     found = CliRunner().invoke(app, arguments(weights, *more))
     assert found.exit_code == 5
-    assert "is a file that this batch reads" in found.stderr
+    assert "is a file that this batch reads; choose another name for the report" in found.stderr
     assert photo.read_bytes() == before
 
 

@@ -1,5 +1,6 @@
 """No command replaces a file that it reads, whatever it is asked."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -91,15 +92,41 @@ def test_training_spares_photographs_and_weights(tmp_path: Path, name: str) -> N
     assert kept.read_bytes() == before
 
 
-def test_contact_sheets_spare_photos(tmp_path: Path, weights: Path) -> None:
-    """Also those of other photos' names: photo.dng would get photo.png."""
+@pytest.mark.parametrize("option", ["", "--validate"])
+def test_training_stays_out_of_its_photographs_folder(tmp_path: Path, option: str) -> None:
+    """Photographs are looked for in subfolders; the next run would read the curves as one."""
+    photos, out = tmp_path / "photos", tmp_path / "photos" / "run"
+    out.mkdir(parents=True)
+    picture = Image.fromarray(np.zeros((256, 256, 3), np.uint8))
+    picture.save(photos / "one.png")
+    picture.save(out / "curves.png")
+    before = (out / "curves.png").read_bytes()
+    places = [option, str(photos)] if option else []
+    words = ["train", str(tmp_path / "none" if option else photos), "-o", str(out), *places]
+    found = CliRunner().invoke(app, [*words, "--steps", "1", "--batch", "1"])
+    assert (found.exit_code, (out / "curves.png").read_bytes()) == (5, before), found.stderr
+    assert REFUSED in found.stderr
+    (out / "curves.png").unlink()
+    found = CliRunner().invoke(app, [*words, "--steps", "1", "--batch", "1"])
+    assert found.exit_code == 2
+    assert found.stderr == (
+        f"error: {out}: lies among the pictures of {photos}; choose another folder\n"
+    )
+
+
+def test_contact_sheets_spare_photos_and_weights(tmp_path: Path, weights: Path) -> None:
+    """Also photos of other photos' names: photo.dng would get photo.png."""
     dng, png = write_photos(tmp_path / "in", 2)
     png = png.rename(dng.with_suffix(".png"))
-    before = png.read_bytes()
+    own = shutil.copy(weights, tmp_path / "own.png")
+    before = png.read_bytes(), own.read_bytes()
     model = load_model(weights, "cpu", "fp32")
     found = dict(write_contact_sheets([dng, png], tmp_path / "in", [model], 100.0))
     assert all(REFUSED in failure for failure in found.values())
-    assert png.read_bytes() == before
+    photo = dng.rename(tmp_path / "own.dng")
+    found = dict(write_contact_sheets([photo], tmp_path, [model], 100.0, [own]))
+    assert REFUSED in found[photo]
+    assert (png.read_bytes(), own.read_bytes()) == before
 
 
 def test_the_files_of_weights(tmp_path: Path, weights: Path) -> None:

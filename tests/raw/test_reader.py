@@ -368,6 +368,7 @@ def picture(kind: str) -> bytes:
     [
         (b"", "is empty"),
         (b"Dear diary, it was dark.\n" * 9, "is a text file"),
+        (b"dark\n", "is a text file"),
         (bytes(range(256)) * 40, "is no RAW photo that LibRaw knows"),
         (bytes(5000), "is no RAW photo that LibRaw knows"),
         (picture("JPEG"), "is a JPEG picture"),

@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from torch import Generator
 
+from darkroom.errors import OutputError
 from darkroom.gain.learned import NAMES, GainNetwork, features
 from darkroom.gain.metering import read_light
 from darkroom.gain.percentile import key_of
@@ -96,3 +97,9 @@ def test_training_writes_an_amplifier(tmp_path: Path, monkeypatch: pytest.Monkey
     reading = read_light(darken_photo(photograph(0.25, 9), Generator().manual_seed(6))[0])
     # These photos all have the same key: an eighth to a half of white.
     assert -4 < amplifier(features(reading, key_of(reading))) < 0
+    photo = tmp_path / "0.png"
+    before = photo.read_bytes()
+    monkeypatch.setattr(sys, "argv", ["amplifier", str(tmp_path), str(photo), "--rounds", "1"])
+    with pytest.raises(OutputError, match="is a file that is read for it"):
+        train_gain_rule()
+    assert photo.read_bytes() == before

@@ -7,8 +7,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from darkroom.batch.decoders import Decoders
+from darkroom.batch.jobs import is_report
 from darkroom.batch.journal import JOURNAL, read_outcomes
-from darkroom.batch.report.html import MARK, render_page
+from darkroom.batch.report.html import render_page
 from darkroom.batch.report.summary import summarize_outcomes
 from darkroom.batch.report.thumbnails import read_before_after
 from darkroom.errors import UsageError
@@ -17,8 +18,6 @@ from darkroom.output.atomic import atomic_write, check_target, spare_inputs
 __all__ = ["check_report", "write_report"]
 
 ENDINGS = (".html", ".htm")
-MARK_BYTES = 200
-"""A report's first bytes hold its mark."""
 
 
 def check_report(path: Path, folder: Path, overwrite: bool = False) -> None:
@@ -31,7 +30,7 @@ def check_report(path: Path, folder: Path, overwrite: bool = False) -> None:
         raise UsageError(f"--report {path}: is a page; end its name in .html")
     spare_inputs(path, [folder / JOURNAL])
     if folder.exists() or path.resolve().parent != folder.resolve():
-        check_target(path, overwrite or _is_report(path))
+        check_target(path, overwrite or is_report(path))
 
 
 def write_report(
@@ -48,7 +47,7 @@ def write_report(
     found = summarize_outcomes(read_outcomes(folder / JOURNAL))
     spare_inputs(path, (Path(one.input) for one in (*found.shown, *found.rows, *found.failures)))
     with (
-        atomic_write(path, overwrite or _is_report(path)) as stream,
+        atomic_write(path, overwrite or is_report(path)) as stream,
         ThreadPoolExecutor(decoders, thread_name_prefix="report") as pool,
         Decoders(decoders, timeout) as workers,
     ):
@@ -56,15 +55,6 @@ def write_report(
         pairs = zip(found.shown, pool.map(read, found.shown), strict=True)
         for piece in render_page(found, pairs, str(folder), _find_links(path, folder)):
             stream.write(piece.encode("utf-8"))
-
-
-def _is_report(path: Path) -> bool:
-    """Whether a file is a report that a batch wrote."""
-    try:
-        with path.open("rb") as file:
-            return MARK.encode("ascii") in file.read(MARK_BYTES)
-    except OSError:
-        return False
 
 
 def _find_links(path: Path, folder: Path) -> str | None:

@@ -9,13 +9,11 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from darkroom.batch.jobs import REPORT_MARK
 from darkroom.batch.journal import JOURNAL
 from darkroom.batch.record import Outcome
 from darkroom.batch.report.summary import BatchSummary
 from darkroom.batch.report.thumbnails import BeforeAfter
-
-MARK = '<meta name="generator" content="darkroom batch">'
-"""Tells a report from other pages; within the first bytes."""
 
 
 def render_page(
@@ -47,7 +45,7 @@ def render_page(
         period=_format_period,
     )
     facts = {"summary": summary, "photos": photos, "folder": folder, "links": links}
-    return pages.get_template("page.html.j2").generate(facts, mark=MARK, journal=JOURNAL)
+    return pages.get_template("page.html.j2").generate(facts, mark=REPORT_MARK, journal=JOURNAL)
 
 
 def format_duration(seconds: float) -> str:
