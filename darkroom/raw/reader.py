@@ -25,6 +25,7 @@ from darkroom.raw.quiet_stderr import silence_stderr
 from darkroom.raw.scene_black import explain_guess, guess_black, with_darkest_black
 from darkroom.raw.tiff_tags import read_camera, read_directories, read_exposure, read_kodak_matrix
 from darkroom.raw.unsupported import MONOCHROME, describe, misplaced, truncated, undecodable
+from darkroom.raw.zeroed_memory import zero_memory
 
 MAX_BYTES = (1 << 31) - 1
 """LibRaw's limit for a buffer; the largest camera files are under 1 GB."""
@@ -163,7 +164,8 @@ def _open(data: bytes, facts: FileFacts) -> rawpy.RawPy:
             sites = max(file.sizes.raw_height * file.sizes.raw_width, facts.largest_tile)
             if reason := claims_too_much(sites, len(data)):
                 raise RawError(f"{facts.name}: {reason}; {COPY_AGAIN}")
-            file.unpack()
+            with zero_memory():
+                file.unpack()
     except rawpy.LibRawFileUnsupportedError as error:
         raise RawError(f"{facts.name}: {facts.refusal}") from error
     except (rawpy.LibRawUnsufficientMemoryError, rawpy.LibRawTooBigError, MemoryError) as error:

@@ -18,6 +18,7 @@ from darkroom.raw.tiff_tags import read_directories
 
 BLACK_LEVEL, WHITE_LEVEL, DELTA_ROWS, DELTA_COLUMNS = 50714, 50717, 50716, 50715
 REPEAT, OFFSETS, COUNTS, ROWS, BITS = 50713, 273, 279, 278, 258
+COMPRESSION = 259
 FORMATS = {3: "H", 4: "I", 5: "II", 9: "i", 10: "ii", 11: "f", 12: "d"}
 NAN, INF = float("nan"), float("inf")
 
@@ -197,3 +198,13 @@ def test_strips_that_lie_apart_are_refused() -> None:
     together = retagged(data, OFFSETS, 4, (start, start + half))
     together = retagged(retagged(together, COUNTS, 4, (half, half)), ROWS, 4, (150,))
     np.testing.assert_array_equal(read_raw(together).mosaic, scene().mosaic)
+
+
+def test_what_was_not_decoded_is_not_what_another_photo_left() -> None:
+    """LibRaw stops where a JPEG does not begin; the memory's former content was the picture."""
+    good = encoded(scene(200))  # small enough for malloc to hand out the same memory again
+    jpeg = retagged(good, COMPRESSION, 3, (7,))
+    for _ in range(20):
+        read_raw(good)
+        with pytest.raises(RawError, match="damaged or truncated"):
+            read_raw(jpeg)
