@@ -25,6 +25,7 @@ from darkroom.raw.quiet_stderr import silence_stderr
 from darkroom.raw.scene_black import explain_guess, guess_black, with_darkest_black
 from darkroom.raw.tiff_tags import read_camera, read_directories, read_exposure, read_kodak_matrix
 from darkroom.raw.unsupported import MONOCHROME, describe, misplaced, truncated, undecodable
+from darkroom.raw.white_check import doubt_white
 from darkroom.raw.zeroed_memory import zero_memory
 
 MAX_BYTES = (1 << 31) - 1
@@ -220,8 +221,8 @@ def _translate(file: rawpy.RawPy, facts: FileFacts) -> RawImage:
     if facts.dng_black is not None:
         raw = facts.dng_black.without_deltas(raw)
     raw = with_darkest_black(warn_of_missing(without_optical_black(raw)))
-    doubt = doubt_cfa(raw)
-    return raw if doubt is None else replace(raw, warnings=(*raw.warnings, doubt))
+    doubts = (doubt_cfa(raw), doubt_white(raw))
+    return replace(raw, warnings=(*raw.warnings, *filter(None, doubts)))
 
 
 def _read_cfa(file: rawpy.RawPy, facts: FileFacts) -> CFA:
