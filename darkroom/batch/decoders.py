@@ -43,6 +43,8 @@ Else it is by luck that each 12-MP photo costs 12,000 page faults, half as much 
 """
 START = "from darkroom.batch import decoders; "
 STOPPED = "decoding was stopped; run the same command again"
+KILLED = -getattr(signal, "SIGKILL", 9)
+"""The exit code of a process that SIGKILL ended."""
 DAMAGED = "the file is damaged, copy it from the card again"
 
 
@@ -98,7 +100,7 @@ class _Worker:
 
         Raises RawError as `read_raw` does, and where the process crashed or took too long.
         """
-        process = self._running()
+        process = self._running(path)
         deadline = time.monotonic() + self._timeout
         timer = threading.Timer(self._timeout, process.kill)
         timer.daemon = True
@@ -126,7 +128,7 @@ class _Worker:
         if process is not None:
             _end(process)
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self, path: str) -> subprocess.Popen[bytes]:
         """Return the process once it is ready, so that its start does not count as decoding."""
         with self._lock:
             if self._closed:
@@ -141,6 +143,8 @@ class _Worker:
         except (EOFError, OSError, ValueError) as error:
             if self._closed:
                 raise RawError(STOPPED) from error
+            if (code := _end(process, DYING_SECONDS)) == KILLED:
+                raise RawError(f"{path}: {self._reason(late=False, code=code)}") from error
             message = f"{sys.executable} cannot run darkroom's decoder; install it anew"
             raise RuntimeError(message) from error
         return process
@@ -150,7 +154,7 @@ class _Worker:
             return STOPPED
         if late:
             return f"decoding took more than {self._timeout:g} s; {DAMAGED}, or raise --timeout"
-        if code == -getattr(signal, "SIGKILL", 0):
+        if code == KILLED:
             return (
                 "decoding was killed by signal 9, by the system for want of memory or by somebody; "
                 "run it again, with fewer --jobs if memory is short"

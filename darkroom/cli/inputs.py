@@ -1,5 +1,6 @@
 """From words on the command line to values: photos, gains, tiles."""
 
+import io
 import math
 import os
 import sys
@@ -29,23 +30,25 @@ PIECE = 1 << 24
 def read_photo(photo: Path) -> "RawImage":
     """Read a RAW photo from its path, or from standard input for `-`."""
     from darkroom.raw.memory_bound import bounded_memory
-    from darkroom.raw.reader import MAX_BYTES, read_raw
+    from darkroom.raw.reader import MAX_BYTES, TOO_LARGE, read_raw
 
     if photo != STANDARD:
         with bounded_memory():
             return read_raw(photo)
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal; pipe a RAW photo into it, or name a file")
-    data = bytearray()
+    data = io.BytesIO()  # whose bytes can be had without a copy
     try:
-        while len(data) <= MAX_BYTES and (block := sys.stdin.buffer.read(PIECE)):
-            data += block
+        while data.tell() <= MAX_BYTES and (block := sys.stdin.buffer.read(PIECE)):
+            data.write(block)
     except OSError as error:
         raise RawError(f"standard input: {error.strerror}; pipe a RAW photo into it") from error
-    if not data:
+    if data.tell() > MAX_BYTES:
+        raise RawError(f"standard input: {TOO_LARGE}")
+    if not data.tell():
         raise RawError("standard input was empty; pipe a RAW photo into it, or name a file")
     with bounded_memory():
-        return read_raw(bytes(data))
+        return read_raw(data.getvalue())
 
 
 def refuse_folder(out: Path | None) -> None:

@@ -28,6 +28,8 @@ HALF_COVERED = 0.75
 SIGNIFICANCE = 8.0
 """How many standard errors the picture must stand above black, to tell the two apart."""
 
+COPY_IF_WRONG = "if the picture goes on there, copy the file from the card again"
+
 
 def without_optical_black(raw: RawImage) -> RawImage:
     """Cut off optical-black lines that the file counts as visible, with a warning."""
@@ -36,10 +38,11 @@ def without_optical_black(raw: RawImage) -> RawImage:
     if not (top or bottom or left or right):
         return raw
     visible = np.s_[top : height - bottom, left : width - right]
-    warning = (
-        "optical-black lines inside the picture were cut off: "
-        f"{top} at the top, {bottom} at the bottom, {left} left, {right} right"
-    )
+    places = f"{top} at the top, {bottom} at the bottom, {left} left, {right} right"
+    warning = f"optical-black lines inside the picture were cut off: {places}"
+    is_empty = raw.mosaic < raw.black.min() / 2
+    if is_empty.sum() - is_empty[visible].sum() > (is_empty.size - is_empty[visible].size) / 2:
+        warning = f"lines without a picture were cut off: {places}; {COPY_IF_WRONG}"
     origin, rows = raw.black_origin, raw.row_black
     if origin is not None:
         origin = replace(

@@ -33,6 +33,8 @@ from darkroom.raw.unsupported import (
     truncated,
     undecodable,
 )
+from darkroom.raw.white_check import doubt_white
+from darkroom.raw.zeroed_memory import zero_memory
 
 MAX_BYTES = (1 << 31) - 1
 """LibRaw's limit for a buffer; the largest camera files are under 1 GB."""
@@ -171,7 +173,8 @@ def _open(data: bytes, facts: FileFacts) -> rawpy.RawPy:
             sites = max(file.sizes.raw_height * file.sizes.raw_width, facts.largest_tile)
             if reason := claims_too_much(sites, len(data)):
                 raise RawError(f"{facts.name}: {reason}; {COPY_AGAIN}")
-            file.unpack()
+            with zero_memory():
+                file.unpack()
     except rawpy.LibRawFileUnsupportedError as error:
         raise RawError(f"{facts.name}: {facts.refusal}") from error
     except (rawpy.LibRawUnsufficientMemoryError, rawpy.LibRawTooBigError, MemoryError) as error:
@@ -227,8 +230,8 @@ def _translate(file: rawpy.RawPy, facts: FileFacts) -> RawImage:
     if facts.dng_black is not None:
         raw = facts.dng_black.without_deltas(raw)
     raw = with_darkest_black(warn_of_missing(without_optical_black(raw)))
-    doubt = doubt_cfa(raw)
-    return raw if doubt is None else replace(raw, warnings=(*raw.warnings, doubt))
+    doubts = (doubt_cfa(raw), doubt_white(raw))
+    return replace(raw, warnings=(*raw.warnings, *filter(None, doubts)))
 
 
 def _read_cfa(file: rawpy.RawPy, facts: FileFacts) -> CFA:

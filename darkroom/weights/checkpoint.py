@@ -78,7 +78,10 @@ def read_checkpoint(path: Path) -> dict[str, "Tensor"]:
         return _check_tensors(path, _read_safetensors(path, size))
     if start.lstrip()[:1] == b"<":
         raise CheckpointError(f"{path} is a web page, not a checkpoint; fetch the file again")
-    raise CheckpointError(f"{path} is no checkpoint: expected safetensors, torch or TensorFlow")
+    raise CheckpointError(
+        f"{path} is no checkpoint: expected safetensors, torch, TensorFlow, or numpy arrays "
+        "pickled with protocol 2 or later"
+    )
 
 
 def _size(path: Path) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from darkroom.errors import CheckpointError
 from darkroom.weights.leveldb import DamagedError
 from darkroom.weights.pickles import (
     PickledArray,
@@ -67,7 +68,7 @@ def read_zip(path: Path, size: int, choose: Choose) -> dict[str, NDArray[Any]]:
     """Read what torch.save writes: a zip archive whose entries are all stored uncompressed.
 
     `size`: the file's, in bytes. Arrays are fresh, in C order; bfloat16 comes back as float32.
-    Raises UnsafeError, DamagedError, or what zipfile does.
+    Raises UnsafeError, DamagedError, what zipfile does, or CheckpointError for other archives.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         found = sum(1 for _ in islice(re.finditer(_ZIP_ENTRY, data), MAX_ENTRIES + 1))
@@ -76,10 +77,14 @@ def read_zip(path: Path, size: int, choose: Choose) -> dict[str, NDArray[Any]]:
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         names = {entry.filename for entry in entries}
+        pickled = [name for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
+        if not pickled:
+            raise CheckpointError(
+                f"{path} is an archive, but not of torch.save; unpack it, or save a state dict so"
+            )
         squeezed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
         if squeezed or sum(entry.file_size for entry in entries) > size:
             raise DamagedError("a compressed archive, no torch checkpoint: unpack it")
-        pickled = [name for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(pickled) != 1 or len(names) != len(entries):
             raise DamagedError("an archive without the one data.pkl of a torch checkpoint")
         folder = pickled[0].removesuffix("data.pkl")

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 import pickle
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -143,6 +144,28 @@ def test_a_dying_decoder_costs_one_photo(
         decode(decoders, bad)
     assert str(bad) in str(caught.value)
     assert decode(decoders, good).camera == "Example One"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX")
+def test_a_decoder_killed_before_it_is_ready_costs_one_photo(
+    dng_path: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was an internal error, to be reported, with the advice to install Python anew."""
+    path = dng_path()
+    start = decoding._start
+
+    def start_and_kill(timeout: float) -> subprocess.Popen[bytes]:
+        process = start(timeout)
+        process.kill()
+        return process
+
+    with Decoders(1, timeout=30) as decoders:
+        with monkeypatch.context() as patch:
+            patch.setattr(decoding, "_start", start_and_kill)
+            with pytest.raises(RawError, match=r"killed by signal 9, .* or by somebody") as caught:
+                decode(decoders, path)
+        assert str(path) in str(caught.value)
+        assert decode(decoders, path).camera == "Example One"
 
 
 def test_a_worker_that_dies_between_photos_costs_none(dng_path: Callable[..., Path]) -> None:

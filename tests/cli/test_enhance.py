@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from darkroom import __version__
-from darkroom.cli import app
+from darkroom.cli import app, inputs
+from darkroom.errors import RawError
 from darkroom.models.architectures.safelight import Safelight
+from darkroom.raw import reader
 
 Dng = Callable[..., Path]
 
@@ -370,3 +373,18 @@ def test_evaluate_scores_pairs(dng_path: Dng, tmp_path: Path, weights: str) -> N
     record = json.loads(result.stdout)
     assert record["ratio"] == pytest.approx(10)
     assert record["aligned_psnr"] >= record["psnr"] > 0
+
+
+def test_standard_input_is_in_memory_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too large, or just not: it was there twice, 4.5 GB before it was refused."""
+    monkeypatch.setattr(inputs, "PIECE", 1 << 18)
+    size = 1 << 24
+    for limit, message in ((size, "no RAW photo"), (size - 1, "is larger than any RAW photo")):
+        monkeypatch.setattr(reader, "MAX_BYTES", limit)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xee" * size)))
+        tracemalloc.start()
+        with pytest.raises(RawError, match=f"standard input: .*{message}"):
+            inputs.read_photo(inputs.STANDARD)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 1.5 * size  # it grows by an eighth too much at a time

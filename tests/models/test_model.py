@@ -179,7 +179,7 @@ def test_every_number_of_groups_is_another_reading(tmp_path: Path):
     save_file(state, tmp_path / "own.safetensors")
     model = load_model(tmp_path / "own.safetensors", "cpu", "fp32")
     (note,) = model.notes
-    assert "taken for redi-group-norm, but" in note
+    assert "taken for redi-group-norm (32 groups), but" in note
     for other in others:
         assert f"{other.name} " in note
     assert f"--model NETWORK={tmp_path}/own.safetensors if it is one of these" in note

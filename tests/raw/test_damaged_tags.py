@@ -18,6 +18,7 @@ from darkroom.raw.tiff_tags import read_directories
 
 BLACK_LEVEL, WHITE_LEVEL, DELTA_ROWS, DELTA_COLUMNS = 50714, 50717, 50716, 50715
 REPEAT, OFFSETS, COUNTS, ROWS, BITS = 50713, 273, 279, 278, 258
+COMPRESSION = 259
 FORMATS = {3: "H", 4: "I", 5: "II", 9: "i", 10: "ii", 11: "f", 12: "d"}
 NAN, INF = float("nan"), float("inf")
 
@@ -147,6 +148,30 @@ def test_white_levels_up_to_sixteen_bits_can_be() -> None:
     assert (read_raw(encoded(scene())).white == WHITE).all()
 
 
+def test_white_below_much_of_the_picture_is_told() -> None:
+    """A white of 600 made a gain of 1; garbage in a tenth of the rows one of 2.8, in silence."""
+    raw = synthetic_raw(300, 300, exposure=0.05)
+    (line,) = read_raw(retagged(encoded(raw), WHITE_LEVEL, 3, (600,))).warnings
+    assert (
+        "% of the picture hold more than 2 times the white level that the file states (600)" in line
+    )
+    mosaic = np.array(raw.mosaic, np.uint16)
+    mosaic[100:130] = np.random.default_rng(1).integers(0, 65536, (30, 300))
+    (line,) = read_raw(encoded(replace(raw, mosaic=mosaic))).warnings
+    assert line.startswith(f"{100 * 0.1 * (1 - (2 * WHITE - BLACK) / 65536):.1g}")
+    assert f"the file states ({WHITE}): the level or the picture is damaged" in line
+
+
+@pytest.mark.parametrize("share", [0.0005, 0.5])
+def test_some_light_above_white_is_no_damage(share: float) -> None:
+    """A few hot sites, or lamps within a camera's reach above the white that it states."""
+    raw = synthetic_raw(300, 300, exposure=0.05)
+    mosaic = np.array(raw.mosaic, np.uint16)
+    lit = np.random.default_rng(1).random(mosaic.shape) < share
+    mosaic[lit] = 60_000 if share < 0.01 else 1.3 * WHITE
+    assert read_raw(encoded(replace(raw, mosaic=mosaic))).warnings == ()
+
+
 @pytest.mark.parametrize("code", [DELTA_ROWS, DELTA_COLUMNS])
 @pytest.mark.parametrize(
     ("kind", "values"), [(11, (NAN,) * 300), (10, (0, 0) * 300), (11, (1e30,) * 300), (3, (9,) * 9)]
@@ -197,3 +222,13 @@ def test_strips_that_lie_apart_are_refused() -> None:
     together = retagged(data, OFFSETS, 4, (start, start + half))
     together = retagged(retagged(together, COUNTS, 4, (half, half)), ROWS, 4, (150,))
     np.testing.assert_array_equal(read_raw(together).mosaic, scene().mosaic)
+
+
+def test_what_was_not_decoded_is_not_what_another_photo_left() -> None:
+    """LibRaw stops where a JPEG does not begin; the memory's former content was the picture."""
+    good = encoded(scene(200))  # small enough for malloc to hand out the same memory again
+    jpeg = retagged(good, COMPRESSION, 3, (7,))
+    for _ in range(20):
+        read_raw(good)
+        with pytest.raises(RawError, match="damaged or truncated"):
+            read_raw(jpeg)

@@ -193,7 +193,8 @@ def test_optical_black_in_the_picture_is_cut_off(
     np.testing.assert_array_equal(found.mosaic, raw.mosaic[inner])
     assert found.cfa == raw.cfa.shifted(top, left)
     assert found.margins == (top, left)
-    assert "optical-black" in found.warnings[-1]
+    kind = "optical-black lines inside the picture" if level else "lines without a picture"
+    assert found.warnings[-1].startswith(f"{kind} were cut off: {top} at the top")
 
 
 def night_sky(height: int, width: int) -> NDArray[np.float64]:

@@ -160,6 +160,12 @@ def test_broken_numbers(tmp_path: Path, value: float):
         read_checkpoint(tmp_path / "w")
 
 
+def numpy_archive(save: Callable[..., None]) -> bytes:
+    stream = io.BytesIO()
+    save(stream, weight=np.zeros(3, np.float32))
+    return stream.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -168,6 +174,9 @@ def test_broken_numbers(tmp_path: Path, value: float):
         (b"just some text, long enough", "is no checkpoint"),
         (b"PK\x03\x04 and nothing more", "damaged or cut off"),
         (pickle.dumps([1, 2, 3]), "holds a list, not named tensors"),
+        (pickle.dumps({"a": np.zeros(3)}, 0), "or numpy arrays pickled with protocol 2 or later"),
+        (numpy_archive(np.savez), "is an archive, but not of torch.save"),
+        (numpy_archive(np.savez_compressed), "is an archive, but not of torch.save"),
     ],
 )
 def test_other_files(tmp_path: Path, content: bytes, message: str):

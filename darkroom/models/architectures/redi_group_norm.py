@@ -120,6 +120,7 @@ def _architecture(groups: int | None) -> Architecture:
         convert=convert_layers,
         build=partial(_build, groups),
         dialects=_dialects(groups),
+        reading=f"{groups} groups" if groups == GROUPS[0] else "",  # the others' names say it
     )
 
 
