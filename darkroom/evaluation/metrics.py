@@ -97,7 +97,8 @@ def align_brightness(
     bend = low - 2 * middle + high
     shift = SPREAD * (low - high) / (2 * bend) if bend > 0 else math.copysign(SPREAD, low - high)
     stops = near + min(max(shift, -SPREAD), SPREAD)
-    aligned = brighten(stops)
+    stops = min((0.0, stops), key=error)  # the search looks at every so many pixels only
+    aligned = brighten(stops) if stops else picture
     return AlignedPicture(2.0**stops, psnr(aligned, reference), aligned)
 
 

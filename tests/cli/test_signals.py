@@ -67,7 +67,8 @@ def test_many_signals_end_a_command(
         rest = chance.choices([signal.SIGTERM, signal.SIGINT], k=11)
         send(process, [first, *rest], 0.025)
         _, words = process.communicate(timeout=60)
-    assert process.returncode == 128 + first, words
+    # On a busy machine the first two may arrive as one, and Python looks at SIGINT first.
+    assert process.returncode in (128 + signal.SIGTERM, 128 + signal.SIGINT), words
     assert b"Traceback" not in words
     assert list(tmp_path.rglob(TEMPORARY_PATTERN)) == []
 
