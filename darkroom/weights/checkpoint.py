@@ -43,6 +43,7 @@ MAX_WRAPPERS = 8
 _UNREADABLE = (
     zipfile.BadZipFile,
     struct.error,
+    EOFError,
     LookupError,
     MemoryError,
     NotImplementedError,

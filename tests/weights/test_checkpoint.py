@@ -138,6 +138,29 @@ def test_flipped_bytes_never_raise_anything_else(tmp_path: Path):
                 read_checkpoint(tmp_path / "bad")
 
 
+def test_an_archive_whose_entries_reach_past_its_end(tmp_path: Path):
+    """Found by mutation: sizes that agree with each other, and not with where the entry lies."""
+    torch.save(STATE, tmp_path / "good")
+    with (
+        zipfile.ZipFile(tmp_path / "good") as good,
+        zipfile.ZipFile(tmp_path / "w", "w") as archive,
+    ):
+        for name in sorted(good.namelist(), key=lambda name: "/data/" in name):  # a storage last
+            archive.writestr(name, good.read(name))
+    content = bytearray((tmp_path / "w").read_bytes())
+    with zipfile.ZipFile(tmp_path / "w") as archive:
+        last = archive.infolist()[-1]
+        room = len(content) - sum(entry.file_size for entry in archive.infolist())
+    place = content.rindex(last.filename.encode()) - 46  # its entry in the central directory
+    assert content[place : place + 4] == b"PK\x01\x02"
+    size = last.file_size + room
+    content[place + 20 : place + 28] = struct.pack("<II", size, size)
+    (tmp_path / "w").write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged") as caught:
+        read_checkpoint(tmp_path / "w")
+    assert "\n" not in str(caught.value)
+
+
 def test_zip_bomb(tmp_path: Path):
     path = tmp_path / "bomb"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
