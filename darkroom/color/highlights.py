@@ -25,10 +25,10 @@ from darkroom.raw.image import Color
 
 STEP = 4.0
 """Each gain is at most so many times the next lower one."""
-FROM, TO = 0.55, 0.85
+FROM, TO = 0.7, 0.95
 """The picture's light, largest channel, from which and up to which the next lower gain takes over;
 networks begin to flatten below their white."""
-BRIGHT = 0.5
+BRIGHT = 0.65
 """Light of a cell in whose surroundings there may be light above FROM."""
 ROOM = 1.25
 """The lowest gain brings the brightest site so far below white, where the sensor allows."""
