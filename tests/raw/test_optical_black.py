@@ -88,3 +88,21 @@ def test_an_eighth_of_the_picture_is_no_border(lines: int) -> None:
     mosaic = np.random.default_rng(1).normal(BLACK + light, 5).round().astype(np.uint16)
     found = optical_black(mosaic, np.full((2, 2), BLACK, np.float32), 2)
     assert found == (lines if lines < 50 else 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("period", [2, 6])
+@pytest.mark.parametrize("size", [(400, 480), (401, 485)])
+@pytest.mark.parametrize("side", range(4))
+def test_levels_that_differ_by_more_than_the_light_are_told_from_it(
+    side: int, size: tuple[int, int], period: int
+) -> None:
+    """Seen from each side the pattern of black begins with that side's own sites."""
+    black = (np.arange(period**2, dtype=np.float32) ** 2 * 40).reshape(period, period) + BLACK
+    light = np.full(size, 300.0)
+    np.rot90(light, (0, 2, 3, 1)[side])[:5] = 0  # a view, whose top is that side
+    repeats = (-(-size[0] // period), -(-size[1] // period))
+    level = np.tile(black, repeats)[: size[0], : size[1]] + light
+    mosaic = np.random.default_rng(1).normal(level, 5).round().astype(np.uint16)
+    expected = [0] * 4
+    expected[side] = 5
+    assert optical_black(mosaic, black, period) == tuple(expected)
