@@ -74,7 +74,7 @@ def _read_blocks(raw: RawImage) -> NDArray[np.float32]:
         return np.empty((0, 2, down * across), np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(raw.mosaic, (down, right))
     steps = [
-        max(size // most, side, 1) // level * level or level
+        max(size // most, side) // level * level or level
         for size, most, side, level in zip(
             windows.shape[:2], MAX_PAIRS, (down, right), raw.black.shape, strict=True
         )

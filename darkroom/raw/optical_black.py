@@ -97,7 +97,8 @@ def _dark_lines(mosaic: Mosaic, black: NDArray[np.float32], period: int) -> int:
     if limit < 2 * period or mosaic.shape[1] < BLOCKS * period:
         return 0
     # One look at the first row spares nearly every photo the rest.
-    picture = np.median(_levels(mosaic[limit : limit + 2 * period], black))
+    further_black = np.roll(black, -limit, axis=0)
+    picture = np.median(_levels(mosaic[limit : limit + 2 * period], further_black))
     if np.median(_levels(mosaic[:1], black)) > DARK_SHARE * picture:
         return 0
     levels = _levels(mosaic[:depth], black)  # (depth, BLOCKS)

@@ -255,6 +255,16 @@ def test_a_worker_ends_with_its_parent(dng_path: Callable[..., Path], busy: bool
     assert not _alive(worker)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_decoder_is_the_first_to_go_where_memory_ends(dng_path: Callable[..., Path]) -> None:
+    """The kernel takes the highest score, 1000 at most: one photo then, and not the batch."""
+    with Decoders(1, timeout=30) as decoders, decoders.worker() as worker:
+        worker.decode(str(dng_path()))
+        assert worker._process is not None
+        score = Path(f"/proc/{worker._process.pid}/oom_score_adj").read_text(encoding="ascii")
+    assert int(score) == 1000 > int(Path("/proc/self/oom_score_adj").read_text(encoding="ascii"))
+
+
 def _alive(process: Path) -> bool:
     try:
         return ") Z" not in (process / "stat").read_text(encoding="utf-8")

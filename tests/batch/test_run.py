@@ -246,18 +246,28 @@ def test_copies_are_resumed(tmp_path: Path, model: Model, what: str) -> None:
     assert statuses(found) == {"p000.png": "skipped", "p001.png": expected}
 
 
-def test_damaged_lines_are_told_of_once(tmp_path: Path, model: Model) -> None:
+@pytest.mark.parametrize(
+    ("damage", "lines"),
+    [
+        (b'{"output": ["p000.png"]}\n', "1 damaged line"),
+        (b"[" * 100_000 + b"\n" + b'{"output": ["p000.png"]}\n', "2 damaged lines"),
+    ],
+    ids=("one", "two"),
+)
+def test_damaged_lines_are_told_of_once(
+    tmp_path: Path, model: Model, damage: bytes, lines: str
+) -> None:
     paths, out, told = write_photos(tmp_path / "in", 1), tmp_path / "out", list[str]()
     go(paths, out, model)
     with (out / JOURNAL).open("ab") as stream:
-        stream.write(b"[" * 100_000 + b"\n" + b'{"output": ["p000.png"]}\n')
+        stream.write(damage)
     for _ in range(2):
         jobs = [Job(str(paths[0]), "p000.png")]
         prepared = batch.PreparedBatch(jobs, str(out), OPTIONS, [model])
         (outcome,) = batch.run(prepared, warn=told.append)
         assert outcome.status is Status.SKIPPED
     (text,) = told
-    assert text.endswith("2 damaged lines dropped; their photos are looked at anew")
+    assert text.endswith(f": {lines} dropped; their photos are looked at anew")
 
 
 def test_too_many_open_files_are_no_bug(

@@ -120,6 +120,17 @@ def test_dead_pixels_go(cfa: CFA) -> None:
     assert count <= rows.size
 
 
+@pytest.mark.parametrize("share", [0.475, 0.525])
+@pytest.mark.parametrize("cfa", ARRAYS, ids=("RGGB", "GBRG", "xtrans"))
+def test_dead_is_less_than_half_of_the_darkest_around(cfa: CFA, share: float) -> None:
+    """Less than half of one brighter neighbour, by a tenth, is no more than a shadow."""
+    mosaic = np.full((60, 60), 0.02, np.float32)
+    mosaic[30, 30] = 0.02 * share
+    mosaic[30 - (3 if cfa.period == 6 else 2), 30 - (3 if cfa.period == 6 else 0)] = 0.022
+    after, _ = repaired(mosaic, cfa)
+    assert (after[30, 30] > 0.019) == (share < 0.5)
+
+
 @pytest.mark.parametrize("cfa", ARRAYS, ids=("RGGB", "GBRG", "xtrans"))
 def test_a_bright_scene_is_left_alone(cfa: CFA) -> None:
     """Sites at white in a scene of half of white: sparkles of water, not defects."""

@@ -212,6 +212,20 @@ def test_black_cut_off_at_0_is_not_measured() -> None:
     np.testing.assert_array_equal(found.black, 0)
 
 
+@pytest.mark.parametrize(("black", "believed"), [(20, True), (14, True), (7, False), (4, False)])
+def test_black_near_0_is_measured_unless_values_are_cut_off(black: int, believed: bool) -> None:
+    """Noise of 4: of 14 units one site in 3000 is cut off, of 7 one in 20, and their mean rises."""
+    raw, frame = exposed(off=-0.5)
+    stated = np.full((2, 2), black, np.float32)
+    found = taken(replace(raw, black=stated), frame - BLACK + black)
+    if believed:
+        assert reason(found) == "measured on the masked pixels"
+        np.testing.assert_allclose(found.black, black - 0.5, atol=0.1)
+    else:
+        assert "cut off at 0" in reason(found)
+        np.testing.assert_array_equal(found.black, stated)
+
+
 def test_an_unwritten_border_leaves_the_others() -> None:
     raw, frame = exposed(off=-0.5)
     frame[:, 48 + 256 :] = 0

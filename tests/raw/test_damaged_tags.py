@@ -12,6 +12,7 @@ from conftest import BLACK, WHITE, synthetic_raw
 from darkroom.errors import RawError
 from darkroom.output.dng import write_dng
 from darkroom.raw.black_choice import with_black
+from darkroom.raw.dng_levels import read_black
 from darkroom.raw.image import BlackSource, RawImage
 from darkroom.raw.reader import read_raw
 from darkroom.raw.tiff_tags import read_directories
@@ -57,6 +58,34 @@ def retagged(data: bytes, code: int, kind: int = 0, values: tuple[float, ...] = 
     changed += struct.pack("<H", len(entries))
     changed += b"".join(struct.pack("<HHI4s", *entry) for entry in sorted(entries)) + bytes(4)
     return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "expected"),
+    [((), (), False), ((0, 0), (0, 0), False), ((0, 1), (), True), ((0, 0), (0, 1), True)],
+)
+def test_offsets_of_rows_or_of_columns_alone_are_offsets(
+    rows: tuple[float, ...], columns: tuple[float, ...], expected: bool
+) -> None:
+    """Cameras state one of the two, and where they do, masked borders must not add their own."""
+    data = encoded(scene(24))
+    for code, values in ((DELTA_ROWS, rows), (DELTA_COLUMNS, columns)):
+        data = retagged(data, code, 11, values * 12) if values else data
+    black = read_black(read_directories(data))
+    assert black is not None
+    assert black.has_deltas == expected
+
+
+@pytest.mark.parametrize(
+    ("samples", "what"), [((), "monochrome"), ((1,), "monochrome"), ((2,), "linear DNG")]
+)
+def test_a_picture_that_states_no_number_of_samples_has_one(
+    samples: tuple[int, ...], what: str
+) -> None:
+    """SamplesPerPixel of a DNG without filters. Source: TIFF 6.0, its default is 1."""
+    data = retagged(encoded(scene(24)), 262, 3, (34892,))
+    with pytest.raises(RawError, match=what):
+        read_raw(retagged(data, 277, 3 if samples else 0, samples))
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,21 @@ def a_lamp_above_the_stated_white(random: np.random.Generator) -> Mosaic:
     return np.clip(np.rint(random.normal(BLACK + light, 9)), 0, 65535).astype(np.uint16)
 
 
+def a_lamp_and_hot_sites(random: np.random.Generator) -> Mosaic:
+    """The sensor's saturation stands alone: nothing is above it but a few hot sites."""
+    mosaic = a_lamp(random)
+    mosaic[random.random(SIZE) < 1e-4] = WHITE
+    return mosaic
+
+
+def clipped_beside_a_weak_site(random: np.random.Generator) -> Mosaic:
+    """The floor is not the least value from half of black on, but it is black; half is lit."""
+    mosaic = clipped_at_black(random)
+    mosaic[::2] = np.rint(random.normal(BLACK + 40, 4, SIZE)[::2])
+    mosaic[7, 7] = 300
+    return mosaic
+
+
 def dead_sites_and_a_column(random: np.random.Generator) -> Mosaic:
     mosaic = np.array(dark().mosaic, np.uint16)
     mosaic[random.random(SIZE) < 0.005] = 0
@@ -161,8 +176,12 @@ def one_gray(random: np.random.Generator) -> Mosaic:
     ("make", "black"),
     [
         (clipped_at_black, BLACK),
+        (clipped_beside_a_weak_site, BLACK),
+        (clipped_beside_a_weak_site, BLACK - 2),  # as far off as a stated black may be
+        (clipped_beside_a_weak_site, BLACK + 2),
         (black_of_zero, 0),
         (a_lamp, BLACK),
+        (a_lamp_and_hot_sites, BLACK),
         (a_lamp_above_the_stated_white, BLACK),
         (dead_sites_and_a_column, BLACK),
         (no_noise, BLACK),
@@ -182,6 +201,53 @@ def test_zeros_alone_are_lost_where_black_is_zero() -> None:
     found = find_missing(mosaic, 0, WHITE)
     assert found is not None
     np.testing.assert_array_equal(found, mosaic == 0)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.45, 0.55, 0.9])
+def test_how_much_is_lost_changes_nothing(share: float) -> None:
+    """Noise is looked for in what is left, even where most neighbours are equal."""
+    sites = int(share * np.prod(SIZE))
+    mosaic, lost = filled(dark(), 0x1111, 1003, 1003 + sites)
+    found = find_missing(mosaic, BLACK, WHITE)
+    assert found is not None
+    np.testing.assert_array_equal(found, lost)
+
+
+@pytest.mark.parametrize("shift", range(16))
+def test_holes_of_any_place_and_length_are_found_to_the_site(shift: int) -> None:
+    """Runs are looked for at every sixteenth site, so every rest of both ends is tried."""
+    mosaic, lost = filled(dark(), 0, 5000 + shift, 5600 + 3 * shift)
+    found = find_missing(mosaic, BLACK, WHITE)
+    assert found is not None
+    np.testing.assert_array_equal(found, lost)
+
+
+def test_saturated_sites_are_not_above_white() -> None:
+    """A lamp at white itself beside a hole: white is as stated, so the hole is none of it."""
+    mosaic, lost = filled(dark(), 0xFFFF, 9000, 12_000)
+    mosaic[300:400, 200:300] = WHITE
+    found = find_missing(mosaic, BLACK, WHITE)
+    assert found is not None
+    np.testing.assert_array_equal(found, lost)
+
+
+@pytest.mark.parametrize("dead", [0, BLACK // 2 - 1])
+def test_a_cameras_floor_is_its_least_value_from_half_black_on(dead: int) -> None:
+    """Clipped well below black, runs of that floor are shadows; a dead site below is no floor."""
+    floor = BLACK - 40
+    random = np.random.default_rng(1)
+    mosaic = np.maximum(np.rint(random.normal(floor - 8, 4, SIZE)), floor).astype(np.uint16)
+    mosaic[::2] = np.rint(random.normal(BLACK, 4, SIZE)[::2])
+    mosaic[7, 7] = dead
+    assert find_missing(mosaic, BLACK, WHITE) is None
+
+
+def test_a_picture_of_which_nothing_is_left() -> None:
+    """No value comes near black, so none is where a camera cuts off."""
+    mosaic = np.full(SIZE, 200, np.uint16)  # between a third of black and half of it
+    found = find_missing(mosaic, BLACK, WHITE)
+    assert found is not None
+    assert found.all()
 
 
 @pytest.mark.parametrize("sites", [0, 1, 40, MIN_SITES - 1, MIN_SITES])

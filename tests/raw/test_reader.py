@@ -288,10 +288,14 @@ def test_placeholder_balance_falls_back_to_daylight_then_gray_world(as_shot: lis
     assert "gray world" in warnings[0]
 
 
+@pytest.mark.parametrize("fourth", [0.0, 1.0])
 @pytest.mark.parametrize("one", [1.0, 256.0])
-def test_balance_of_ones_is_measured(one: float) -> None:
-    """Nikon's D1 writes ones beside balanced values: daylight would turn them pink."""
-    color, warnings = colour(as_shot=[one, one, one, one])
+def test_balance_of_ones_is_measured(one: float, fourth: float) -> None:
+    """Nikon's D1 writes ones beside balanced values: daylight would turn them pink.
+
+    LibRaw has 0 for the second green where a file states three numbers.
+    """
+    color, warnings = colour(as_shot=[one, one, one, fourth * one])
     assert color.white_balance is None
     assert color.source is WhiteBalance.GRAY_WORLD
     assert "1 throughout" in warnings[0]
@@ -402,6 +406,19 @@ def test_dngs_that_cannot_be_developed(code: int, value: int, what: str) -> None
     if code == 257:
         data = patched(data, 279, 60000 * 128)
     assert what in refused(data)
+
+
+@pytest.mark.parametrize(("cfa", "rows"), [("RGGB", 0), ("RGGB", 2), ("xtrans", 4), ("xtrans", 6)])
+def test_a_picture_needs_a_period_of_its_array(cfa: str, rows: int) -> None:
+    """Of an ActiveArea without rows LibRaw makes all that lies below it in the frame."""
+    raw, frame = framed(synthetic_raw(40, 40, cfa), (12, 12), BLACK, after=(12, 12))
+    changed, top = bytearray(dng(raw, frame)), 64 - max(rows, 1)
+    area = read_directories(bytes(changed))[0].entries[50829]
+    struct.pack_into("<4I", changed, area.offset, top, 12, top, 52)
+    if rows < raw.cfa.period:
+        assert "is damaged or truncated" in refused(bytes(changed))
+    else:
+        assert read_raw(bytes(changed)).mosaic.shape == (rows, 40)
 
 
 def test_linear_dngs_are_named() -> None:

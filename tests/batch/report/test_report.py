@@ -338,6 +338,21 @@ def test_pairs_have_one_size(tmp_path: Path, decoders: Decoders, name: str, bits
     assert np.abs(after[..., 0].mean(1) - ramp).max() < 8  # JPEG at reduced size
 
 
+def test_a_finished_jpeg_keeps_its_detail(tmp_path: Path, decoders: Decoders) -> None:
+    """As reduced from its full size by Pillow, and not enlarged from less than is shown."""
+    detail = np.random.default_rng(0).integers(0, 256, (300, 450)).astype(np.uint8)
+    gray = Image.fromarray(detail).resize((3 * SIDE, 2 * SIDE), Image.Resampling.BICUBIC)
+    finished = gray.convert("RGB")
+    finished.save(tmp_path / "a.jpg", quality=95)
+    pair = read_before_after(done(tmp_path / "none.dng", "a.jpg"), tmp_path, decoders)
+    assert pair.before is None
+    assert pair.after is not None
+    expected = finished.resize((SIDE, round(SIDE * 2 / 3)), Image.Resampling.LANCZOS)
+    found = decoded(pair.after)
+    # 5.6 codes by JPEG's quality of 80, of detail that has a spread of 50.
+    assert np.abs(found - np.asarray(expected).astype(int)).mean() < 10
+
+
 def decoded(jpeg: bytes) -> Any:
     with Image.open(io.BytesIO(jpeg)) as image:
         return np.asarray(image.convert("RGB")).astype(int)
