@@ -262,8 +262,9 @@ def test_colors_do_not_jump_as_exposure_rises(
     picture = torch.tensor(camera)[:, None, None] * exposure
     linear = srgb_decode(render(picture, color_of(matrix)))[:, 0]
     step = (linear[:, 1:] - linear[:, :-1]).abs().amax(0)
-    # Exposure rises by 0.35 % a step, which the matrices amplify less than threefold.
-    assert float(step.max()) < 0.01
+    # Exposure rises by 0.35 % a step, which the matrices amplify less than threefold, and a strong
+    # blue's way into sRGB a little more: 0.011 is the steepest of 2,200 colours. Jumps are larger.
+    assert float(step.max()) < 0.015
 
 
 @settings(max_examples=40, deadline=None)
