@@ -17,8 +17,8 @@ class Shoulder(NamedTuple):
 
     Above the knee it is a logarithm of light, so that each stop gets nearly its equal share of what
     is left; value and slope are continuous. `peak`: the photo's brightest light, above 1. `white`:
-    light of all three channels of a saturated sensor, to which colours go over, since a colour of
-    which some channels are saturated is none. `bend`: from `of`.
+    light of all three channels of a saturated sensor, above which there is nothing but noise.
+    `bend`: from `of`.
     """
 
     peak: float

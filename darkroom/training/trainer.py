@@ -13,12 +13,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Generator, Tensor, nn
-from torch.autograd import Function
 from torch.optim import AdamW
 
-from darkroom.color.transfer import SRGB_KNEE, SRGB_OFFSET, SRGB_POWER, SRGB_SLOPE
 from darkroom.errors import UsageError
-from darkroom.evaluation.metrics import ssim_map
 from darkroom.models.architectures.base import Conditions
 from darkroom.models.architectures.safelight import LARGE_WIDTHS, WIDTHS, Safelight
 from darkroom.models.device import find_device, native_bfloat16
@@ -27,23 +24,18 @@ from darkroom.mosaic.packing import BAYER, COLORS_OF_CHANNELS, XTRANS
 from darkroom.output.atomic import atomic_write, make_folder
 from darkroom.raw.image import CFA
 from darkroom.training.initialization import begin_as_demosaicing, begin_with
+from darkroom.training.loss import measure_loss
 from darkroom.training.muon import Muon
 from darkroom.training.noise_model import Sensors, draw_sensors, expose, log_uniform
 from darkroom.training.scenes import Scenes, draw_scenes
 from darkroom.weights.checkpoint import read_checkpoint
 
-ABSOLUTE_WEIGHT = 0.5
-SQUARE_WEIGHT = 0.4
-LINEAR_WEIGHT = 0.1
-STRUCTURE_WEIGHT = 0.1  # Source: the order of Zhao et al., "Loss Functions", IEEE TCI 2017
 # Structure counts in the last part of a run only: it makes a step a sixth longer.
 STRUCTURE_SHARE = 0.4
-STRUCTURE_STRIDE = 3
-# A photo's loss around which it begins to count less, so that clean photos are learned too.
-TYPICAL_LOSS, MIN_LOSS = 0.03, 0.005
 
 # Of so many photos one is told of more noise than it has, up to so many times its std, as
 # `--denoise` tells it, and one has that noise indeed: the first is to be smoothed as the second is.
+# Batches of fewer have none.
 TOLD_MORE_SHARE = 8
 TOLD_MORE = 3.0
 
@@ -77,7 +69,7 @@ class Recipe:
     """
 
     steps: int = 20000
-    batch: int = 6
+    batch: int = 8
     size: int = 192
     rate: float = 1e-3
     seed: int = 0
@@ -203,49 +195,6 @@ def sample_mosaic(picture: Tensor, cfa: CFA) -> Tensor:
     colors = torch.from_numpy(cfa.channels).long()
     colors = colors.repeat(height // cfa.period, width // cfa.period)
     return picture.gather(1, colors.expand(len(picture), 1, height, width))[:, 0]
-
-
-def measure_loss(output: Tensor, scenes: Scenes, structure: bool) -> Tensor:
-    """How wrong pictures are as the eye sees them: in sRGB, after the camera's matrix.
-
-    The mean absolute and the root mean square error, a little of the error in linear light, and
-    with `structure` what is missing to a structural similarity of 1. Photos with little noise
-    count for more than their small errors.
-    """
-    target = scenes.camera_rgb.clamp(max=1)
-
-    def seen(camera_rgb: Tensor) -> Tensor:
-        srgb = torch.einsum("nij,njhw->nihw", scenes.camera_to_srgb, camera_rgb)
-        encoded: Tensor = _Encoded.apply(srgb)  # type: ignore[no-untyped-call]
-        return encoded
-
-    found, wanted = seen(output), seen(target)
-    error, every = found - wanted, (1, 2, 3)
-    loss = ABSOLUTE_WEIGHT * error.abs().mean(every)
-    loss = loss + SQUARE_WEIGHT * (error.square().mean(every) + 1e-7).sqrt()
-    loss = loss + LINEAR_WEIGHT * (output - target).abs().mean(every)
-    if structure:
-        likeness = ssim_map(found, wanted, STRUCTURE_STRIDE).mean(every)
-        loss = loss + STRUCTURE_WEIGHT * (1 - likeness)
-    weight = (TYPICAL_LOSS / (loss.detach() + MIN_LOSS)).sqrt()
-    return (loss * weight).mean()
-
-
-class _Encoded(Function):
-    """`darkroom.color.transfer.srgb_encode` in half the time, gradient included."""
-
-    @staticmethod
-    def forward(context: Any, linear: Tensor) -> Tensor:
-        light = linear.clamp(min=SRGB_KNEE)
-        power = light.log().div_(SRGB_POWER).exp_().mul_(1 + SRGB_OFFSET)
-        dark = linear < SRGB_KNEE
-        slope = (power / light).div_(SRGB_POWER).masked_fill_(dark, SRGB_SLOPE)
-        context.save_for_backward(slope)
-        return torch.where(dark, SRGB_SLOPE * linear, power.sub_(SRGB_OFFSET))
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:
-        return gradient.mul(*context.saved_tensors)
 
 
 def rate_at(step: int, recipe: Recipe) -> float:

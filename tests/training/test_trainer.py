@@ -18,7 +18,7 @@ from darkroom.models.architectures.safelight import Safelight
 from darkroom.mosaic.demosaic import demosaic, pack_mosaic
 from darkroom.mosaic.packing import BAYER, XTRANS, pack
 from darkroom.raw.image import CFA
-from darkroom.training import trainer
+from darkroom.training import loss, trainer
 from darkroom.training.initialization import begin_as_demosaicing, begin_with
 from darkroom.training.muon import Muon, orthogonalise
 from darkroom.training.noise_model import (
@@ -260,6 +260,7 @@ def test_one_photo_of_eight_is_told_of_more_noise_than_it_has() -> None:
     assert torch.equal(targets.camera_rgb[-1], output[-2])
     assert not targets.camera_rgb.requires_grad
     assert torch.equal(targets.camera_rgb[:-1], batch.scenes.camera_rgb[:-1])
+    assert draw_batch(photos, Recipe(size=96), 0).told_more == 1, "by default too"
     few = draw_batch(photos, replace(recipe, batch=6), 0)
     assert few.told_more == 0
     assert few.targets(output) is few.scenes
@@ -365,7 +366,7 @@ def test_photos_are_read_in_order(tmp_path: Path) -> None:
 def test_the_loss_sees_srgb() -> None:
     """The curve of `darkroom.color`, gradient included; logarithm and power round differently."""
     linear = torch.linspace(-0.1, 1.2, 1301).requires_grad_()
-    seen, reference = trainer._Encoded.apply(linear), srgb_encode(linear)  # type: ignore[no-untyped-call]
+    seen, reference = loss._Encoded.apply(linear), srgb_encode(linear)  # type: ignore[no-untyped-call]
     assert torch.allclose(seen, reference, atol=1e-6)
     slopes = [torch.autograd.grad(curve.square().sum(), linear)[0] for curve in (seen, reference)]
     assert torch.allclose(*slopes, rtol=1e-5, atol=1e-5)
@@ -405,6 +406,6 @@ def test_an_error_costs_more_in_the_shadows() -> None:
     def cost(level: float) -> float:
         truth = torch.full((1, 3, 8, 8), level)
         scenes = Scenes(truth, torch.ones(1, 3), torch.eye(3)[None])
-        return float(trainer.measure_loss(truth + 0.01, scenes, structure=False))
+        return float(loss.measure_loss(truth + 0.01, scenes, structure=False))
 
     assert cost(0.01) > 1.7 * cost(0.5), "photos with small errors count for more"
