@@ -1,11 +1,12 @@
 """darkroom train: make safelight's weights from clean photographs."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from darkroom.cli import output
+from darkroom.cli import inputs, output
 from darkroom.cli.options import Quiet
 from darkroom.errors import UsageError
 
@@ -57,6 +58,14 @@ def train(
     begin: Annotated[
         str, typer.Option("--begin", metavar="FILE", help="Weights to begin with, where they fit.")
     ] = "",
+    sensor: Annotated[
+        Path | None,
+        typer.Option(
+            "--sensor",
+            metavar="PROFILE",
+            help="Simulate the camera of a profile (darkroom calibrate) alone, at its ISOs.",
+        ),
+    ] = None,
     threads: Annotated[
         int,
         typer.Option(
@@ -98,10 +107,12 @@ def train(
         raise UsageError(f"--size {size}: give a multiple of {CROP_GRID}, such as 192")
     torch.set_num_threads(threads)
     recipe = Recipe(steps, batch, size, rate, seed, device, xtrans, large, begin)
+    if sensor is not None:
+        recipe = replace(recipe, sensor=inputs.read_sensor(sensor, xtrans=xtrans))
     places = [place for place in (photos, validate) if place is not None]
     read = [path for place in places for path in place.glob("**/*")]
     for name in (f"{recipe.name}.safetensors", LOG, CURVES):
-        spare_inputs(out / name, [*read, Path(begin)])
+        spare_inputs(out / name, [*read, Path(begin), *([sensor] if sensor else [])])
     for place in places:
         if out.resolve().is_relative_to(place.resolve()):  # its curves would be read as a photo
             raise UsageError(f"{out}: lies among the pictures of {place}; choose another folder")
