@@ -42,19 +42,13 @@ def test_the_state_dict_is_a_checkpoint_of_the_same_network(network: TrainableNe
     assert (ours - loaded).abs().max() <= 1e-5 * ours.abs().max().clamp(min=1)
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=IDS)
-def test_the_same_seed_makes_the_same_weights(network: TrainableNetwork) -> None:
-    first, second = (trained(network).state_dict() for _ in range(2))
-    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
-
-
 def test_sid_begins_as_its_tensorflow_code_does() -> None:
     """Xavier's uniform: the standard deviation is sqrt(2 / (inputs + outputs)), to 2 %."""
     torch.manual_seed(2)
     module = find_network("sid", Sensor.BAYER).make()
     wide = module.get_submodule("conv5_2").get_parameter("weight")
     assert wide.std().item() == pytest.approx((2 / (9 * 1024)) ** 0.5, rel=0.02)
-    assert wide.abs().max().item() <= (6 / (9 * 1024)) ** 0.5
+    assert wide.abs().max().item() <= (6 / (9 * 1024)) ** 0.5 * (1 + 1e-6)  # float32
     assert not module.get_submodule("conv5_2").get_parameter("bias").any()
     up = module.get_submodule("up6").get_parameter("weight")
     assert up.abs().max().item() <= 2 * UP_STD * (1 + 1e-6)  # float32
