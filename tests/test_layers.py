@@ -22,6 +22,7 @@ ORDER = (
     "color",
     "output",
     "pipeline",
+    "pairs",
     "evaluation",
     "training",
     "batch",
