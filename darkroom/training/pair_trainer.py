@@ -155,7 +155,7 @@ class PairRun:
         packed = batch.packed.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, self.job.bfloat16):
             pictures = self.job.network.forward(self.parallel, replace(batch, packed=packed))
-        loss = self.loss(pictures.float(), batch.targets)
+        loss = self.loss(pictures.float(), batch.targets, self.network, self.step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()

@@ -6,10 +6,15 @@ dict is a checkpoint that `darkroom.models` recognises, and an entry in its `NET
 
 from darkroom.errors import UsageError
 from darkroom.raw.image import Sensor
-from darkroom.training.networks import perceptilabs, sid
+from darkroom.training.networks import llpacknet, perceptilabs, redi, sid
 from darkroom.training.networks.base import TrainableNetwork as TrainableNetwork
 
-NETWORKS: tuple[TrainableNetwork, ...] = (*sid.NETWORKS, *perceptilabs.NETWORKS)
+NETWORKS: tuple[TrainableNetwork, ...] = (
+    *sid.NETWORKS,
+    *perceptilabs.NETWORKS,
+    *llpacknet.NETWORKS,
+    *redi.NETWORKS,
+)
 
 KINDS = {Sensor.BAYER: "Bayer", Sensor.XTRANS: "X-Trans"}
 
