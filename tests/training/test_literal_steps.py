@@ -83,6 +83,8 @@ def test_a_step_is_that_of_the_paper(
         size=(120, 126), **{"cfa": XTRANS_PHASE} if xtrans else {}, exposures=(100.0, 300.0)
     )
     known = find_network(name.removesuffix("-xtrans"), source.sensor)
+    if name.startswith("sid"):  # a quarter of its widths, for speed
+        known = replace(known, make=partial(known.make, narrower=4))
     scale = 3 if xtrans else 2
     recipe = replace(known.recipe, crop=PACKED * scale, batch=min(known.recipe.batch, 2), seed=3)
     run = PairRun(PairJob(known, recipe, source))
@@ -101,7 +103,7 @@ def test_a_step_is_that_of_the_paper(
     gradients = dict(run.network.named_parameters())
     largest = max(value.grad.abs().max() for value in weights.values() if value.grad is not None)
     for published, value in weights.items():
-        own = gradients.get(published) or gradients.get(published.replace("/", "."))
+        own = gradients.get(published.replace("/", "."))
         if own is not None:
             assert (own.grad - value.grad).abs().max() <= 1e-5 * largest, published
     run.optimiser.step()
