@@ -6,10 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import save
-
 import darkroom
 from darkroom.output.atomic import atomic_write
+from darkroom.training.state import pack_tensors
 from darkroom.weights.checkpoint import ARCHITECTURE
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def write_weights(run: "PairRun", folder: Path) -> None:
     tensors = {name: value.cpu().contiguous() for name, value in run.weights().items()}
     name = run.job.network.name
     with atomic_write(folder / f"{name}.safetensors", overwrite=True) as stream:
-        stream.write(save(tensors, facts))
+        stream.write(pack_tensors(tensors, facts))
     with atomic_write(folder / f"{name}.md", overwrite=True) as stream:
         stream.write(write_card(run, job).encode())
 

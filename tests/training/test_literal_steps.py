@@ -1,6 +1,6 @@
 """One step of each recipe against the papers' own steps, written out in plain torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -20,6 +20,15 @@ from darkroom.training.pair_trainer import PairJob, PairRun
 from darkroom.training.recipes import PairRecipe
 
 PACKED = 32
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks are small, and threads that wait for each other cost more than they give."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def replay(source: PairSource, recipe: PairRecipe, step: int, place: int) -> tuple[str, Draw]:
