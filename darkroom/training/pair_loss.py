@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from darkroom.color.transfer import bt709_decode
 from darkroom.errors import UsageError
+from darkroom.training.loss import weigh_errors
 from darkroom.training.ms_ssim import ms_ssim
 from darkroom.training.vgg import vgg_distance
 
@@ -69,6 +71,17 @@ def llpacknet_loss(picture: Tensor, target: Tensor, network: nn.Module, step: in
     return loss + LLPACKNET_BLUR[late] * functional.mse_loss(found, wanted)
 
 
+def safelight_loss(picture: Tensor, target: Tensor, network: nn.Module, step: int) -> Tensor:
+    """Return the loss of safelight's own training, on the curve of BT.709 in the place of sRGB's.
+
+    Where a reference is white or black it says no more than that: what goes on beyond is right.
+    """
+    picture = torch.where(target >= 1, torch.minimum(picture, target), picture)
+    picture = torch.where(target <= 0, torch.maximum(picture, target), picture)
+    linear = (bt709_decode(picture) - bt709_decode(target)).abs().mean((1, 2, 3))
+    return weigh_errors(picture, target, linear, structure=True)
+
+
 def total_variation(picture: Tensor) -> Tensor:
     """Twice the mean squared step to the next pixel, down and across, per sample of a picture.
 
@@ -84,6 +97,7 @@ LOSSES: dict[str, Loss] = {
     "redi": lambda picture, target, network, step: redi_loss(picture, target),
     "redi-vgg": lambda picture, target, network, step: redi_loss(picture, target, VGG_WEIGHT),
     "llpacknet": llpacknet_loss,
+    "safelight": safelight_loss,
 }
 
 

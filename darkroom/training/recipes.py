@@ -18,8 +18,8 @@ class PairRecipe:
     of all processes together. `crop`: photosites along each side. `flip_rows`, `flip_columns`,
     `transpose`: the probability of each. `bursts`: draw from all the files of a burst, not only
     from the first of each exposure time. `ema`: how much the averaged weights keep at each step;
-    0 for none. `fraction`: of the scenes, chosen by the seed. Raises UsageError where a number is
-    out of range.
+    0 for none. `fraction`: of the scenes, chosen by the seed. `mix`: of a batch, crops of simulated
+    sensors, for safelight. Raises UsageError where a number is out of range.
     """
 
     loss: str
@@ -37,6 +37,7 @@ class PairRecipe:
     bursts: bool = False
     ema: float = 0.0
     fraction: float = 1.0
+    mix: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -48,6 +49,8 @@ class PairRecipe:
         ):
             if not least < getattr(self, name) <= most:
                 raise UsageError(f"--{name} {getattr(self, name):g}: give {words}")
+        if not 0 <= self.mix < 1:
+            raise UsageError(f"--mix {self.mix:g}: give a number from 0 to below 1, as 0.5")
         if not 0 <= self.ema < 1:
             raise UsageError(f"--ema {self.ema:g}: give a number from 0 to below 1, as 0.999")
         if not 0 <= self.rate_after <= 1:

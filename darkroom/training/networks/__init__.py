@@ -6,7 +6,8 @@ dict is a checkpoint that `darkroom.models` recognises, and an entry in its `NET
 
 from darkroom.errors import UsageError
 from darkroom.raw.image import Sensor
-from darkroom.training.networks import llpacknet, perceptilabs, redi, sid
+from darkroom.training.networks import llpacknet, perceptilabs, redi, safelight, sid
+from darkroom.training.networks.base import KINDS
 from darkroom.training.networks.base import TrainableNetwork as TrainableNetwork
 
 NETWORKS: tuple[TrainableNetwork, ...] = (
@@ -14,9 +15,8 @@ NETWORKS: tuple[TrainableNetwork, ...] = (
     *perceptilabs.NETWORKS,
     *llpacknet.NETWORKS,
     *redi.NETWORKS,
+    *safelight.NETWORKS,
 )
-
-KINDS = {Sensor.BAYER: "Bayer", Sensor.XTRANS: "X-Trans"}
 
 
 def find_network(name: str, sensor: Sensor | None = None) -> TrainableNetwork:

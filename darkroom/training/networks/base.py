@@ -2,12 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from darkroom.raw.image import Color, Sensor
 from darkroom.training.recipes import PairRecipe
+
+if TYPE_CHECKING:
+    from darkroom.pairs.exposures import ExposurePair
+    from darkroom.pairs.store import PairStore
+    from darkroom.training.pair_batches import PairSource
+
+KINDS = {Sensor.BAYER: "Bayer", Sensor.XTRANS: "X-Trans"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,9 @@ class TrainableNetwork:
     not clipped, to (N, 3, s*h, s*w) sRGB, clamped only where the paper's code does so in training;
     its own packing order and clipping happen inside. `architecture`: what it is loaded as, as in
     ARCHITECTURE=FILE. `recipe`: the paper's. `forward`: how it is run on a batch, for networks that
-    need more than amplified crops; it must call the module itself, whose hooks then run.
+    need more than amplified crops; it must call the module itself, whose hooks then run. `draw` and
+    `middle`: how its batches and the middle of a test pair are cut, where crops are fed otherwise
+    than as published networks are; None for these.
     """
 
     name: str
@@ -57,3 +67,5 @@ class TrainableNetwork:
     architecture: str
     recipe: PairRecipe
     forward: Callable[[nn.Module, PairBatch], Tensor] = run_network
+    draw: "Callable[[PairSource, PairRecipe, int, int, int], PairBatch] | None" = None
+    middle: "Callable[[PairStore, ExposurePair, int], PairBatch] | None" = None
