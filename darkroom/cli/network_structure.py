@@ -12,7 +12,7 @@ from darkroom.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from darkroom.models.published_layers import PublishedLayer
+    from darkroom.models.published_layers import CheckpointLayer
     from darkroom.models.summary import ModelSummary, Outline
 
 PIPE_WIDTH = 140
@@ -157,7 +157,7 @@ def _by_scale(summary: "ModelSummary") -> list[tuple[int, int]]:
     return sorted(summary.macs_by(attrgetter("reduction")).items())
 
 
-def _published(layers: "Iterable[PublishedLayer]") -> "Table":
+def _published(layers: "Iterable[CheckpointLayer]") -> "Table":
     """List the layers as they were published, and what became of each."""
     table = _table(
         "published layer", "what", "weights", "activation", "runs as", "parameters", right=1

@@ -39,7 +39,7 @@ PARAMETRISED = ".parametrizations.weight."
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedLayer:
+class CheckpointLayer:
     """A layer by the name and with the tensors that its publisher gave it.
 
     `name`: that of its tensors without their last part. `tensors`: names, whole, and shapes, in the
@@ -67,7 +67,7 @@ class PublishedLayer:
 
 def list_published_layers(
     architecture: Architecture, shapes: Shapes, layers: Sequence[Layer]
-) -> tuple[PublishedLayer, ...]:
+) -> tuple[CheckpointLayer, ...]:
     """Return a checkpoint's layers as published, in the order in which they run, unread ones last.
 
     `shapes`: of the checkpoint, in any dialect. `layers`: of `summarize_model`, for the same.
@@ -90,14 +90,14 @@ def list_published_layers(
         tensors = {name: shapes[name] for name in names}
         target = kinds[runs_as[0]] if runs_as else ""
         found.append(
-            PublishedLayer(group, _describe(tensors, target, tensorflow), tensors, runs_as)
+            CheckpointLayer(group, _describe(tensors, target, tensorflow), tensors, runs_as)
         )
     found.sort(key=lambda one: (order[one.runs_as[0]] if one.runs_as else len(order), one.is_norm))
     return tuple(_with_activations(found, layers))
 
 
 def find_running_layers(
-    name: str, published: Sequence[PublishedLayer], layers: Sequence[Layer]
+    name: str, published: Sequence[CheckpointLayer], layers: Sequence[Layer]
 ) -> tuple[str, ...]:
     """Return our layers of that name: one by its own, or those that a published one went into.
 
@@ -195,8 +195,8 @@ def _describe(tensors: Shapes, target: str, tensorflow: bool) -> str:
 
 
 def _with_activations(
-    found: Sequence[PublishedLayer], layers: Sequence[Layer]
-) -> Iterator[PublishedLayer]:
+    found: Sequence[CheckpointLayer], layers: Sequence[Layer]
+) -> Iterator[CheckpointLayer]:
     """Say of each published layer which activation follows, and which it begins with.
 
     Where several became one layer, the norm among them comes last.

@@ -7,7 +7,7 @@ from darkroom.errors import UsageError
 from darkroom.models.architectures import ARCHITECTURES, find_architectures
 from darkroom.models.architectures.base import Architecture, Shapes
 from darkroom.models.published_layers import (
-    PublishedLayer,
+    CheckpointLayer,
     find_running_layers,
     list_published_layers,
     split_name,
@@ -18,13 +18,13 @@ from darkroom.models.summary import summarize_model
 DISTINCT = [a for a in ARCHITECTURES if not a.name.startswith("redi-group-norm-")]
 
 
-def listed(architecture: Architecture, shapes: Shapes) -> tuple[PublishedLayer, ...]:
+def listed(architecture: Architecture, shapes: Shapes) -> tuple[CheckpointLayer, ...]:
     network = architecture.outline(shapes)
     layers = summarize_model(network, architecture, (320, 320)).layers
     return list_published_layers(architecture, shapes, layers)
 
 
-def by_name(name: str, dialect: int = 0) -> dict[str, PublishedLayer]:
+def by_name(name: str, dialect: int = 0) -> dict[str, CheckpointLayer]:
     architecture = find_architectures(name)[0]
     return {one.name: one for one in listed(architecture, architecture.dialects[dialect])}
 
