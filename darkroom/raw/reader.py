@@ -56,6 +56,7 @@ TOO_LARGE = "is larger than any RAW photo (2 GiB); give a camera's file"
 TOO_MUCH_MEMORY = (
     f"needs more memory than there is, or than photos take; close programs, or {COPY_AGAIN}"
 )
+UNDEVELOPABLE = "cannot be developed by LibRaw, which takes X-Trans photos of 512x512 sites or more"
 UNUSUAL = "has an unusual colour filter array; darkroom reads Bayer and X-Trans only"
 
 Levels = NDArray[np.float32]
@@ -109,16 +110,19 @@ def develop(
     Raises RawError.
     """
     with closing(_open(data, _read_facts(data, name))) as file, silence_stderr():
-        pixels = file.postprocess(
-            demosaic_algorithm=rawpy.DemosaicAlgorithm.AHD,
-            use_camera_wb=True,
-            no_auto_bright=True,
-            bright=gain,
-            gamma=curve,
-            output_color=rawpy.ColorSpace.sRGB,
-            output_bps=16,
-            user_flip=0,
-        )
+        try:
+            pixels = file.postprocess(
+                demosaic_algorithm=rawpy.DemosaicAlgorithm.AHD,
+                use_camera_wb=True,
+                no_auto_bright=True,
+                bright=gain,
+                gamma=curve,
+                output_color=rawpy.ColorSpace.sRGB,
+                output_bps=16,
+                user_flip=0,
+            )
+        except LIBRAW_ERRORS as error:
+            raise RawError(f"{name}: {UNDEVELOPABLE}") from error
     return np.asarray(pixels, np.uint16)
 
 

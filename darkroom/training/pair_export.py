@@ -6,11 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import save
-
 import darkroom
 from darkroom.models.architectures import find_architectures
 from darkroom.output.atomic import atomic_write
+from darkroom.training.state import pack_tensors
 from darkroom.weights.checkpoint import ARCHITECTURE
 from darkroom.weights.registry import Output
 
@@ -55,7 +54,7 @@ def write_weights(run: "PairRun", folder: Path) -> None:
     tensors = {name: value.cpu().contiguous() for name, value in run.weights().items()}
     name = run.job.network.name
     with atomic_write(folder / f"{name}.safetensors", overwrite=True) as stream:
-        stream.write(save(tensors, facts))
+        stream.write(pack_tensors(tensors, facts))
     with atomic_write(folder / f"{name}.md", overwrite=True) as stream:
         stream.write(write_card(run, job).encode())
 

@@ -41,7 +41,7 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     facts = {"format": FORMAT, "state": json.dumps(_describe(state, "", tensors))}
     with atomic_write(path, overwrite=True) as stream:
-        stream.write(save(tensors, facts))
+        stream.write(pack_tensors(tensors, facts))
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -61,6 +61,20 @@ def read_state(path: Path) -> dict[str, Any]:
     except DAMAGED as error:
         raise damaged(path) from error
     return state
+
+
+def pack_tensors(tensors: dict[str, Tensor], facts: dict[str, str]) -> bytes:
+    """Return a safetensors file whose bytes follow from what is in it alone.
+
+    The library writes the facts in another order each time.
+    """
+    content = save(tensors, facts)
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = facts
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # as the format asks
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def damaged(path: Path) -> UsageError:

@@ -1,6 +1,6 @@
 """One step of each recipe against the papers' own steps, written out in plain torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -20,6 +20,15 @@ from darkroom.training.pair_trainer import PairJob, PairRun
 from darkroom.training.recipes import PairRecipe
 
 PACKED = 32
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks are small, and threads that wait for each other cost more than they give."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def replay(source: PairSource, recipe: PairRecipe, step: int, place: int) -> tuple[str, Draw]:
@@ -83,6 +92,8 @@ def test_a_step_is_that_of_the_paper(
         size=(120, 126), **{"cfa": XTRANS_PHASE} if xtrans else {}, exposures=(100.0, 300.0)
     )
     known = find_network(name.removesuffix("-xtrans"), source.sensor)
+    if name.startswith("sid"):  # a quarter of its widths, for speed
+        known = replace(known, make=partial(known.make, narrower=4))
     scale = 3 if xtrans else 2
     recipe = replace(known.recipe, crop=PACKED * scale, batch=min(known.recipe.batch, 2), seed=3)
     run = PairRun(PairJob(known, recipe, source))
@@ -101,7 +112,7 @@ def test_a_step_is_that_of_the_paper(
     gradients = dict(run.network.named_parameters())
     largest = max(value.grad.abs().max() for value in weights.values() if value.grad is not None)
     for published, value in weights.items():
-        own = gradients.get(published) or gradients.get(published.replace("/", "."))
+        own = gradients.get(published.replace("/", "."))
         if own is not None:
             assert (own.grad - value.grad).abs().max() <= 1e-5 * largest, published
     run.optimiser.step()
