@@ -30,6 +30,7 @@ class PairRequest:
     recipe: str
     changes: dict[str, Any]
     longs: Path | None
+    photos: Path | None
     test: Path | None
     cache: Path | None
     begin: Path | None
@@ -93,11 +94,13 @@ def _prepare(
     from darkroom.training.networks import find_network
     from darkroom.training.pair_batches import (
         PairSource,
+        amplify_by_redi,
         choose_scenes,
         group_scenes,
         keep_first_of_bursts,
     )
     from darkroom.training.pair_trainer import PairJob
+    from darkroom.training.scenes import load_photos
 
     find_network(request.network)
     store = default_store() if request.cache is None else PairStore(request.cache)
@@ -123,7 +126,10 @@ def _prepare(
     inputs = [path for pair in (*learned, *tests) for path in (pair.short, pair.long)]
     for name in written:
         spare_inputs(request.out / name, [*inputs, *filter(None, (request.begin,))])
-    source = PairSource(store, scenes, sensor, request.place.absolute().name)
+    if recipe.m:
+        tests = [amplify_by_redi(store, pair, recipe.m) for pair in tests]
+    photos = () if request.photos is None else tuple(load_photos(request.photos, recipe.crop))
+    source = PairSource(store, scenes, sensor, request.place.absolute().name, photos)
     job = PairJob(network, recipe, source, processes, _takes_bfloat16(request), request.begin)
     if processes.first:
         _decode(store, [*learned, *tests], request.quiet)

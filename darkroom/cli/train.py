@@ -127,6 +127,26 @@ def train(
         float | None,
         typer.Option("--fraction", help="On pairs: the share of scenes, chosen by the seed."),
     ] = None,
+    amplifier: Annotated[
+        bool,
+        typer.Option("--amplifier", help="llpacknet: find the gain by itself, trained jointly."),
+    ] = False,
+    m: Annotated[
+        float | None,
+        typer.Option(
+            "--m",
+            metavar="1..9",
+            help="redi: amplify by its own estimate with this m, 5 in its code, not by the ratio.",
+        ),
+    ] = None,
+    mix: Annotated[
+        float | None,
+        typer.Option("--mix", help="safelight: the share of crops of simulated sensors."),
+    ] = None,
+    clean: Annotated[
+        Path | None,
+        typer.Option("--photos", metavar="FOLDER", help="safelight: photographs for --mix."),
+    ] = None,
     bursts: Annotated[
         bool,
         typer.Option("--bursts", help="On pairs: all photos of a burst, not the first alone."),
@@ -186,6 +206,8 @@ def train(
         "ema": ema,
         "fraction": fraction,
         "bursts": bursts or None,
+        "m": m,
+        "mix": mix,
     }
     if network is not None:
         _refuse({"--size": size, "--xtrans": xtrans, "--large": large, "--validate": validate})
@@ -198,10 +220,11 @@ def train(
             PairRequest(
                 place=photos,
                 out=out,
-                network=network,
+                network=network + "-amplifier" * amplifier,
                 recipe=recipe_name,
                 changes={name: value for name, value in changes.items() if value is not None},
                 longs=longs,
+                photos=clean,
                 test=test,
                 cache=cache,
                 begin=Path(begin) if begin else None,
@@ -213,7 +236,14 @@ def train(
         )
         return
     flags = {f"--{name.replace('_', '-')}": value for name, value in on_pairs.items()}
-    _refuse(flags | {"--longs": longs, "--test": test, "--cache": cache}, "--network")
+    named = {
+        "--amplifier": amplifier or None,
+        "--photos": clean,
+        "--longs": longs,
+        "--test": test,
+        "--cache": cache,
+    }
+    _refuse({**flags, **named}, "--network")
 
     from darkroom.output.atomic import spare_inputs
     from darkroom.pairs.layouts import looks_like_pairs

@@ -6,10 +6,12 @@ colours of its sites.
 """
 
 import hashlib
+import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +19,14 @@ import torch
 from numpy.typing import NDArray
 
 from darkroom.errors import UsageError
+from darkroom.gain import GainRule
+from darkroom.gain.redi import redi_gain
 from darkroom.mosaic.packing import Packed, align, linearise, pack
 from darkroom.pairs.exposures import SID_NAME, ExposurePair
 from darkroom.pairs.store import PairStore
 from darkroom.raw.black_choice import with_black
 from darkroom.raw.image import BlackSource, RawImage, Sensor
-from darkroom.training.networks import KINDS
-from darkroom.training.networks.base import PairBatch
+from darkroom.training.networks.base import KINDS, PairBatch
 from darkroom.training.recipes import PairRecipe
 
 SCALES = {Sensor.BAYER: 2, Sensor.XTRANS: 3}
@@ -31,6 +34,12 @@ SCALES = {Sensor.BAYER: 2, Sensor.XTRANS: 3}
 
 Scenes = tuple[tuple[ExposurePair, ...], ...]
 """Pairs by scene, in the order of names."""
+
+SWAPPED = {-2: [2, 3, 0, 1], -1: [1, 0, 3, 2]}
+"""Where Bayer's packed channels go when the rows or the columns of the mosaic are flipped."""
+
+PAIRS_KEPT = 4096
+"""Pairs whose estimated gain is remembered; SID has 2,697."""
 
 WHITE = np.float32(65535)
 
@@ -48,13 +57,15 @@ class PairCrop(NamedTuple):
 class PairSource:
     """The scenes that are learned from, and the store that holds them; all of one sensor's kind.
 
-    `name`: what to call them, such as the list's file name.
+    `name`: what to call them, such as the list's file name. `photos`: clean ones, (H, W, 3), for
+    crops of simulated sensors, where the recipe mixes such in.
     """
 
     store: PairStore
     scenes: Scenes
     sensor: Sensor
     name: str = ""
+    photos: tuple[NDArray[np.uint8], ...] = ()
 
     @property
     def digest(self) -> str:
@@ -62,6 +73,7 @@ class PairSource:
         names = [
             f"{pair.name} {pair.long.stem} {pair.ratio!r}" for one in self.scenes for pair in one
         ]
+        names += [f"{zlib.crc32(photo.tobytes())} {photo.shape}" for photo in self.photos]
         return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
@@ -94,6 +106,16 @@ def open_stated(store: PairStore, pair: ExposurePair) -> tuple[RawImage, NDArray
     """Open a pair with the black that its file states, as networks that paint sRGB are run."""
     raw, reference = store.open_pair(pair)
     return with_black(raw, BlackSource.STATED), reference
+
+
+@lru_cache(PAIRS_KEPT)
+def amplify_by_redi(store: PairStore, pair: ExposurePair, m: float) -> ExposurePair:
+    """Return a pair whose ratio is what REDI's training code finds in the whole dark photo, once.
+
+    Source: `get_na` in common_classes.py of REDI, where `gt_amp` is off.
+    """
+    raw = open_stated(store, pair)[0]
+    return replace(pair, ratio=redi_gain(raw, GainRule.REDI_TRAIN, m).value)
 
 
 def cut_crop(
@@ -182,7 +204,10 @@ def draw_crop(source: PairSource, recipe: PairRecipe, step: int, place: int) -> 
     order = np.random.default_rng((recipe.seed, 1, epoch)).permutation(len(source.scenes))
     scene = source.scenes[order[(number * recipe.batch + place) % len(order)]]
     random = np.random.default_rng((recipe.seed, 2, step, place))
-    crop = cut_crop(source.store, scene[int(random.integers(len(scene)))], recipe.crop, random)
+    pair = scene[int(random.integers(len(scene)))]
+    if recipe.m:
+        pair = amplify_by_redi(source.store, pair, recipe.m)
+    crop = cut_crop(source.store, pair, recipe.crop, random)
     if crop.raw.cfa.sensor is not source.sensor:
         kinds = KINDS[source.sensor], KINDS[crop.raw.cfa.sensor]
         raise UsageError(f"{crop.pair.short}: {kinds[1]} among {kinds[0]}; train on one kind")
@@ -197,6 +222,9 @@ def turn_crop(crop: PairCrop, recipe: PairRecipe, random: np.random.Generator) -
         if random.random() < chance
     )
     packed, target = (np.flip(one, flipped) for one in (crop.packed, crop.target))
+    if recipe.flip_sites:
+        for axis in flipped:
+            packed = packed[SWAPPED[axis]]
     if random.random() < recipe.transpose:
         packed, target = packed.swapaxes(-2, -1), target.swapaxes(-2, -1)
     return crop._replace(packed=packed, target=target)
@@ -221,8 +249,17 @@ def draw_batch(
     return stack_crops([draw_crop(source, recipe, step, place) for place in places])
 
 
+DrawBatch = Callable[[PairSource, PairRecipe, int, int, int], PairBatch]
+"""Of pairs, a recipe, the step, the process's number, and how many processes there are."""
+
+
 def draw_batches(
-    source: PairSource, recipe: PairRecipe, steps: range, rank: int = 0, processes: int = 1
+    source: PairSource,
+    recipe: PairRecipe,
+    steps: range,
+    rank: int = 0,
+    processes: int = 1,
+    draw: DrawBatch = draw_batch,
 ) -> Iterator[PairBatch]:
     """Draw the batches of steps, in order, the next ones while one is used."""
     with ThreadPoolExecutor(AHEAD, "crops") as pool:
@@ -231,7 +268,7 @@ def draw_batches(
         try:
             while True:
                 while len(waiting) <= AHEAD and (step := next(ahead, None)) is not None:
-                    waiting.append(pool.submit(draw_batch, source, recipe, step, rank, processes))
+                    waiting.append(pool.submit(draw, source, recipe, step, rank, processes))
                 if not waiting:
                     return
                 yield waiting.popleft().result()

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import darkroom
+from darkroom.models.architectures import find_architectures
 from darkroom.output.atomic import atomic_write
 from darkroom.training.state import pack_tensors
 from darkroom.weights.checkpoint import ARCHITECTURE
+from darkroom.weights.registry import Output
 
 if TYPE_CHECKING:
     from darkroom.training.pair_trainer import PairRun
@@ -69,14 +71,15 @@ def write_card(run: "PairRun", job: dict[str, Any]) -> str:
         f"| ratio | PSNR, dB | SSIM |\n|---|---|---|\n{scores}" if scores else "None were taken."
     )
     begun = f"Begun with weights of SHA-256 {job['begin']}.\n\n" if job["begin"] else ""
+    paints = find_architectures(job["architecture"])[0].output is Output.SRGB
+    colours = "The weights paint in the colours of the cameras of these pairs.\n\n" * paints
     return (
         f"# {name}, trained on pairs\n\n"
         f"`darkroom enhance photo --model {name}.safetensors`\n\n"
         f"Network: {job['architecture']}, for {job['sensor']} sensors; {run.step} of "
         f"{run.job.steps} steps, {job['precision']}, by darkroom {find_version()}.\n\n{begun}"
         f"## Data\n\n{run.job.source.name}: {data['pairs']} pairs of {data['scenes']} scenes; "
-        f"SHA-256 of their names {data['sha256']}.\n\nThe weights paint in the colours of the "
-        "cameras of these pairs.\n\n"
+        f"SHA-256 of their names {data['sha256']}.\n\n{colours}"
         f"## Recipe\n\n| | |\n|---|---|\n{recipe}\n\n"
         f"## Scores\n\nOn the middles of test pairs, at the true ratio.\n\n{table}\n"
     )

@@ -18,7 +18,7 @@ from darkroom.output.atomic import make_folder
 from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
 from darkroom.pairs.exposures import ExposurePair
 from darkroom.pairs.store import PairStore
-from darkroom.training.networks.base import TrainableNetwork
+from darkroom.training.networks.base import PairBatch, TrainableNetwork
 from darkroom.training.pair_batches import cut_crop, find_frame, stack_crops
 
 SIDE = 1024
@@ -29,6 +29,9 @@ COUNT = 24
 
 SHOWN, SHOWN_HEIGHT = 4, 384
 """Pairs on a sheet, and its pictures' height in pixels."""
+
+MAX_RATIOS = 6
+"""Ratios whose scores are told one by one; SID has three."""
 
 OVERALL = "all"
 SAMPLES = "samples"
@@ -60,23 +63,23 @@ class TestPairs:
         `grid`: photosites in whose steps the network takes crops. No scores where `scored` is not.
         """
         device = next(network.parameters()).device
-        found: dict[str, list[PictureScore]] = {}
+        found: dict[float, list[PictureScore]] = {}
         panels = []
         for number, pair in enumerate(self.pairs):
-            crop = cut_crop(self.store, pair, self._side(pair, grid))
-            picture = known.forward(network, stack_crops([crop]).to(device))[0]
-            picture = picture.float().clamp(0, 1).cpu()
-            target = torch.from_numpy(crop.target)
+            middle = known.middle or cut_stated_middle
+            batch = middle(self.store, pair, self._side(pair, grid))
+            picture = known.forward(network, batch.to(device))[0].float().clamp(0, 1).cpu()
+            target = batch.targets[0]
             score = PictureScore(psnr(picture, target), ssim(picture, target))
-            found.setdefault(name_ratio(round(pair.ratio, 1)), []).append(score)
+            found.setdefault(round(pair.ratio, 1), []).append(score)
             if number < SHOWN:
                 panels += [
                     (f"{pair.name}, reference", _codes(target)),
                     (f"output, {score.psnr:.2f} dB", _codes(picture)),
                 ]
-        means = {
-            name: _mean(scores) for name, scores in sorted(found.items(), key=lambda i: i[0][1:])
-        }
+        # None by itself where each photo is amplified by what it asks for.
+        ratios = sorted(found) if len(found) <= MAX_RATIOS else []
+        means = {name_ratio(ratio): _mean(found[ratio]) for ratio in ratios}
         means[OVERALL] = _mean([score for scores in found.values() for score in scores])
         sheet = draw_picture_grid(panels, height=SHOWN_HEIGHT, columns=2)
         return (means if self.scored else {}), sheet
@@ -87,6 +90,11 @@ class TestPairs:
         if side == 0:
             raise UsageError(f"{pair.short}: is smaller than {grid} photosites; test with others")
         return side
+
+
+def cut_stated_middle(store: PairStore, pair: ExposurePair, side: int) -> PairBatch:
+    """Cut the middle of a pair as published networks are fed: a batch of one."""
+    return stack_crops([cut_crop(store, pair, side)])
 
 
 def _mean(scores: Sequence[PictureScore]) -> PictureScore:

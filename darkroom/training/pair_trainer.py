@@ -22,7 +22,7 @@ from darkroom.output.atomic import make_folder
 from darkroom.training.distributed import Processes
 from darkroom.training.layer_statistics import LayerValues, watch_layers
 from darkroom.training.networks.base import PairBatch, TrainableNetwork
-from darkroom.training.pair_batches import PairSource, draw_batches
+from darkroom.training.pair_batches import PairSource, draw_batch, draw_batches
 from darkroom.training.pair_export import write_run_facts, write_weights
 from darkroom.training.pair_loss import find_loss
 from darkroom.training.recipes import PairRecipe
@@ -66,6 +66,10 @@ class PairJob:
                 f"--crop {self.recipe.crop}: {self.network.name} takes multiples of {self.grid} "
                 f"photosites, such as {near}"
             )
+        if self.recipe.mix and self.network.draw is None:
+            raise UsageError(f"--mix is for safelight; leave it out for {self.network.name}")
+        if self.recipe.mix and not self.source.photos:
+            raise UsageError("--mix: give --photos FOLDER too, clean photographs to simulate from")
         if self.recipe.batch % self.processes.count:
             raise UsageError(
                 f"--batch {self.recipe.batch} cannot be shared by {self.processes.count} "
@@ -274,7 +278,9 @@ def train_pairs(
     saved = time.monotonic()
     before = time.perf_counter()
     steps = range(run.step, job.steps)
-    for batch in draw_batches(job.source, job.recipe, steps, processes.rank, processes.count):
+    draw = job.network.draw or draw_batch
+    share = processes.rank, processes.count
+    for batch in draw_batches(job.source, job.recipe, steps, *share, draw):
         waited = time.perf_counter() - before
         progress = run.advance(batch, look(run.step + 1) and processes.first)
         progress = replace(progress, waited=waited)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from darkroom.errors import UsageError
+from darkroom.gain import GainRule, find_m
 
 MAX_BATCH, MAX_CROP = 1024, 1 << 14
 """Far more than any paper takes; what lies beyond is a slip of the finger."""
@@ -18,8 +19,11 @@ class PairRecipe:
     of all processes together. `crop`: photosites along each side. `flip_rows`, `flip_columns`,
     `transpose`: the probability of each. `bursts`: draw from all the files of a burst, not only
     from the first of each exposure time. `ema`: how much the averaged weights keep at each step;
-    0 for none. `fraction`: of the scenes, chosen by the seed. `mix`: of a batch, crops of simulated
-    sensors, for safelight. Raises UsageError where a number is out of range.
+    0 for none. `fraction`: of the scenes, chosen by the seed. `flip_sites`: whether flips turn the
+    mosaic, so that Bayer's sites change places, and not its packed form. `m`: photos are amplified
+    by REDI's estimate with this m, 1 to 9, and not by their ratio; 0 for by their ratio. `mix`: the
+    share of crops of simulated sensors, for safelight. Raises UsageError where a number is out of
+    range.
     """
 
     loss: str
@@ -34,9 +38,11 @@ class PairRecipe:
     flip_rows: float = 0.0
     flip_columns: float = 0.0
     transpose: float = 0.0
+    flip_sites: bool = False
     bursts: bool = False
     ema: float = 0.0
     fraction: float = 1.0
+    m: float = 0.0
     mix: float = 0.0
     seed: int = 0
 
@@ -49,6 +55,8 @@ class PairRecipe:
         ):
             if not least < getattr(self, name) <= most:
                 raise UsageError(f"--{name} {getattr(self, name):g}: give {words}")
+        if self.m:
+            find_m(GainRule.REDI_TRAIN, self.m)
         if not 0 <= self.mix < 1:
             raise UsageError(f"--mix {self.mix:g}: give a number from 0 to below 1, as 0.5")
         if not 0 <= self.ema < 1:

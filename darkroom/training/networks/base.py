@@ -13,7 +13,7 @@ from darkroom.training.recipes import PairRecipe
 if TYPE_CHECKING:
     from darkroom.pairs.exposures import ExposurePair
     from darkroom.pairs.store import PairStore
-    from darkroom.training.pair_batches import PairSource
+    from darkroom.training.pair_batches import DrawBatch
 
 KINDS = {Sensor.BAYER: "Bayer", Sensor.XTRANS: "X-Trans"}
 
@@ -67,5 +67,5 @@ class TrainableNetwork:
     architecture: str
     recipe: PairRecipe
     forward: Callable[[nn.Module, PairBatch], Tensor] = run_network
-    draw: "Callable[[PairSource, PairRecipe, int, int, int], PairBatch] | None" = None
+    draw: "DrawBatch | None" = None
     middle: "Callable[[PairStore, ExposurePair, int], PairBatch] | None" = None

@@ -29,6 +29,7 @@ RECIPE = PairRecipe(
     crop=512,
     flip_rows=0.5,
     flip_columns=0.2,
+    flip_sites=True,
 )
 """Source: train.py, whose flips have probabilities of 50/101 and 20/101, and whose authors ended it
 by hand after 400,000 steps; it draws four crops of a photo one after another, here they are of

@@ -33,11 +33,13 @@ RECIPE = PairRecipe(
     crop=512,
     flip_rows=0.2,
     flip_columns=0.5,
+    flip_sites=True,
 )
 """Source: train.py and common_classes.py, whose flips have probabilities of 20/101 and 50/101."""
 
-XTRANS_RECIPE = replace(RECIPE, crop=528)
-"""X-Trans was not published: the next crop on its grid of 48 photosites."""
+XTRANS_RECIPE = replace(RECIPE, crop=528, flip_sites=False)
+"""X-Trans was not published: the next crop on its grid of 48 photosites, and flips
+as SID has them, for those of the mosaic have no place in its packed form."""
 
 DEPTHS = (4, 5, 5)
 """Layers of the residual dense blocks. Source: network.py."""
