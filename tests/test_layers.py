@@ -23,6 +23,7 @@ ORDER = (
     "color",
     "output",
     "pipeline",
+    "pairs",
     "evaluation",
     "training",
     "batch",
@@ -105,6 +106,7 @@ def test_lower_layers_do_not_need_torch() -> None:
     code = (
         "import sys, darkroom.gain, darkroom.mosaic.packing, darkroom.raw.reader, "
         "darkroom.calibration.measure, darkroom.output.picture, "
+        "darkroom.pairs.store, darkroom.pairs.layouts, "
         "darkroom.weights.fetch, darkroom.weights.checkpoint; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

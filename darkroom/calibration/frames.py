@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from darkroom.errors import RawError, UsageError
 from darkroom.raw.black_level import first_period
+from darkroom.raw.endings import RAW_ENDINGS
 from darkroom.raw.image import CFA, RawImage
 from darkroom.raw.memory_bound import bounded_memory
 from darkroom.raw.reader import read_raw
 
-NO_RAW = (".jpg", ".jpeg", ".png", ".json", ".xmp", ".txt", ".md", ".csv", ".html", ".pdf")
-"""Endings of what lies beside frames and is none."""
 DARK_FOLDERS = ("dark", "darks", "bias", "biases", "dark frames")
 FLAT_FOLDERS = ("flat", "flats", "flat frames")
 
@@ -105,7 +104,7 @@ def read_frame(path: Path) -> RawImage:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """List what may be frames below a folder, by name. Raises UsageError where it is no folder."""
+    """List the RAW files below a folder, by name. Raises UsageError where it is no folder."""
     if not folder.is_dir():
         what = "no folder of dark and flat frames" if folder.exists() else "no such folder"
         raise UsageError(f"{folder}: {what}; name the folder that they lie in")
@@ -113,7 +112,7 @@ def list_files(folder: Path) -> list[Path]:
         path
         for path in folder.rglob("*")
         if path.is_file()
-        and path.suffix.lower() not in NO_RAW
+        and path.suffix.lower() in RAW_ENDINGS
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
 
