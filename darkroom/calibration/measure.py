@@ -56,10 +56,15 @@ class Calibration:
     found: dict[str, int]
 
 
-def calibrate(folder: Path, watch: Watch = lambda what, share: None) -> Calibration:
+def calibrate(
+    folder: Path,
+    watch: Watch = lambda what, share: None,
+    check: Callable[[str, Sequence[Path]], None] = lambda camera, files: None,
+) -> Calibration:
     """Measure a camera's profile on the dark and flat frames below a folder.
 
-    `watch` is told what is done and which share of it. Frames are read one by one, so memory stays
+    `watch` is told what is done and which share of it; `check`, before the long part of it, the
+    camera and the files that are read, and may raise. Frames are read one by one, so memory stays
     flat. Raises UsageError where no ISO has two dark frames, or cameras or sizes are mixed.
     """
     frames, notes = find_frames(folder, lambda share: watch(LOOKING, share))
@@ -72,6 +77,8 @@ def calibrate(folder: Path, watch: Watch = lambda what, share: None) -> Calibrat
             "lens cap on, or put them into folders named dark and flat"
         )
     _check_alike(folder, used)
+    files = tuple(frame.path for frame in frames)
+    check(used[0].camera, files)
     levels, done = [], 0
     for iso in sorted({frame.iso for frame in used if frame.iso is not None}):
         own = [frame for frame in used if frame.iso == iso]
@@ -97,7 +104,7 @@ def calibrate(folder: Path, watch: Watch = lambda what, share: None) -> Calibrat
         white=first.white,
         levels=tuple(levels),
     )
-    return Calibration(profile, tuple(notes), tuple(frame.path for frame in frames), dict(found))
+    return Calibration(profile, tuple(notes), files, dict(found))
 
 
 def _check_alike(folder: Path, frames: Sequence[CalibrationFrame]) -> None:

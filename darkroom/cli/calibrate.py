@@ -11,6 +11,8 @@ from darkroom.cli import inputs, output
 from darkroom.cli.options import Json, Overwrite, Quiet
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.table import Table
 
     from darkroom.calibration.measure import Calibration
@@ -58,10 +60,19 @@ def calibrate(
     inputs.refuse_folder(out)
     if out is not None:
         check_target(out, overwrite)
+
+    def name(camera: str) -> Path:
+        return out or Path(f"{_file_name(camera)}.json")
+
+    def check(camera: str, files: "Sequence[Path]") -> None:
+        check_target(name(camera), overwrite, files)
+
     with output.Stages(quiet) as stages, stages.stage("measure") as progress:
-        found = calibrate(folder, lambda what, share: progress((share + (what == MEASURING)) / 2))
+        found = calibrate(
+            folder, lambda what, share: progress((share + (what == MEASURING)) / 2), check
+        )
     profile = found.profile
-    target = out or Path(f"{_file_name(profile.camera)}.json")
+    target = name(profile.camera)
     content = (json.dumps(profile.record(), separators=(",", ":")) + "\n").encode()
     with atomic_write(target, overwrite, size=len(content), inputs=found.files) as stream:
         stream.write(content)

@@ -284,6 +284,8 @@ class TrainingRun:
         try:
             recipe = state["recipe"]
             if recipe != self.recipe.record():
+                if "sensor" in recipe:
+                    recipe = recipe | {"sensor": "a profile"}
                 raise UsageError(
                     f"{path}: begun with {recipe}; give the same options, or a new folder"
                 )

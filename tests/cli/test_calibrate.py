@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from simulated_camera import SimulatedCamera
 from typer.testing import CliRunner, Result
 
+from darkroom.calibration.dark_stack import DarkStack
 from darkroom.calibration.profile_file import read_profile
 from darkroom.cli import app
 from darkroom.models.architectures.safelight import Safelight
@@ -59,8 +60,10 @@ def test_the_table(frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for word in ("1600", "shot gain", "read noise", "4 + 4", "1.7"):
         assert word in result.stdout
     assert read_profile(tmp_path / "example-one.json").camera == "Example One"
-    again = run("calibrate", frames)
-    fails(again, 5, "exists already")
+    monkeypatch.setattr(DarkStack, "add", lambda *_: pytest.fail("known before it measures"))
+    fails(run("calibrate", frames), 5, "exists already")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
     assert run("calibrate", frames, "--overwrite", "-q").stderr == ""
 
 

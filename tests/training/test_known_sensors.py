@@ -98,10 +98,11 @@ def test_the_command_trains_for_a_camera(tmp_path: Path) -> None:
     first = run(*common, "--steps", "1", "--sensor", profile)
     assert first.exit_code == 0, first.output
     assert (tmp_path / "run" / "safelight.safetensors").exists()
-    fails(run(*common, "--steps", "1"), 2, "begun with")
+    fails(run(*common, "--steps", "1"), 2, "begun with", "'sensor': 'a profile'")
     again = run(*common, "--steps", "1", "--sensor", profile)
     assert again.exit_code == 0, again.output
     fails(run(*common, "--xtrans", "--sensor", profile), 2, "leave --xtrans out")
+    fails(run(*common[:4], "--network", "sid", "--sensor", profile), 2, "--sensor is for training")
     fails(run(*common, "--sensor", tmp_path / "none"), 2, "cannot be read")
     record = json.loads(profile.read_text(encoding="utf-8"))
     record["levels"][0]["shot_gain"] = None
