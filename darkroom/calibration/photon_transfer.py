@@ -100,20 +100,15 @@ def fit_shot_gain(pairs: Iterable[PairBlocks], read: Estimate) -> ShotGain | Non
     if signal.size == 0:
         return None
     shot = variance - reads * read.value**2
-    kept = np.ones(signal.size, dtype=np.bool_)
     gain = max(float(np.median(shot / signal)), 0.0)
     for _ in range(ROUNDS):
         expected = np.maximum(gain * signal + reads * read.value**2, 1e-9)
+        off = (shot - gain * signal) / expected * np.sqrt(samples / 2)
+        spread = max(1.4826 * float(np.median(np.abs(off))), 1.0)
+        kept = np.abs(off) <= BLOCK_OUTLYING * spread
         weight = np.where(kept, samples / (2 * expected**2), 0.0)
         certainty = float(weight @ signal**2)
-        if not certainty > 0:
-            return None
         gain = float(weight @ (signal * shot)) / certainty
-        off = (shot - gain * signal) / expected * np.sqrt(samples / 2)
-        spread = max(1.4826 * float(np.median(np.abs(off[kept]))), 1.0)
-        kept = np.abs(off) <= BLOCK_OUTLYING * spread
-        if not kept.any():
-            return None
     scatter = max(float(weight @ (shot - gain * signal) ** 2) / max(kept.sum() - 1, 1), 1.0)
     doubt = 2 * read.value * read.error * float(weight @ (signal * reads)) / certainty
     error = math.hypot(math.sqrt(scatter / certainty), doubt)
