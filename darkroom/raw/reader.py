@@ -109,16 +109,22 @@ def develop(
     Raises RawError.
     """
     with closing(_open(data, _read_facts(data, name))) as file, silence_stderr():
-        pixels = file.postprocess(
-            demosaic_algorithm=rawpy.DemosaicAlgorithm.AHD,
-            use_camera_wb=True,
-            no_auto_bright=True,
-            bright=gain,
-            gamma=curve,
-            output_color=rawpy.ColorSpace.sRGB,
-            output_bps=16,
-            user_flip=0,
-        )
+        try:
+            pixels = file.postprocess(
+                demosaic_algorithm=rawpy.DemosaicAlgorithm.AHD,
+                use_camera_wb=True,
+                no_auto_bright=True,
+                bright=gain,
+                gamma=curve,
+                output_color=rawpy.ColorSpace.sRGB,
+                output_bps=16,
+                user_flip=0,
+            )
+        except LIBRAW_ERRORS as error:
+            raise RawError(
+                f"{name}: LibRaw cannot develop it, as X-Trans photos below 512x512 photosites; "
+                "give a whole photo"
+            ) from error
     return np.asarray(pixels, np.uint16)
 
 
