@@ -6,6 +6,7 @@ download.pytorch.org into torch's cache (233 MB). Both are read as tensors alone
 
 import os
 from functools import cache
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
@@ -23,22 +24,29 @@ Source: PyTorch, torch/serialization.py. It is what torch 2.6 does anyway, and 2
 def load_lpips() -> nn.Module:
     """Return LPIPS by AlexNet, version 0.1, on the processor.
 
-    Raises UsageError where the package is missing, WeightsError where AlexNet cannot be fetched.
+    Raises UsageError where the package is missing or broken, WeightsError where AlexNet cannot be
+    fetched or read.
     """
     try:
         import lpips
     except ImportError as error:
         raise UsageError(
-            "--metrics lpips: the package is not installed; pip install 'darkroom[lpips]'"
+            f"--metrics lpips: not installed ({printable(str(error))[:100]}); "
+            "pip install 'darkroom[lpips]'"
+        ) from error
+    except RuntimeError as error:  # how torchvision of another release, or for GPUs, fails
+        raise UsageError(
+            "--metrics lpips: torchvision does not fit this torch "
+            f"({printable(str(error))[:100]}); install both anew, from one place"
         ) from error
     before = os.environ.get(SAFE)
     os.environ[SAFE] = "1"
     try:
         network: nn.Module = lpips.LPIPS(net="alex", version="0.1", verbose=False)
-    except OSError as error:
+    except (OSError, RuntimeError, UnpicklingError) as error:
         raise WeightsError(
-            f"--metrics lpips: AlexNet's weights cannot be fetched ({printable(str(error))}); go "
-            "online once, or put them into torch's cache"
+            f"--metrics lpips: AlexNet's weights cannot be had ({printable(str(error))[:100]}); go "
+            "online once, or put them whole into torch's cache"
         ) from error
     finally:
         os.environ.pop(SAFE)

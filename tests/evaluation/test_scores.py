@@ -3,6 +3,8 @@
 import sys
 import types
 from collections.abc import Iterator
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -119,12 +121,29 @@ def test_lpips_gets_pictures_and_reads_no_pickled_code(
 def test_lpips_that_is_not_there_is_one_line(
     package: types.ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def offline(**options: object) -> None:
-        raise OSError("urlopen error:\nno route to host")
+    def fail(error: Exception) -> None:
+        def build(**options: object) -> None:
+            raise error
 
-    monkeypatch.setattr(package, "LPIPS", offline, raising=False)
-    with pytest.raises(WeightsError, match=r"cannot be fetched \(urlopen error: no route"):
-        parse_metrics(["lpips"])
+        monkeypatch.setattr(package, "LPIPS", build, raising=False)
+        with pytest.raises(WeightsError, match=r"cannot be had \(.*\); go online once"):
+            parse_metrics(["lpips"])
+
+    fail(OSError("urlopen error:\nno route to host"))
+    fail(RuntimeError("invalid hash value"))
+    fail(UnpicklingError("Weights only load failed.\nMore"))
     monkeypatch.setitem(sys.modules, "lpips", None)
     with pytest.raises(UsageError, match=r"pip install 'darkroom\[lpips\]'"):
+        parse_metrics(["lpips"])
+
+
+def test_a_torchvision_of_another_torch_is_one_line(
+    package: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It fails as it is imported, with a RuntimeError."""
+    text = "raise RuntimeError('operator torchvision::nms does not exist')"
+    (tmp_path / "lpips.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, package.__name__)
+    with pytest.raises(UsageError, match="does not fit this torch"):
         parse_metrics(["lpips"])
