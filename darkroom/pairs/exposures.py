@@ -9,7 +9,8 @@ MAX_RATIO = 300.0
 """No exposure ratio counts for more. Source: SID's published code, `min(gt_exposure / in_exposure,
 300)`: times such as 0.033 s stand for 1/30 s, so that 10 s would be 303 times as long."""
 MISALIGNED = ("10034", "10045", "10172")
-"""Test scenes of SID whose two exposures do not lie on each other. Source: SID's read-me."""
+"""Sony's test scenes whose two exposures do not lie on each other. Source: SID's read-me; Fuji's
+list has another scene 10172, and no 10034 and 10045."""
 SID_NAME = re.compile(r"(?P<scene>\d{5})_(?P<burst>\d+)_(?P<seconds>\d*\.?\d+)s")
 """What SID calls its files: scene, place in the burst, exposure time."""
 
@@ -45,7 +46,9 @@ class ExposurePair:
     @property
     def misaligned(self) -> bool:
         """Whether the two exposures are known not to lie on each other."""
-        return self.scene in MISALIGNED and SID_NAME.fullmatch(self.short.stem) is not None
+        is_fuji = self.short.suffix.lower() == ".raf" or "Fuji" in self.short.parts
+        is_sid = SID_NAME.fullmatch(self.short.stem) is not None
+        return is_sid and not is_fuji and self.scene in MISALIGNED
 
 
 def find_split(stem: str) -> Split | None:

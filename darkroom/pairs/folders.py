@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
@@ -44,13 +45,17 @@ class SceneFolder(NamedTuple):
 
 def list_files(folder: Path, endings: tuple[str, ...] | None = None) -> list[Path]:
     """List the files of a folder with these endings, in the order of names, without hidden ones."""
-    return sorted(
+    try:
+        found = sorted(folder.iterdir())
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be listed ({error.strerror}); check it") from error
+    return [
         path
-        for path in folder.iterdir()
+        for path in found
         if not path.name.startswith(".")
         and (endings is None or path.name.lower().endswith(endings))
         and path.is_file()
-    )
+    ]
 
 
 def find_eld(place: Path) -> list[SceneFolder]:
@@ -101,6 +106,12 @@ def match_folders(shorts: Path, longs: Path, ratio: float | None = None) -> list
         raise UsageError(f"{shorts}: holds no RAW photos; give the folder of the dark ones")
     if not bright:
         raise UsageError(f"{longs}: holds no RAW, PNG or TIFF; give the folder of references")
+    stems: dict[str, Path] = {}
+    for short in dark:
+        if (other := stems.setdefault(short.stem, short)) is not short:
+            raise UsageError(
+                f"{shorts}: {other.name} and {short.name} have one name; take one of them away"
+            )
     references = _References(longs, bright)
     matched = [(short, references.find(short)) for short in dark]
     if alone := [short for short, long in matched if long is None]:
@@ -180,12 +191,11 @@ def find_ratio(short: Path, long: Path, given: float | None = None) -> float:
         times = _tell_light(short, long)
     if not min(times) > 0:
         raise UsageError(f"{short.name} and {long.name}: an exposure of 0 s; {GIVE_RATIO}")
-    ratio = times[1] / times[0]
-    if ratio < 1:
+    if not times[1] >= times[0]:
         raise UsageError(
             f"{short.name} is exposed longer than {long.name}; the dark photo comes first"
         )
-    return min(ratio, MAX_RATIO)
+    return min(times[1] / times[0], MAX_RATIO)
 
 
 def _tell_light(short: Path, long: Path) -> list[float]:
@@ -195,13 +205,10 @@ def _tell_light(short: Path, long: Path) -> list[float]:
         if not path.is_file():
             raise UsageError(f"{path}: no such file; check the names")
         exposures.append(_read_exposure(path))
-    seconds = [exposure.seconds for exposure in exposures]
-    isos = [exposure.iso for exposure in exposures]
-    if None in seconds:
-        silent = (short, long)[seconds.index(None)]
-        raise UsageError(f"{silent}: neither name nor file tells its exposure time; {GIVE_RATIO}")
-    gains = [1.0, 1.0] if None in isos else isos
-    return [time * gain for time, gain in zip(seconds, gains, strict=True) if time and gain]
+        if not exposures[-1].seconds:
+            raise UsageError(f"{path}: neither name nor file tells its exposure time; {GIVE_RATIO}")
+    told = all(exposure.iso for exposure in exposures)
+    return [(one.seconds or 0.0) * ((one.iso or 0.0) if told else 1.0) for one in exposures]
 
 
 def _read_exposure(path: Path) -> Exposure:
@@ -211,8 +218,8 @@ def _read_exposure(path: Path) -> Exposure:
     try:
         with Image.open(path) as picture:
             tags = picture.getexif().get_ifd(IFD.Exif)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        values = [tags.get(code) or 0 for code in (Base.ExposureTime, Base.ISOSpeedRatings)]
+        seconds, iso = (float(np.ravel(value)[0]) for value in values)
+    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
         return Exposure()
-    values = (tags.get(code) for code in (Base.ExposureTime, Base.ISOSpeedRatings))
-    seconds, iso = (float(value) if value else None for value in values)
     return Exposure(seconds, iso)

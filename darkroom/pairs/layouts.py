@@ -68,6 +68,8 @@ def looks_like_pairs(place: Path) -> bool:
             return bool(_read_list(place, 1.0))
         except UsageError:
             return False
+    if not place.is_dir():
+        return False
     if find_eld(place):
         return True
     scenes: dict[str, set[str]] = {}
@@ -134,19 +136,18 @@ def _read_list(path: Path, ratio: float | None) -> list[ExposurePair]:
     numbered = [(at, line.split()) for at, line in enumerate(lines, start=1) if line.strip()]
     if not numbered:
         raise UsageError(f"{path}: the list is empty; give SID's list file")
-    pairs, seen = [], dict[tuple[str, str], int]()
+    seen: dict[tuple[Path, Path], int] = {}
     for at, words in numbered:
         if len(words) < 2 or not all(Path(word).suffix for word in words[:2]):
             raise UsageError(
                 f"{path}: line {at} does not name two files, such as "
                 "./short/00001_00_0.1s.ARW ./long/00001_00_10s.ARW"
             )
-        names = words[0], words[1]
+        names = Path(words[0]), Path(words[1])
         if names in seen:
             raise UsageError(f"{path}: line {at} repeats line {seen[names]}; remove one of them")
         seen[names] = at
-        pairs.append(names)
-    shorts, longs = (_locate(path, [names[side] for names in pairs]) for side in (0, 1))
+    shorts, longs = (_locate(path, [names[side] for names in seen]) for side in (0, 1))
     return [
         ExposurePair(
             short=short,
@@ -159,7 +160,7 @@ def _read_list(path: Path, ratio: float | None) -> list[ExposurePair]:
     ]
 
 
-def _locate(path: Path, names: list[str]) -> list[Path]:
+def _locate(path: Path, names: list[Path]) -> list[Path]:
     """Put a list's names in the folder that they are relative to, wherever the list lies in it."""
     bases = [path.parent, path.absolute().parent.parent, *(path.parent / c for c in CAMERAS)]
     sides = [path.parent / side for side in ("short", "long")]

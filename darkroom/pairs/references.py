@@ -12,13 +12,15 @@ from darkroom.output.orientation import upright
 from darkroom.raw.endings import RAW_ENDINGS
 from darkroom.raw.reader import develop
 
-BT709 = (1 / 0.45, 4.5)
-"""The power and the slope of BT.709's curve, which is LibRaw's own, as SID's code leaves it.
-
-Source: ITU-R BT.709-6, item 1.2.
+BT709 = (2.222, 4.5)
+"""The power and the slope of BT.709's curve, to the digit as rawpy has them unless told otherwise:
+SID's code does not. 1 / 0.45 gives other codes at every second pixel, by up to 2 of 65535.
+Source: rawpy's documentation, Params, "gamma".
 """
 BYTES_TO_CODES = np.uint16(257)
 """8 bits to 16: white to white."""
+INVERSE = {6: 8, 8: 6}
+"""The orientation that undoes one; the others undo themselves."""
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises for damaged pictures."""
 NO_PICTURE = "no RGB picture of 8 or 16 bits can be read there; give PNG, TIFF or RAW"
@@ -49,13 +51,7 @@ def turn_back(picture: NDArray[np.uint16], orientation: int) -> NDArray[np.uint1
 
     `orientation`: EXIF 1-8 of the sensor's photo.
     """
-    if orientation in (2, 3, 6, 7):
-        picture = picture[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        picture = picture[::-1]
-    if orientation in (5, 6, 7, 8):
-        picture = picture.swapaxes(0, 1)
-    return picture
+    return upright(picture, INVERSE.get(orientation, orientation)).astype(np.uint16, copy=False)
 
 
 def _read_picture(path: Path) -> NDArray[np.uint16]:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import platformdirs
@@ -27,8 +27,8 @@ from darkroom.errors import DarkroomError, OutputError, RawError, UsageError
 from darkroom.output.atomic import atomic_write, make_folder, remove_strays
 from darkroom.pairs.entries import (
     DamagedEntryError,
-    StoreEntry,
     Facts,
+    StoreEntry,
     describe_raw,
     map_entry,
     read_facts,
@@ -49,6 +49,8 @@ HEADER_BYTES = 1 << 13
 SPARE_BYTES = 1 << 28
 """What is left free on the disk."""
 PICTURE = "picture"
+
+Content = TypeVar("Content")
 
 
 class Kind(StrEnum):
@@ -155,7 +157,7 @@ class PairStore:
 
         A file that is not kept yet is decoded and kept. Raises RawError and OutputError.
         """
-        return rebuild_raw(self._map(PairFile(path, Kind.RAW)))
+        return self._load(PairFile(path, Kind.RAW), rebuild_raw)
 
     def reference(self, path: Path) -> NDArray[np.uint16]:
         """Return a reference as `read_reference` gives it: (H, W, 3), a map of the kept file.
@@ -163,7 +165,7 @@ class PairStore:
         A PNG or TIFF is as it is to be seen; `open_pair` turns it as its dark photo is. A file that
         is not kept yet is decoded and kept. Raises RawError, UsageError and OutputError.
         """
-        return self._map(PairFile(path, Kind.REFERENCE)).arrays[PICTURE]
+        return self._load(PairFile(path, Kind.REFERENCE), _find_picture)[0]
 
     def open_pair(self, pair: ExposurePair) -> tuple[RawImage, NDArray[np.uint16]]:
         """Return a pair's dark photo and its reference, (H, W, 3), site upon pixel; both are maps.
@@ -172,9 +174,8 @@ class PairStore:
         photo is where lines without a picture were cut off. Raises UsageError where sizes differ.
         """
         raw = self.raw(pair.short)
-        entry = self._map(PairFile(pair.long, Kind.REFERENCE))
-        picture, margins = entry.arrays[PICTURE], entry.facts["margins"]
-        height, width = raw.mosaic.shape
+        stored, margins = self._load(PairFile(pair.long, Kind.REFERENCE), _find_picture)
+        picture, (height, width) = stored, raw.mosaic.shape
         if margins is not None:
             top, left = (mine - its for mine, its in zip(raw.margins, margins, strict=True))
             if top >= 0 and left >= 0:
@@ -182,10 +183,9 @@ class PairStore:
         elif raw.orientation <= 4 or picture.shape[:2] == (width, height):
             picture = turn_back(picture, raw.orientation)
         if picture.shape[:2] != (height, width):
-            found = entry.arrays[PICTURE].shape
             raise UsageError(
-                f"{pair.long}: {found[1]}x{found[0]} pixels, but {pair.short.name} has "
-                f"{width}x{height}; give its own reference, in full size"
+                f"{pair.long}: {stored.shape[1]}x{stored.shape[0]} pixels, but "
+                f"{pair.short.name} has {width}x{height}; give its own reference, in full size"
             )
         return raw, picture
 
@@ -194,10 +194,16 @@ class PairStore:
 
         Only files of our own names are touched. Returns how many were removed.
         """
-        if not self.folder.is_dir():
+        try:
+            found = list(self.folder.iterdir())
+        except FileNotFoundError:
             return 0
+        except OSError as error:
+            raise OutputError(
+                f"{self.folder}: cannot be used ({error.strerror}); choose another --cache FOLDER"
+            ) from error
         count = remove_strays(self.folder)
-        for path in self.folder.iterdir():
+        for path in found:
             if ENTRY_NAME.fullmatch(path.name) and not self._is_current(path):
                 with suppress(OSError):  # another process was quicker, or has it open on Windows
                     path.unlink()
@@ -224,25 +230,24 @@ class PairStore:
     def _is_kept(self, source: PairFile) -> bool:
         try:
             read_facts(self._entry_path(source))
-        except (DamagedEntryError, FileNotFoundError):
+        except (DamagedEntryError, OSError):
             return False
         return True
 
-    def _map(self, source: PairFile) -> StoreEntry:
-        """Map a file's entry, made first where it is not there or damaged."""
-        path = self._entry_path(source)
+    def _load(self, source: PairFile, read: Callable[[StoreEntry], Content]) -> Content:
+        """Read a file's entry, made first where it is not there or damaged."""
         try:
-            return map_entry(path)
-        except (DamagedEntryError, FileNotFoundError):
-            self._decode(source)
-            return map_entry(path)
+            return read(map_entry(self._entry_path(source)))
+        except (DamagedEntryError, OSError):
+            return read(map_entry(self._decode(source)))
 
     def _keep(self, source: PairFile) -> None:
         """Decode a file, unless somebody else did meanwhile."""
         if not self._is_kept(source):
             self._decode(source)
 
-    def _decode(self, source: PairFile) -> None:
+    def _decode(self, source: PairFile) -> Path:
+        """Decode a file, whether it is kept or not, and return its entry."""
         make_folder(self.folder)
         path = self._entry_path(source)
         facts: Facts = {"source": _identify(source.path)}
@@ -257,6 +262,15 @@ class PairStore:
         size = HEADER_BYTES + sum(array.nbytes for array in arrays.values())
         with atomic_write(path, overwrite=True, size=size) as stream:
             write_entry(stream, facts, arrays)
+        return path
+
+
+def _find_picture(entry: StoreEntry) -> tuple[NDArray[np.uint16], tuple[int, int] | None]:
+    """Give a reference's picture, and its margins if it is a RAW's. Raises DamagedEntryError."""
+    try:
+        return entry.arrays[PICTURE], entry.facts["margins"]
+    except KeyError as error:
+        raise DamagedEntryError(entry) from error
 
 
 def default_store() -> PairStore:

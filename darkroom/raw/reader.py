@@ -56,6 +56,7 @@ TOO_LARGE = "is larger than any RAW photo (2 GiB); give a camera's file"
 TOO_MUCH_MEMORY = (
     f"needs more memory than there is, or than photos take; close programs, or {COPY_AGAIN}"
 )
+UNDEVELOPABLE = "cannot be developed by LibRaw, which takes X-Trans photos of 512x512 sites or more"
 UNUSUAL = "has an unusual colour filter array; darkroom reads Bayer and X-Trans only"
 
 Levels = NDArray[np.float32]
@@ -121,10 +122,7 @@ def develop(
                 user_flip=0,
             )
         except LIBRAW_ERRORS as error:
-            raise RawError(
-                f"{name}: LibRaw cannot develop it, as X-Trans photos below 512x512 photosites; "
-                "give a whole photo"
-            ) from error
+            raise RawError(f"{name}: {UNDEVELOPABLE}") from error
     return np.asarray(pixels, np.uint16)
 
 
