@@ -26,6 +26,7 @@ from darkroom.evaluation.published_scores import find_published
 from darkroom.evaluation.score_journal import ScoreJournal, describe_pairs
 from darkroom.evaluation.score_sheet import draw_score_sheet
 from darkroom.evaluation.score_summary import (
+    WORDS,
     Summary,
     list_figures,
     summarise,
@@ -161,7 +162,7 @@ def evaluate_pairs(
             sheet = draw_score_sheet(pairs, contenders, scores, decoded)
     published = {one.name: find_published(pairs, one, protocol) for one in contenders}
     summaries = summarise((one for _, one in scores), published)
-    title = f"{len(pairs)} pairs of {choice.place.name}, {settings['gain']}"
+    title = f"{len(pairs)} pair{'s' * (len(pairs) > 1)} of {choice.place.name}, {settings['gain']}"
     _print_summaries(summaries, title, as_json, quiet)
     if files.csv is not None:
         table = write_csv((one for _, one in scores), list_figures(metrics))
@@ -234,8 +235,7 @@ def _print_summaries(summaries: Sequence[Summary], title: str, as_json: bool, qu
     heads, rows = tabulate(summaries)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for head in heads:
-        words = head in ("model", "pairs", "published")
-        table.add_column(head, justify="left" if words else "right", overflow="fold")
+        table.add_column(head, justify="left" if head in WORDS else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(output.plain, row))
     output.show_table(table, WIDTH)

@@ -25,6 +25,10 @@ HEADINGS = {
 """What people read above each figure."""
 
 
+WORDS = ("model", "over", "published")
+"""Columns of words, to be set left."""
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """Means of a model over a group of pairs, with what was published of the same."""
@@ -90,7 +94,7 @@ def tabulate(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
     The last column, what was published, is there where anything was.
     """
     names = list(summaries[0].figures) if summaries else []
-    heads = ["model", "pairs", "number", *(HEADINGS[name] for name in names)]
+    heads = ["model", "over", "pairs", *(HEADINGS[name] for name in names)]
     cells = [
         [one.model, one.group, str(one.count)]
         + [format_figure(name, one.figures[name]) for name in names]
@@ -106,8 +110,7 @@ def tabulate(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
 def write_markdown(summaries: Sequence[Summary], title: str) -> str:
     """Write the table as Markdown, under a line that says what was done."""
     heads, cells = tabulate(summaries)
-    words = ("model", "pairs", "published")
-    rule = ["---" if head in words else "---:" for head in heads]
+    rule = ["---" if head in WORDS else "---:" for head in heads]
     rows = [heads, rule, *([cell.replace("|", "\\|") for cell in row] for row in cells)]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([title, "", *lines, ""])

@@ -49,7 +49,7 @@ def test_a_table_of_models_by_ratio(listed: Path, weights: Path) -> None:
     result = run(listed, "-m", weights, "-m", "libraw")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0].split()[:5] == ["model", "pairs", "number", "PSNR", "SSIM"]
+    assert lines[0].split()[:5] == ["model", "over", "pairs", "PSNR", "SSIM"]
     assert len(lines) == 1 + 2 * 5, "all, three ratios, and without the misaligned scene"
     assert lines[6].split()[:3] == ["libraw", "all", "3"]
     assert "3 pairs of Sony_test_list.txt, true ratio" in result.stderr

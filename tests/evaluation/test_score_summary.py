@@ -62,11 +62,11 @@ def test_groups_that_say_nothing_are_left_out() -> None:
 def test_tables_hold_every_figure() -> None:
     summaries = summarise(SCORES, {"a": [PUBLISHED[0]]})
     heads, rows = tabulate(summaries)
-    assert heads == ["model", "pairs", "number", "PSNR", "SSIM", "published"]
+    assert heads == ["model", "over", "pairs", "PSNR", "SSIM", "published"]
     assert rows[0] == ["a", "all", "3", "26.00", "0.260", "28.88 / 0.787 [Chen et al., CVPR 2018]"]
     assert rows[1][-1] == ""
     assert tabulate(summarise(SCORES))[0] == heads[:-1]
-    assert tabulate([]) == (["model", "pairs", "number"], [])
+    assert tabulate([]) == (["model", "over", "pairs"], [])
     assert set(list_figures(Metric)) == set(HEADINGS)
 
 

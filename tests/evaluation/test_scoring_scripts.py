@@ -22,9 +22,11 @@ from darkroom.evaluation.contenders import Protocol, contend, contend_libraw
 from darkroom.evaluation.decoded_pairs import DecodedAnew
 from darkroom.evaluation.paired import score_pairs
 from darkroom.evaluation.published.sid import LAVI
-from darkroom.evaluation.published.sid_tensorflow import pack_bayer
+from darkroom.evaluation.published.sid_tensorflow import pack_bayer, pack_xtrans
 from darkroom.evaluation.scores import Metric
 from darkroom.models.loading import load_model
+from darkroom.models.tiling import Edges
+from darkroom.mosaic.packing import XTRANS
 from darkroom.pairs.layouts import read_pairs
 from darkroom.pipeline import Options
 
@@ -117,6 +119,34 @@ def test_scores_are_those_of_the_published_script(
         expected = score(run_sid(weights, short, name_ratio(one.name)), truth)
         assert one.figures[psnr] == pytest.approx(expected[0], abs=DB)
         assert one.figures[ssim] == pytest.approx(expected[1], abs=1e-4)
+
+
+def test_fuji_is_cropped_and_scored_as_by_the_published_script(tmp_path: Path) -> None:
+    """SID's test_Fuji.py: what is beyond whole blocks of 6 is cut, of the reference too.
+
+    LibRaw demosaics no X-Trans photo smaller than this.
+    """
+    torch.set_num_threads(1)
+    shorts = [("10019", "00", "0.1", "10")]
+    listed = write_sid(tmp_path, shorts, size=(514, 521), cfa=XTRANS.pattern, ending="RAF")
+    weights = LAVI.weights(9, 4)
+    save_file(dict(weights), tmp_path / "sid.safetensors")
+    model = load_model(tmp_path / "sid.safetensors", "cpu", "fp32")
+    ours = contend("sid", "", model, Options(edges=Edges.CROP), Protocol())
+    with DecodedAnew() as decoded:
+        ((_, one),) = score_pairs(
+            read_pairs(listed), [ours], [Metric.SID, Metric.GAUSSIAN], decoded
+        )
+    with rawpy.imread(str(tmp_path / "Sony" / "short" / "10019_00_0.1s.RAF")) as raw:
+        visible = raw.raw_image_visible.astype(np.float32)
+    light = np.maximum(visible - 512, 0) / (16383 - 512)
+    packed = np.minimum(pack_xtrans(light) * 100, 1.0).astype(np.float32)
+    output = np.clip(LAVI.network(weights, packed).permute(1, 2, 0).float().numpy(), 0, 1)
+    assert output.shape == (510, 516, 3)
+    truth = postprocess(tmp_path / "Sony" / "long" / "10019_00_10s.RAF")[:510, :516]
+    expected = score_cydonia(output, truth)
+    assert one.figures["psnr"] == pytest.approx(expected[0], abs=DB)
+    assert one.figures["ssim_gaussian"] == pytest.approx(expected[1], abs=1e-4)
 
 
 def test_libraw_is_scaled_as_the_published_script_has_it(listed: Path) -> None:
