@@ -131,6 +131,13 @@ def test_a_built_store_decodes_nothing(
         assert not picture.flags.writeable
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_utf8(store: PairStore, dng_path: DngPath) -> None:
+    path = dng_path().rename(dng_path().with_name(os.fsdecode(b"\xff\xe9_0.1s.dng")))
+    store.build([ExposurePair(path, path, 1, "a")])
+    assert differing(read_raw(path), store.raw(path)) == []
+
+
 def test_entries_open_in_other_programs(store: PairStore, dng_path: DngPath) -> None:
     path = dng_path()
     raw = store.raw(path)
