@@ -42,7 +42,8 @@ from darkroom.raw.image import RawImage
 from darkroom.raw.reader import read_raw
 
 FORMAT = 1
-"""Of entries; raised where what they hold changes, and older ones are made again."""
+"""Of entries; raised where what they hold changes, or what `read_raw` and `read_reference` make of
+a file: older ones are made again."""
 ENTRY_NAME = re.compile(r"[0-9a-f]{32}\.(raw|reference)\.safetensors")
 HEADER_BYTES = 1 << 13
 """What an entry takes besides its picture, about."""

@@ -167,7 +167,7 @@ def test_what_changed_is_decoded_again(store: PairStore, pairs: list[ExposurePai
     assert len(store.plan(pairs[:2]).missing) == 1
 
 
-@pytest.mark.parametrize("damage", ["short", "long", "empty", "header", "facts", "field"])
+@pytest.mark.parametrize("damage", ["short", "long", "empty", "header", "facts", "value", "array"])
 def test_damaged_entries_are_made_again(store: PairStore, dng_path: DngPath, damage: str) -> None:
     path = dng_path()
     raw = read_raw(path)
@@ -180,7 +180,8 @@ def test_damaged_entries_are_made_again(store: PairStore, dng_path: DngPath, dam
         "empty": b"",
         "header": b"\xff" * 8 + data[8:],
         "facts": data.replace(b'{"darkroom"', b'{"backroom"', 1),
-        "field": data.replace(b'"margins', b'"masgins', 1).replace(b"margins", b"masgins", 1),
+        "value": data.replace(b"Example One", b"Example Two"),
+        "array": data.replace(b'"color.white', b'"color.whale'),
     }[damage]
     assert damaged != data
     entry.write_bytes(damaged)
