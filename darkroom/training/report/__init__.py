@@ -36,8 +36,8 @@ def write_report(runs: Sequence[Path], out: Path, overwrite: bool = False) -> No
     without a log and for a damaged one, OutputError where the page cannot be written.
     """
     own = [run for run in runs if out.resolve().parent == run.resolve()]
-    check_report([run for run in runs if run not in own], out, overwrite)
     found = read_runs(runs)
+    check_report([run for run in runs if run not in own], out, overwrite)
     with atomic_write(out, overwrite or _is_report(out)) as stream:
         for piece in render_report(found):
             stream.write(piece.encode("utf-8"))
