@@ -22,6 +22,7 @@ ORDER = (
     "color",
     "output",
     "pipeline",
+    "pairs",
     "evaluation",
     "training",
     "batch",
@@ -103,7 +104,7 @@ def test_lower_layers_do_not_need_torch() -> None:
     """Weights are listed and fetched, and photos inspected, without the cost of torch."""
     code = (
         "import sys, darkroom.gain, darkroom.mosaic.packing, darkroom.raw.reader, "
-        "darkroom.output.picture, "
+        "darkroom.output.picture, darkroom.pairs.store, darkroom.pairs.layouts, "
         "darkroom.weights.fetch, darkroom.weights.checkpoint; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,14 +14,8 @@ from typing import NamedTuple
 from darkroom.batch.journal import JOURNAL, list_pictures
 from darkroom.errors import OutputError, RawError, UsageError
 from darkroom.output.atomic import TEMPORARY_PATTERN
+from darkroom.raw.endings import RAW_ENDINGS
 
-RAW_ENDINGS = (
-    *(".3fr", ".arw", ".bay", ".cap", ".cr2", ".cr3", ".crw", ".cs1", ".dcr", ".dcs", ".dng"),
-    *(".drf", ".eip", ".erf", ".fff", ".gpr", ".iiq", ".k25", ".kc2", ".kdc", ".mdc", ".mef"),
-    *(".mos", ".mrw", ".nef", ".nrw", ".orf", ".ori", ".pef", ".ptx", ".pxn", ".raf", ".raw"),
-    *(".rw2", ".rwl", ".rwz", ".sr2", ".srf", ".srw", ".sti", ".x3f"),
-)
-"""Endings of cameras' RAW files. Source: LibRaw's list of supported cameras, by maker."""
 URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 """Two characters at least: C:/ is a drive."""
 PNG_BEGIN = b"\x89PNG\r\n\x1a\n"

@@ -15,7 +15,6 @@ from urllib.parse import unquote, urlsplit
 
 from darkroom.batch.failures import named
 from darkroom.batch.jobs import (
-    RAW_ENDINGS,
     URL,
     FileState,
     Job,
@@ -26,6 +25,7 @@ from darkroom.batch.jobs import (
 )
 from darkroom.errors import DarkroomError, OutputError, RawError, UsageError
 from darkroom.output.atomic import TEMPORARY_PATTERN
+from darkroom.raw.endings import RAW_ENDINGS
 
 WHOLE_PUT = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory")
 """Object stores: what is put there appears whole or not at all, and replaces what was there."""

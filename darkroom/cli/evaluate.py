@@ -68,7 +68,8 @@ def evaluate(
         raise UsageError("--ratio: give 0 for no noise, or at least 1")
     options = inputs.enhance_options(None, None, 0.0, tile, 16)
     if pairs is not None:
-        from darkroom.evaluation.paired import read_pairs, score_pairs
+        from darkroom.evaluation.paired import score_pairs
+        from darkroom.pairs.layouts import read_pairs
 
         listed = read_pairs(pairs)
         network = inputs.load_network(model, device, precision, norm_statistics)

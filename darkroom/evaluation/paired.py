@@ -1,6 +1,5 @@
 """How good a model is on pairs of a dark RAW and its long exposure, as the papers measure it."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,21 +13,10 @@ from darkroom.errors import UsageError
 from darkroom.evaluation.metrics import align_brightness, psnr, ssim, to_planes
 from darkroom.gain import given_gain
 from darkroom.models.model import Model
+from darkroom.pairs.exposures import ExposurePair
 from darkroom.pipeline import Options, enhance
 from darkroom.raw.reader import read_raw
 from darkroom.weights.registry import Output
-
-LINE = re.compile(r"\s*(\S*_([0-9.]+)s\.\S*)\s+(\S*_([0-9.]+)s\.\S*)")
-"""Two names that end in their exposure times, as the SID data set writes them."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExposurePair:
-    """A dark RAW, the rendering of its long exposure, and the ratio of their exposure times."""
-
-    short: Path
-    long: Path
-    ratio: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,29 +33,6 @@ class PairScore:
     ssim: float
     aligned_psnr: float
     aligned_ssim: float
-
-
-def read_pairs(path: Path) -> list[ExposurePair]:
-    """Read a list in SID's own format: a short and a long exposure per line, by their names.
-
-    Raises UsageError where the list is missing or a line cannot be understood.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise UsageError(f"{path}: no list of pairs ({reason}); give SID's list.txt") from error
-    pairs = []
-    for line in filter(str.strip, lines):
-        found = LINE.match(line)
-        if found is None:
-            raise UsageError(
-                f"{path}: {line!r} names no two files with times such as 00001_00_0.1s"
-            )
-        short, short_time, long, long_time = found.groups()
-        ratio = float(long_time) / float(short_time)
-        pairs.append(ExposurePair(path.parent / short, path.parent / long, ratio))
-    return pairs
 
 
 def score_pairs(

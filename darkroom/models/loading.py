@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from darkroom.errors import CheckpointError, UsageError
+from darkroom.errors import CheckpointError, UsageError, printable
 from darkroom.gain import GainRule
 from darkroom.models.architectures import (
     ARCHITECTURES,
@@ -134,6 +134,21 @@ class Source:
         )
 
 
+def _said_networks(path: Path) -> tuple[Architecture, ...]:
+    """Return the networks that a file may be of: those that it names, else all.
+
+    Raises CheckpointError where it names one that is not known.
+    """
+    name = checkpoint.read_architecture(path)
+    found = ARCHITECTURES if name is None else find_architectures(name)
+    if not found:
+        raise CheckpointError(
+            f"{path} says that it is of {printable(str(name))[:40]}, which this darkroom does not "
+            "know: update darkroom, or give NETWORK=FILE"
+        )
+    return found
+
+
 def _describe(network: Architecture) -> str:
     """Name a network, with what it takes ambiguous tensors to mean."""
     return f"{network.name} ({network.reading})" if network.reading else network.name
@@ -158,7 +173,7 @@ def find_source(name_or_path: str | Path) -> Source:
     path = Path(name_or_path) if entry is None else store.verify(entry)
     entry = entry or _published(path)
     if entry is None:
-        return Source(path)
+        return Source(path, networks=_said_networks(path))
     # Where tensors fit two networks, the entry says which one it is.
     return Source(path, entry, (*find_architectures(entry.architecture), *ARCHITECTURES))
 

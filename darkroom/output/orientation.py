@@ -1,9 +1,7 @@
 """Turn pictures upright and make their pixels square."""
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -15,6 +13,9 @@ def square(pixels: Pixels, aspect: float) -> Pixels:
     """
     if aspect == 1:
         return pixels
+    import torch
+    from torch.nn import functional
+
     height, width = pixels.shape[:2]
     size = (height, round(width * aspect)) if aspect > 1 else (round(height / aspect), width)
     planes = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]

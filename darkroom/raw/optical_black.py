@@ -4,15 +4,14 @@ All limits here were chosen on the frames of eleven cameras and on simulated one
 """
 
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from darkroom.raw.crop import crop_raw
 from darkroom.raw.image import RawImage
 
 Mosaic = NDArray[np.uint16] | NDArray[np.float32]
-Pattern = TypeVar("Pattern", NDArray[np.float32], NDArray[np.float32] | None)
 
 MAX_LINES = 128
 """No camera leaves more optical-black lines than this in its visible area."""
@@ -43,31 +42,8 @@ def without_optical_black(raw: RawImage) -> RawImage:
     is_empty = raw.mosaic < raw.black.min() / 2
     if is_empty.sum() - is_empty[visible].sum() > (is_empty.size - is_empty[visible].size) / 2:
         warning = f"lines without a picture were cut off: {places}; {COPY_IF_WRONG}"
-    origin, rows = raw.black_origin, raw.row_black
-    if origin is not None:
-        origin = replace(
-            origin,
-            stated=_rolled(origin.stated, top, left),
-            error=_rolled(origin.error, top, left),
-        )
-    return replace(
-        raw,
-        mosaic=raw.mosaic[visible].copy(),
-        cfa=raw.cfa.shifted(top, left),
-        black=_rolled(raw.black, top, left),
-        white=_rolled(raw.white, top, left),
-        row_black=None if rows is None else rows[top : height - bottom],
-        masked_black=_rolled(raw.masked_black, top, left),
-        black_origin=origin,
-        missing=None if raw.missing is None else raw.missing[visible],
-        margins=(raw.margins[0] + top, raw.margins[1] + left),
-        warnings=(*raw.warnings, warning),
-    )
-
-
-def _rolled(pattern: Pattern, top: int, left: int) -> Pattern:
-    """See a repeating pattern from `top` rows, `left` columns further."""
-    return None if pattern is None else np.roll(pattern, (-top, -left), axis=(0, 1))
+    picture = crop_raw(raw, top, left, height - top - bottom, width - left - right)
+    return replace(picture, mosaic=picture.mosaic.copy(), warnings=(*raw.warnings, warning))
 
 
 def optical_black(

@@ -1,4 +1,4 @@
-"""Camera files in: whatever LibRaw knows becomes a RawImage. The only user of rawpy."""
+"""Camera files in: whatever LibRaw knows becomes a RawImage. Only this and `header` use rawpy."""
 
 import io
 import math
@@ -56,6 +56,7 @@ TOO_LARGE = "is larger than any RAW photo (2 GiB); give a camera's file"
 TOO_MUCH_MEMORY = (
     f"needs more memory than there is, or than photos take; close programs, or {COPY_AGAIN}"
 )
+UNDEVELOPABLE = "cannot be developed by LibRaw, which takes X-Trans photos of 512x512 sites or more"
 UNUSUAL = "has an unusual colour filter array; darkroom reads Bayer and X-Trans only"
 
 Levels = NDArray[np.float32]
@@ -96,26 +97,32 @@ def read_raw(source: Path | bytes, name: str | None = None) -> RawImage:
         raise RawError(f"{name}: {TOO_MUCH_MEMORY}") from error
 
 
-def develop(data: bytes, gain: float) -> NDArray[np.uint16]:
+def develop(
+    data: bytes,
+    gain: float = 1.0,
+    curve: tuple[float, float] = SRGB_GAMMA,
+    name: str = "a photo to compare with",
+) -> NDArray[np.uint16]:
     """Develop a RAW as LibRaw does, without darkroom: (H, W, 3) 16-bit sRGB, not turned upright.
 
     AHD demosaicing for Bayer, LibRaw's own for X-Trans; the camera's white balance; brightened by
-    `gain` in linear light, no denoising. Raises RawError.
+    `gain` in linear light, no denoising. `curve`: the power and the slope of the transfer curve.
+    Raises RawError.
     """
-    with (
-        closing(_open(data, _read_facts(data, "a photo to compare with"))) as file,
-        silence_stderr(),
-    ):
-        pixels = file.postprocess(
-            demosaic_algorithm=rawpy.DemosaicAlgorithm.AHD,
-            use_camera_wb=True,
-            no_auto_bright=True,
-            bright=gain,
-            gamma=SRGB_GAMMA,
-            output_color=rawpy.ColorSpace.sRGB,
-            output_bps=16,
-            user_flip=0,
-        )
+    with closing(_open(data, _read_facts(data, name))) as file, silence_stderr():
+        try:
+            pixels = file.postprocess(
+                demosaic_algorithm=rawpy.DemosaicAlgorithm.AHD,
+                use_camera_wb=True,
+                no_auto_bright=True,
+                bright=gain,
+                gamma=curve,
+                output_color=rawpy.ColorSpace.sRGB,
+                output_bps=16,
+                user_flip=0,
+            )
+        except LIBRAW_ERRORS as error:
+            raise RawError(f"{name}: {UNDEVELOPABLE}") from error
     return np.asarray(pixels, np.uint16)
 
 

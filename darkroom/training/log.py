@@ -61,14 +61,16 @@ class TrainingLog:
     def __call__(self, run: TrainingRun, progress: TrainingProgress) -> None:
         """Take note of one step."""
         if self._records is None:
-            self._records = _read_records(self.folder / LOG, before=progress.step)
+            self._records = read_records(self.folder / LOG, before=progress.step)
         self._losses.append(progress.loss)
         last = progress.step == run.recipe.steps
         to_score = progress.step % self.score_every == 0 or last
         if progress.step % REPORT_EVERY == 0 or to_score:
             report = self._report(run, progress, to_score)
             self._records.append(asdict(report))
-            self._write(self._records, with_curves=to_score and self.with_curves)
+            write_log(self.folder, self._records)
+            if to_score and self.with_curves:
+                write_curves(self.folder, collect_curves(self._records))
             self.tell(report)
             self._losses, self._since = [], time.perf_counter()
 
@@ -88,17 +90,21 @@ class TrainingLog:
             scoring_seconds=time.perf_counter() - now,
         )
 
-    def _write(self, records: list[dict[str, Any]], with_curves: bool) -> None:
-        """Write the log whole, so that no line of it is ever torn."""
-        lines = "".join(json.dumps(record) + "\n" for record in records)
-        with atomic_write(self.folder / LOG, overwrite=True) as stream:
-            stream.write(lines.encode())
-        if with_curves:
-            with atomic_write(self.folder / CURVES, overwrite=True) as stream:
-                draw_curves(collect_curves(records)).savefig(stream, format="png")
+
+def write_log(folder: Path, records: list[dict[str, Any]]) -> None:
+    """Write the log whole, so that no line of it is ever torn."""
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    with atomic_write(folder / LOG, overwrite=True) as stream:
+        stream.write(lines.encode())
 
 
-def _read_records(path: Path, before: int) -> list[dict[str, Any]]:
+def write_curves(folder: Path, curves: Curves) -> None:
+    """Draw curves into a run's folder; needs matplotlib."""
+    with atomic_write(folder / CURVES, overwrite=True) as stream:
+        draw_curves(curves).savefig(stream, format="png")
+
+
+def read_records(path: Path, before: int) -> list[dict[str, Any]]:
     """Read the reports of steps before `before`; none where there is no log.
 
     Raises UsageError for a file that no training wrote: it is not to be replaced.
@@ -114,13 +120,16 @@ def _read_records(path: Path, before: int) -> list[dict[str, Any]]:
     return earlier
 
 
-def collect_curves(records: list[dict[str, Any]]) -> Curves:
+SIMULATED = "simulated photos"
+
+
+def collect_curves(records: list[dict[str, Any]], scored_on: str = SIMULATED) -> Curves:
     """Return what to draw of a log: the loss, and PSNR at each ratio where there are scores."""
     loss = [(record["step"], record["loss"]) for record in records]
     curves = {"loss, mean of the steps between reports": {"loss": loss}}
     scored = [record for record in records if record["scores"]]
     if scored:
-        curves["PSNR in dB on simulated photos, by ratio"] = {
+        curves[f"PSNR in dB on {scored_on}, by ratio"] = {
             name: [(record["step"], record["scores"][name]["psnr"]) for record in scored]
             for name in scored[0]["scores"]
         }

@@ -33,11 +33,19 @@ def measure_loss(output: Tensor, scenes: Scenes, structure: bool) -> Tensor:
         encoded: Tensor = _Encoded.apply(srgb)  # type: ignore[no-untyped-call]
         return encoded
 
-    found, wanted = seen(output), seen(target)
+    linear = (output - target).abs().mean((1, 2, 3))
+    return weigh_errors(seen(output), seen(target), linear, structure)
+
+
+def weigh_errors(found: Tensor, wanted: Tensor, linear: Tensor, structure: bool) -> Tensor:
+    """Return the loss of (N, 3, H, W) pictures as the eye sees them, a scalar.
+
+    `linear`: (N,), the mean absolute error in linear light.
+    """
     error, every = found - wanted, (1, 2, 3)
     loss = ABSOLUTE_WEIGHT * error.abs().mean(every)
     loss = loss + SQUARE_WEIGHT * (error.square().mean(every) + 1e-7).sqrt()
-    loss = loss + LINEAR_WEIGHT * (output - target).abs().mean(every)
+    loss = loss + LINEAR_WEIGHT * linear
     if structure:
         likeness = ssim_map(found, wanted, STRUCTURE_STRIDE).mean(every)
         loss = loss + STRUCTURE_WEIGHT * (1 - likeness)

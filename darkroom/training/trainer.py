@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +26,14 @@ from darkroom.training.loss import measure_loss
 from darkroom.training.muon import Muon
 from darkroom.training.noise_model import Sensors, draw_sensors, expose, log_uniform
 from darkroom.training.scenes import Scenes, draw_scenes
+from darkroom.training.state import (
+    DAMAGED,
+    STATE,
+    damaged,
+    load_optimiser,
+    read_state,
+    write_state,
+)
 from darkroom.weights.checkpoint import read_checkpoint
 
 # Structure counts in the last part of a run only: it makes a step a sixth longer.
@@ -46,17 +52,6 @@ LAST_RATE = 0.005
 GRADIENT_LIMIT = 1.0
 WEIGHT_DECAY = 1e-4
 CONVOLUTION = 4  # dimensions of its weights
-# What torch raises for damaged files of its own.
-DAMAGED = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    UnpicklingError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    ValueError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,28 +257,25 @@ class TrainingRun:
             "average": self.average,
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
         }
-        with atomic_write(path, overwrite=True) as stream:
-            torch.save(state, stream)
+        write_state(path, state)
 
     def restore(self, path: Path) -> None:
         """Go on from `path`; raises UsageError where it is damaged or of a different recipe."""
+        state = read_state(path)
         try:
-            state: dict[str, Any] = torch.load(
-                path, weights_only=True, map_location=self.recipe.device
-            )
             recipe = state["recipe"]
-        except DAMAGED as error:
-            raise UsageError(f"{path} is damaged; delete it to begin anew") from error
-        if recipe != asdict(self.recipe):
-            raise UsageError(f"{path}: begun with {recipe}; give the same options, or a new folder")
-        try:
+            if recipe != asdict(self.recipe):
+                raise UsageError(
+                    f"{path}: begun with {recipe}; give the same options, or a new folder"
+                )
             self.step = state["step"]
             self.network.load_state_dict(state["network"])
-            self.average = state["average"]
+            for name, average in self.average.items():
+                average.copy_(state["average"][name])
             for optimiser, own in zip(self.optimisers, state["optimisers"], strict=True):
-                optimiser.load_state_dict(own)
+                load_optimiser(optimiser, own)
         except DAMAGED as error:
-            raise UsageError(f"{path} is damaged; delete it to begin anew") from error
+            raise damaged(path) from error
 
     def export(self, path: Path) -> None:
         """Write the averaged weights as a float16 safetensors file, ready for `--model`."""
@@ -301,16 +293,16 @@ def train_network(
 ) -> Iterator[TrainingProgress]:
     """Train by `recipe`, or go on where `folder` stands; yields after each step.
 
-    Leaves `folder/run.pt` (to resume from) and `folder/NAME.safetensors` (the weights).
+    Leaves `folder/state.safetensors` (to resume from) and `folder/NAME.safetensors` (the weights).
     """
     make_folder(folder)
     run = TrainingRun(recipe)
-    if (folder / "run.pt").exists():
-        run.restore(folder / "run.pt")
+    if (folder / STATE).exists():
+        run.restore(folder / STATE)
     for batch in draw_batches(photos, recipe, run.step):
         progress = run.advance(batch)
         if run.step % save_every == 0 or run.step == recipe.steps:
-            run.save(folder / "run.pt")
+            run.save(folder / STATE)
             run.export(folder / f"{recipe.name}.safetensors")
         watch(run, progress)
         yield progress

@@ -26,6 +26,9 @@ MAX_BYTES = 2**31
 MAX_HEADER = 2**22
 """Bytes of a safetensors header; a thousand tensors take about 100 kB."""
 
+ARCHITECTURE = "architecture"
+"""Key of a safetensors file's metadata under which training says what the tensors are of."""
+
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net", "network")
 """Keys under which training scripts store the tensors, beside an optimiser's."""
 
@@ -70,9 +73,7 @@ def read_checkpoint(path: Path) -> dict[str, "Tensor"]:
     size = _size(path)
     with path.open("rb") as file:
         start = file.read(16)
-    pickled = (
-        start[:1] == b"\x80" and start[4:9] != b"\0\0\0\0{"
-    )  # the length of a header may be so
+    pickled = _is_pickled(start)
     if pickled or start.startswith(b"PK\x03\x04"):
         return _check_tensors(path, _read_torch(path, size, zipped=not pickled))
     if start[8:9] == b"{":
@@ -83,6 +84,11 @@ def read_checkpoint(path: Path) -> dict[str, "Tensor"]:
         f"{path} is no checkpoint: expected safetensors, torch, TensorFlow, or numpy arrays "
         "pickled with protocol 2 or later"
     )
+
+
+def _is_pickled(start: bytes) -> bool:
+    """Tell a pickle by its first bytes; the length of a safetensors header may begin as one."""
+    return start[:1] == b"\x80" and start[4:9] != b"\0\0\0\0{"
 
 
 def _size(path: Path) -> int:
@@ -100,19 +106,41 @@ def _size(path: Path) -> int:
     return size
 
 
-def _read_safetensors(path: Path, size: int) -> dict[str, "Tensor"]:
-    """Read safetensors; the library checks that offsets, shapes and the file's size agree."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def read_architecture(path: Path) -> str | None:
+    """Return which network a safetensors file says that it is of; None where it does not.
 
+    Other files say nothing. Raises CheckpointError where the header is damaged.
+    """
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start[8:] != b"{" or _is_pickled(start):
+        return None
+    facts = _read_header(path, _size(path)).get("__metadata__")
+    name = facts.get(ARCHITECTURE) if isinstance(facts, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _read_header(path: Path, size: int) -> dict[str, Any]:
+    """Read what a safetensors file says of its tensors and of itself."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         if length > min(MAX_HEADER, size - 8):
             raise CheckpointError(f"{path}: header of {length} bytes in {size}; fetch it again")
         try:
-            json.loads(file.read(length), object_pairs_hook=_refuse_duplicates)
+            header = json.loads(file.read(length), object_pairs_hook=_refuse_duplicates)
         except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{path}: header is no JSON; fetch the file again") from error
+    return header if isinstance(header, dict) else {}
+
+
+def _read_safetensors(path: Path, size: int) -> dict[str, "Tensor"]:
+    """Read safetensors; the library checks that offsets, shapes and the file's size agree."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    _read_header(path, size)
     try:
         return dict(load_file(path, device="cpu"))
     except (SafetensorError, *_UNREADABLE) as error:

@@ -341,14 +341,14 @@ def test_one_bad_picture_is_named(tmp_path: Path, weights: str, command: str, ki
     fails(run(*line[command]), 2, "bad.jpg", "copy it again")
 
 
-@pytest.mark.parametrize("name", ["log.jsonl", "run.pt"])
+@pytest.mark.parametrize("name", ["log.jsonl", "state.safetensors"])
 def test_train_goes_on_from_no_damaged_file(tmp_path: Path, name: str) -> None:
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (96, 96)).save(tmp_path / "photos" / "one.png")
     line = ["train", tmp_path / "photos", "-o", tmp_path / "run", "--batch", 1, "--size", 96, "-q"]
     assert run(*line, "--steps", 1).exit_code == 0
     path = tmp_path / "run" / name
-    other = path.with_name("run.pt" if name == "log.jsonl" else "log.jsonl")
+    other = path.with_name("state.safetensors" if name == "log.jsonl" else "log.jsonl")
     whole, damaged = path.read_bytes(), [b"[]\n", b'{"step": 0}\n']
     other.unlink()
     for content in (whole[: len(whole) // 2], *damaged):

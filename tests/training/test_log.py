@@ -138,7 +138,7 @@ def test_stopping_and_resuming_leaves_one_line_per_step(tmp_path: Path, stop: in
 
 def test_another_run_in_the_folder_begins_another_log(tmp_path: Path) -> None:
     train(tmp_path, TrainingLog(tmp_path))
-    (tmp_path / "run.pt").unlink()
+    (tmp_path / "state.safetensors").unlink()
     train(tmp_path, TrainingLog(tmp_path), 2)
     assert [line["step"] for line in lines(tmp_path)] == [2]
 

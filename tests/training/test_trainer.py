@@ -306,7 +306,7 @@ def test_what_training_writes_follows_the_umask(
     list(train_network(photographs(), replace(RECIPE, steps=1), tmp_path / "run"))
     modes = {path.name: path.stat().st_mode for path in (tmp_path / "run").iterdir()}
     plain = (tmp_path / "plain").stat().st_mode
-    assert modes == {"run.pt": plain, "safelight.safetensors": plain}
+    assert modes == {"state.safetensors": plain, "safelight.safetensors": plain}
 
 
 def test_it_begins_with_weights_of_the_other_sensor(tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""safelight to be fine-tuned on pairs: begins with the bundled weights, keeps its own forms.
+
+Recipe: ours. Rates and lengths are such that 30 minutes on one core change what eight pairs can
+teach, and no more.
+"""
+
+from functools import partial
+
+from darkroom.models.architectures.safelight import LARGE_WIDTHS, WIDTHS, Safelight
+from darkroom.raw.image import Sensor
+from darkroom.training.networks.base import TrainableNetwork
+from darkroom.training.networks.safelight_pairs import cut_middle, draw_developed, paint
+from darkroom.training.recipes import PairRecipe
+from darkroom.weights import registry, store
+from darkroom.weights.checkpoint import read_checkpoint
+
+
+def make_safelight(name: str) -> Safelight:
+    """Make safelight with its bundled weights, in float32. Raises WeightsError without them."""
+    state = read_checkpoint(store.verify(registry.ENTRIES[name]))
+    channels = 9 if name.endswith("-xtrans") else 4
+    network = Safelight(channels, LARGE_WIDTHS if "-large" in name else WIDTHS)
+    network.load_state_dict(state)
+    return network
+
+
+RECIPE = PairRecipe(
+    loss="safelight",
+    rate=5e-5,
+    rate_after=5e-6,
+    drop_at=0.6,
+    epochs=1,
+    steps=5000,
+    batch=4,
+    crop=192,
+    bursts=True,
+    ema=0.99,
+)
+
+
+def _bind(name: str, architecture: str, sensor: Sensor) -> TrainableNetwork:
+    """Bind bundled weights to the recipe; their X-Trans twins share their name."""
+    return TrainableNetwork(
+        name=name.removesuffix("-xtrans"),
+        sensor=sensor,
+        make=partial(make_safelight, name),
+        architecture=architecture,
+        recipe=RECIPE,
+        forward=paint,
+        draw=draw_developed,
+        middle=cut_middle,
+    )
+
+
+NETWORKS = (
+    _bind("safelight", "safelight", Sensor.BAYER),
+    _bind("safelight-xtrans", "safelight-xtrans", Sensor.XTRANS),
+    _bind("safelight-large", "safelight", Sensor.BAYER),
+    _bind("safelight-large-xtrans", "safelight-xtrans", Sensor.XTRANS),
+)
