@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from darkroom.calibration.correction import Correction
+from darkroom.calibration.dark_reference import DarkReference
+from darkroom.calibration.profile import CameraProfile
 from darkroom.color.highlights import Highlights, with_highlights
 from darkroom.color.render import render_into, round_into
 from darkroom.color.tone_curve import Shoulder
@@ -19,7 +22,6 @@ from darkroom.models.denoise import check_range, with_denoise
 from darkroom.models.model import Model
 from darkroom.models.tiling import Edges, Part, TiledModel, TileOption, run_tiles
 from darkroom.mosaic.hot_pixels import HotPixels, repair_hot_pixels
-from darkroom.mosaic.noise import measure_noise
 from darkroom.mosaic.packing import Mosaic, align, linearise, pack
 from darkroom.mosaic.saturation import measure_saturation
 from darkroom.output.orientation import Pixels, square, upright
@@ -43,7 +45,9 @@ class Options:
     clips them for others. `edges`: whether a photo that ends off the network's grid is continued or
     cropped. `black`: None is what the file states for networks that are run as published, and
     measured for those of camera RGB (`darkroom.raw.black_choice`). `cfa`: a Bayer pattern such as
-    RGGB in place of the file's; None keeps that. Raises UsageError for a `denoise` out of range.
+    RGGB in place of the file's; None keeps that. `profile`: the camera's, for its black,
+    noise and hot pixels; `dark`: frames to take off. A `black` of one's own goes before theirs.
+    Raises UsageError for a `denoise` out of range.
     """
 
     gain: Gain | None = None
@@ -58,6 +62,8 @@ class Options:
     edges: Edges = Edges.REFLECT
     black: Black | None = None
     cfa: str | None = None
+    profile: CameraProfile | None = None
+    dark: DarkReference | None = None
 
     def __post_init__(self) -> None:
         check_range(self.denoise)
@@ -78,6 +84,8 @@ class Options:
                 f"--highlights roll: {model.name} paints finished pictures, which end at white; "
                 "take --highlights clip, or --model safelight"
             )
+        if self.dark is not None and self.black is not None:
+            raise UsageError("--dark and --black both decide the black level; give one of them")
         rule = self.rule or model.gain_rule
         return ResolvedOptions(
             gain=self.gain,
@@ -92,6 +100,12 @@ class Options:
             edges=self.edges,
             black=default_black(paints) if self.black is None else self.black,
             cfa=self.cfa,
+            correction=Correction(
+                self.profile,
+                self.dark,
+                black=self.black is None,
+                hot_pixels=self.hot_pixels is not HotPixels.KEEP,
+            ),
         )
 
 
@@ -111,6 +125,7 @@ class ResolvedOptions:
     edges: Edges
     black: Black
     cfa: str | None
+    correction: Correction
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +155,7 @@ def enhance(
     model = model.for_sensor(raw.cfa.sensor)
     settings = options.resolve(model)
     raw = take_choices(raw, settings)
-    warnings = [*raw.warnings, *model.check(raw)]
+    warnings = [*raw.warnings, *model.check(raw), *settings.correction.check(raw)]
     photo = prepare(raw, model, settings, warnings.append)
     pixels = np.empty((*photo.shape, 3), np.uint8 if settings.bits == 8 else np.uint16)
     for part in photo.run(settings.tile, warnings.append):
@@ -191,6 +206,8 @@ def prepare(
     raw = take_choices(raw, settings)
     gain = find_gain(raw, model, settings)
     mosaic = linearise(raw)
+    if known := settings.correction.repair(mosaic, raw):
+        warn(f"repaired {known} photosite{'s' * (known > 1)} that are known to be hot")
     if settings.hot_pixels is HotPixels.REPAIR:
         repair_hot_pixels(mosaic, raw, warn)
     mosaic, cfa, _, _ = align(mosaic, raw.cfa)
@@ -203,7 +220,7 @@ def prepare(
         return PreparedPhoto(shape, packed, gain, model)
     color = with_white_balance(raw.color, packed)
     packed = balance_white(packed, color)
-    noise = measure_noise(raw).amplified(gain.value)
+    noise = settings.correction.measure_noise(raw).amplified(gain.value)
     network = with_denoise(model, settings.denoise, noise, color)
     if settings.highlights is Highlights.CLIP:
         return PreparedPhoto(shape, packed, gain, network, color)
@@ -233,9 +250,12 @@ def _crop(mosaic: Mosaic, step: int) -> Mosaic:
 def take_choices(raw: RawImage, settings: ResolvedOptions) -> RawImage:
     """Take the filters and the black that were decided for a photo; may be repeated.
 
-    Raises UsageError where the photo cannot have them.
+    Raises UsageError where the photo cannot have them, SensorError where a profile or dark frames
+    are of another camera.
     """
-    return with_black(with_cfa(raw, settings.cfa), settings.black)
+    raw = with_black(with_cfa(raw, settings.cfa), settings.black)
+    settings.correction.check(raw)
+    return settings.correction.correct_black(raw)
 
 
 def find_gain(raw: RawImage, model: Model, settings: ResolvedOptions) -> Gain:

@@ -16,6 +16,7 @@ ORDER = (
     "parallel",
     "raw",
     "mosaic",
+    "calibration",
     "gain",
     "weights",
     "models",
@@ -104,7 +105,8 @@ def test_lower_layers_do_not_need_torch() -> None:
     """Weights are listed and fetched, and photos inspected, without the cost of torch."""
     code = (
         "import sys, darkroom.gain, darkroom.mosaic.packing, darkroom.raw.reader, "
-        "darkroom.output.picture, darkroom.pairs.store, darkroom.pairs.layouts, "
+        "darkroom.calibration.measure, darkroom.output.picture, "
+        "darkroom.pairs.store, darkroom.pairs.layouts, "
         "darkroom.weights.fetch, darkroom.weights.checkpoint; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

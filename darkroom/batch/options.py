@@ -15,6 +15,9 @@ from darkroom.models.model import Model
 from darkroom.output.picture import PictureFormat, SaveOptions
 from darkroom.pipeline import Options
 
+APART = ("tile", "profile", "dark")
+"""Options of the picture that pixels do not depend on, or that are told of by what identifies them.
+"""
 MAX_JOBS = 8
 """Decoders by default, at most: enough for a GPU that takes 50 ms for 12 MP."""
 
@@ -70,9 +73,12 @@ def settings(options: BatchOptions, model: Model) -> Settings:
     The network's name is: the same tensors may be read as two networks.
     """
     decided: dict[str, Any] = {}
-    for name in (field.name for field in dataclasses.fields(Options) if field.name != "tile"):
+    for name in (field.name for field in dataclasses.fields(Options) if field.name not in APART):
         value = getattr(options.picture, name)
         decided[name] = value.value if isinstance(value, Enum | Gain) else value
+    for name, reference in (("profile", options.picture.profile), ("dark", options.picture.dark)):
+        if reference is not None:  # else records stay as they were before there was such a thing
+            decided[name] = reference.identity
     decided |= {
         "format": options.save.format.value,
         "precision": str(model.dtype)[6:],

@@ -24,7 +24,8 @@ class BatchRequest:
 
     `out`: a folder's path or URL. `watch`: go on with what arrives. `cluster`: the address of a Ray
     cluster, None for this machine. `report`: the page to write about it afterwards.
-    `norm_statistics`: as for `load_model`. Raises UsageError for URLs where only paths will do, and
+    `norm_statistics`: as for `load_model`. `profile`: the file that the options' own was read from,
+    which no picture replaces. Raises UsageError for URLs where only paths will do, and
     what `check_report` raises.
     """
 
@@ -39,6 +40,7 @@ class BatchRequest:
     cluster: str | None = None
     report: Path | None = None
     norm_statistics: str = "stored"
+    profile: Path | None = None
 
     def __post_init__(self) -> None:
         _check_urls([self.out], self.cluster, self.report)
@@ -69,7 +71,7 @@ def prepare(request: BatchRequest, sources: Sequence[str]) -> PreparedBatch:
     else:
         _check_urls(sources, request.cluster)
         jobs, known = _find(sources, request.naming, search)
-    inputs = list_files(request.model)
+    inputs = (*list_files(request.model), *([request.profile] if request.profile else []))
     if request.report is not None:
         read = Inputs(jobs if isinstance(jobs, Sequence) else (), inputs)
         read.spare(str(request.report), "choose another name for the report")

@@ -29,6 +29,7 @@ OTHERS = (
     "evaluate",
     "simulate",
     "bench",
+    "calibrate",
     "train",
     "report",
 )

@@ -63,6 +63,7 @@ def batch(
     edges: options.Edges = "reflect",
     black: options.Black = None,
     cfa: options.Cfa = None,
+    profile: options.Profile = None,
     file_format: Annotated[
         str, typer.Option("--format", metavar="png|tif|jpg", help="Of the pictures.")
     ] = "png",
@@ -139,7 +140,7 @@ def batch(
 
     save = SaveOptions(PictureFormat.from_name(file_format), bits, quality, overwrite)
     picture = inputs.enhance_options(
-        ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights, edges, black, cfa
+        ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights, edges, black, cfa, profile
     )
     request = BatchRequest(
         out,
@@ -153,6 +154,7 @@ def batch(
         cluster,
         report,
         norm_statistics,
+        profile,
     )
     found = prepare(request, _read_sources(sources, null, watch))
     notes = found.models[0].notes if found.models else ()  # those of a cluster come with photos

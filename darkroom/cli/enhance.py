@@ -1,6 +1,7 @@
 """darkroom enhance: one dark RAW photo in, one finished picture out."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,6 +40,16 @@ def enhance(
     edges: options.Edges = "reflect",
     black: options.Black = None,
     cfa: options.Cfa = None,
+    profile: options.Profile = None,
+    dark: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--dark",
+            metavar="FRAME",
+            help="A dark frame (lens cap on, same ISO and exposure) to take off, or a folder of "
+            "them; may be repeated. One gives black, hot pixels and shading; more, all that stays.",
+        ),
+    ] = None,
     file_format: Annotated[
         str | None,
         typer.Option("--format", metavar="png|tif|jpg", help="Needed where the output is -."),
@@ -62,13 +73,28 @@ def enhance(
 
     cat IMG.DNG | darkroom enhance - -o - --format jpg > out.jpg
     """
-    target, save = _plan_output(photo, out, file_format, bits, quality, overwrite, model)
+    references = inputs.list_references(profile, dark or ())
+    target, save = _plan_output(
+        photo, out, file_format, bits, quality, overwrite, model, references
+    )
     if target == inputs.STANDARD and as_json:
         raise UsageError("--json and -o - both want standard output; write the picture to a file")
     with output.Stages(quiet) as stages:
         with stages.stage("load the model"):
             picture_options = inputs.enhance_options(
-                ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights, edges, black, cfa
+                ratio,
+                gain,
+                ev,
+                tile,
+                bits,
+                hot_pixels,
+                denoise,
+                highlights,
+                edges,
+                black,
+                cfa,
+                profile,
+                dark or (),
             )
             from darkroom.models.loading import load_model
 
@@ -88,6 +114,8 @@ def enhance(
     facts = describe(raw, picture, network) | {
         "network": network.for_sensor(raw.cfa.sensor).architecture.name,
         "norm_statistics": norm_statistics,
+        "profile": picture_options.profile and picture_options.profile.identity,
+        "dark": picture_options.dark and picture_options.dark.identity,
     }
     seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
     if not quiet:
@@ -111,8 +139,12 @@ def _plan_output(
     quality: int,
     overwrite: bool,
     model: str,
+    references: Sequence[Path],
 ) -> tuple[Path, "SaveOptions"]:
-    """Settle where and how the picture is written, and fail now if it could not be."""
+    """Settle where and how the picture is written, and fail now if it could not be.
+
+    `references`: a profile and dark frames, which are read too.
+    """
     from darkroom.models.loading import list_files
     from darkroom.output.atomic import check_target, spare_inputs
     from darkroom.output.picture import PictureFormat, SaveOptions
@@ -123,7 +155,7 @@ def _plan_output(
     target = out or Path(f"{photo.stem}.{file_format or 'png'}")
     if target == inputs.STANDARD and file_format is None:
         raise UsageError("-o - needs --format png, tif or jpg")
-    read = (STDIN if photo == inputs.STANDARD else photo, *list_files(model))
+    read = (STDIN if photo == inputs.STANDARD else photo, *list_files(model), *references)
     kind = PictureFormat.from_name(file_format) if file_format else PictureFormat.from_path(target)
     if target != inputs.STANDARD:
         check_target(target, overwrite, read)

@@ -4,6 +4,7 @@ import io
 import math
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -13,6 +14,7 @@ from darkroom.cli import output
 from darkroom.errors import RawError, UsageError
 
 if TYPE_CHECKING:
+    from darkroom.calibration.profile import SensorNoise
     from darkroom.gain import Gain, GainRule
     from darkroom.models.model import Model
     from darkroom.models.tiling import TileOption
@@ -115,8 +117,12 @@ def enhance_options(
     edges: str | None = None,
     black: str | None = None,
     cfa: str | None = None,
+    profile: Path | None = None,
+    dark: Sequence[Path] = (),
 ) -> "Options":
     """Gather what the user decided about the picture."""
+    from darkroom.calibration.dark_reference import read_dark_frames
+    from darkroom.calibration.profile_file import read_profile
     from darkroom.color.highlights import Highlights
     from darkroom.models.tiling import Edges
     from darkroom.mosaic.hot_pixels import HotPixels
@@ -136,7 +142,30 @@ def enhance_options(
         edges=choice("--edges", Edges, edges) or Edges.REFLECT,
         black=black_level(black),
         cfa=bayer_pattern(cfa),
+        profile=None if profile is None else read_profile(profile),
+        dark=read_dark_frames(dark) if dark else None,
     )
+
+
+def list_references(profile: Path | None, dark: Sequence[Path]) -> list[Path]:
+    """List the files that `--profile` and `--dark` name, those of folders too."""
+    from darkroom.calibration.frames import list_files
+
+    files = [file for one in dark for file in (list_files(one) if one.is_dir() else [one])]
+    return files if profile is None else [profile, *files]
+
+
+def read_sensor(path: Path, *, xtrans: bool) -> "tuple[SensorNoise, ...]":
+    """Read `--sensor`: the noise of a profile's camera. Raises UsageError where it is no use."""
+    from darkroom.calibration.profile import list_noise
+    from darkroom.calibration.profile_file import read_profile
+    from darkroom.raw.image import CFA, Sensor
+
+    profile = read_profile(path)
+    if (CFA(profile.cfa).sensor is Sensor.XTRANS) != xtrans:
+        what = "leave --xtrans out" if xtrans else "add --xtrans"
+        raise UsageError(f"--sensor {path}: has colour filters of the other kind; {what}")
+    return list_noise(profile)
 
 
 def black_level(text: str | None) -> "Black | None":
@@ -146,7 +175,7 @@ def black_level(text: str | None) -> "Black | None":
     """
     from darkroom.raw.image import BlackSource
 
-    if text is None or text in {source.value for source in BlackSource}:
+    if text is None or text in {BlackSource.STATED.value, BlackSource.MEASURED.value}:
         return None if text is None else BlackSource(text)
     with suppress(ValueError):
         if 0 <= (number := float(text)) < math.inf:

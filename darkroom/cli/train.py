@@ -1,11 +1,12 @@
 """darkroom train: safelight from clean photographs, or a published network from pairs."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from darkroom.cli import output
+from darkroom.cli import inputs, output
 from darkroom.cli.options import Quiet
 from darkroom.errors import UsageError
 
@@ -79,6 +80,14 @@ def train(
     begin: Annotated[
         str, typer.Option("--begin", metavar="FILE", help="Weights to begin with, where they fit.")
     ] = "",
+    sensor: Annotated[
+        Path | None,
+        typer.Option(
+            "--sensor",
+            metavar="PROFILE",
+            help="Simulate the camera of a profile (darkroom calibrate) alone, at its ISOs.",
+        ),
+    ] = None,
     threads: Annotated[
         int,
         typer.Option(
@@ -211,6 +220,7 @@ def train(
     }
     if network is not None:
         _refuse({"--size": size, "--xtrans": xtrans, "--large": large, "--validate": validate})
+        _refuse({"--sensor": sensor})
         from darkroom.cli.pair_training import PairRequest, train_on_pairs
 
         changes = {"steps": steps, "batch": batch, "rate": rate, "seed": seed, **on_pairs}
@@ -262,10 +272,12 @@ def train(
             f"{photos}: holds pairs of exposures, not clean photographs; add --network NAME"
         )
     recipe = Recipe(steps, batch, size, rate, seed, device, xtrans, large, begin)
+    if sensor is not None:
+        recipe = replace(recipe, sensor=inputs.read_sensor(sensor, xtrans=xtrans))
     places = [place for place in (photos, validate) if place is not None]
     read = [path for place in places for path in place.glob("**/*")]
     for name in (f"{recipe.name}.safetensors", LOG, CURVES):
-        spare_inputs(out / name, [*read, Path(begin)])
+        spare_inputs(out / name, [*read, Path(begin), *([sensor] if sensor else [])])
     for place in places:
         if out.resolve().is_relative_to(place.resolve()):  # its curves would be read as a photo
             raise UsageError(f"{out}: lies among the pictures of {place}; choose another folder")

@@ -105,6 +105,10 @@ class BlackSource(Enum):
     """The one that the file states."""
     MEASURED = "measured"
     """The photo's own, as far as it can be measured; else what the file states."""
+    PROFILE = "profile"
+    """As a camera's profile has it; for photos that are given one, not a choice of `with_black`."""
+    DARK = "dark frames"
+    """As dark frames have it, likewise."""
 
 
 Black = BlackSource | float

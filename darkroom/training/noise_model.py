@@ -2,14 +2,16 @@
 
 Values are linear, black 0, the scene's white 1 *after* amplification; noise is what amplification
 makes of it. Every parameter is drawn per photo from ranges that cover phones to full-frame, base
-ISO to the highest, ratios 1 to 300.
+ISO to the highest, ratios 1 to 300; or from what was measured of one camera.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
 
+from darkroom.calibration.profile import SensorNoise
 from darkroom.mosaic.packing import BAYER
 from darkroom.raw.image import CFA
 
@@ -37,6 +39,11 @@ ROW_NOISE = 0.3
 COLUMN_NOISE = 0.1
 SHADING = 0.15
 
+# Of a camera that is known: black, rows and shading are corrected by its profile before the
+# network, up to this part of the generic errors above, for sensors drift with temperature.
+KNOWN_ERROR = 0.2
+MAX_AMPLIFICATION = 300.0  # Source: SID's code, min(gt / in, 300)
+
 # Quantisation steps in stds of the read noise.
 QUANTISATION = (0.05, 1.5)
 
@@ -51,7 +58,10 @@ MIN_LAMBDA = 0.02  # nearer to 0 the formulas cancel in float32
 
 @dataclass(frozen=True, slots=True)
 class Sensors:
-    """One simulated sensor per photo of a batch, each (N, 1, 1)."""
+    """One simulated sensor per photo of a batch, each (N, 1, 1).
+
+    `row`, `column`: std of what rows and columns are off, in stds of the read noise; None draws it.
+    """
 
     shot: Tensor
     read: Tensor
@@ -60,10 +70,14 @@ class Sensors:
     white: Tensor
     clips_black: Tensor
     compressed: Tensor
+    row: Tensor | None = None
+    column: Tensor | None = None
 
     def select(self, photos: Tensor) -> "Sensors":
         """Return the sensors of some photos, given by index."""
-        return Sensors(*(getattr(self, name)[photos] for name in Sensors.__slots__))
+        parts = {name: getattr(self, name) for name in Sensors.__slots__}
+        chosen = {name: part[photos] for name, part in parts.items() if part is not None}
+        return replace(self, **chosen)
 
     def quieter(self, factor: Tensor) -> "Sensors":
         """Return sensors whose noise has `factor` (N, 1, 1) times less std, steps alike."""
@@ -110,6 +124,40 @@ def draw_sensors(count: int, generator: Generator) -> Sensors:
     )
 
 
+def draw_known_sensors(count: int, generator: Generator, known: Sequence[SensorNoise]) -> Sensors:
+    """Draw `count` photos of a camera that was measured, each amplified 1 to 300 times.
+
+    Its ISO lies anywhere between those measured, evenly in its logarithm, and its noise between
+    theirs, as `CameraProfile.at` has it. `known`: at least one, by rising ISO.
+    """
+    table = torch.tensor([[one.shot, one.read, one.row, one.column] for one in known])
+    table = torch.cat(
+        [table.clamp(min=1e-9).log(), torch.tensor([[one.shape] for one in known])], 1
+    )
+    stops = torch.tensor([one.iso for one in known]).log()
+    low, high = float(stops[0]), float(stops[-1])
+    place = low + (high - low) * torch.rand(count, generator=generator)
+    above = torch.searchsorted(stops, place).clamp(1, max(len(known) - 1, 1))
+    above = above.clamp(max=len(known) - 1)
+    below = (above - 1).clamp(min=0)
+    share = ((place - stops[below]) / (stops[above] - stops[below]).clamp(min=1e-6)).clamp(0, 1)
+    found = torch.lerp(table[below], table[above], share[:, None])
+    shot, read, row, column = found[:, :4].exp().T[:, :, None, None]
+    gain = log_uniform(1.0, MAX_AMPLIFICATION, count, generator)
+    never = torch.zeros(count, 1, 1, dtype=torch.bool)
+    return Sensors(
+        shot=shot * gain,
+        read=read * gain,
+        shape=found[:, 4, None, None],
+        step=torch.full((count, 1, 1), known[0].step) * gain,
+        white=gain,
+        clips_black=never,
+        compressed=never,
+        row=row,
+        column=column,
+    )
+
+
 def draw_tukey(shape: tuple[int, ...], lam: Tensor, generator: Generator) -> Tensor:
     """Draw Tukey-lambda noise of unit std; `lam` broadcasts against `shape`."""
     lam = torch.where(lam.abs() < MIN_LAMBDA, torch.full_like(lam, MIN_LAMBDA), lam)
@@ -128,10 +176,14 @@ def expose(mosaic: Tensor, sensors: Sensors, generator: Generator, cfa: CFA = BA
     noisy = torch.poisson(mosaic.clamp(min=0) / sensors.shot, generator=generator) * sensors.shot
 
     noise = draw_tukey(mosaic.shape, sensors.shape, generator)
-    noise += uniform(0, ROW_NOISE, n, generator) * torch.randn(n, height, 1, generator=generator)
-    noise += uniform(0, COLUMN_NOISE, n, generator) * torch.randn(n, 1, width, generator=generator)
-    noise += draw_black_errors(sensors, (height, width), generator, cfa)
-    noise += draw_shading(n, height, width, generator)
+    row, column = sensors.row, sensors.column
+    row = uniform(0, ROW_NOISE, n, generator) if row is None else row
+    noise += row * torch.randn(n, height, 1, generator=generator)
+    column = uniform(0, COLUMN_NOISE, n, generator) if column is None else column
+    noise += column * torch.randn(n, 1, width, generator=generator)
+    unknown = 1.0 if sensors.row is None else KNOWN_ERROR
+    noise += unknown * draw_black_errors(sensors, (height, width), generator, cfa)
+    noise += unknown * draw_shading(n, height, width, generator)
     noisy += sensors.read * noise
     noisy += draw_hot_pixels(mosaic.shape, generator) * sensors.read
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from safetensors.torch import save
 from torch import Generator, Tensor, nn
 from torch.optim import AdamW
 
+from darkroom.calibration.profile import SensorNoise
 from darkroom.errors import UsageError
 from darkroom.models.architectures.base import Conditions
 from darkroom.models.architectures.safelight import LARGE_WIDTHS, WIDTHS, Safelight
@@ -24,7 +26,13 @@ from darkroom.raw.image import CFA
 from darkroom.training.initialization import begin_as_demosaicing, begin_with
 from darkroom.training.loss import measure_loss
 from darkroom.training.muon import Muon
-from darkroom.training.noise_model import Sensors, draw_sensors, expose, log_uniform
+from darkroom.training.noise_model import (
+    Sensors,
+    draw_known_sensors,
+    draw_sensors,
+    expose,
+    log_uniform,
+)
 from darkroom.training.scenes import Scenes, draw_scenes
 from darkroom.training.state import (
     DAMAGED,
@@ -60,7 +68,8 @@ class Recipe:
 
     `xtrans`: for X-Trans sensors, not Bayer's. `large`: four times the work, for quality. `begin`:
     a file of safelight's weights to begin with: its own, a narrower one's, or of another sensor.
-    Raises UsageError for a rate out of range and a device that is not there.
+    `sensor`: the noise of a camera that was measured, by rising ISO, for photos of it alone; empty
+    for any. Raises UsageError for a rate out of range and a device that is not there.
     """
 
     steps: int = 20000
@@ -72,6 +81,7 @@ class Recipe:
     xtrans: bool = False
     large: bool = False
     begin: str = ""
+    sensor: tuple[SensorNoise, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.rate <= 1:
@@ -79,6 +89,12 @@ class Recipe:
         if self.device == "auto":  # it would not be the same recipe on another machine
             raise UsageError("--device auto: name the device to train on, cpu or cuda:0")
         find_device(self.device)
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON values; without `sensor` where there is none, as before there was."""
+        values = asdict(self)
+        sensor = list(values.pop("sensor"))
+        return values | ({"sensor": sensor} if sensor else {})
 
     @property
     def cfa(self) -> CFA:
@@ -137,7 +153,10 @@ def draw_batch(photos: list[NDArray[np.uint8]], recipe: Recipe, step: int) -> Ba
     """
     generator = Generator().manual_seed(recipe.seed * 1_000_000_007 + step)
     scenes = draw_scenes(photos, recipe.batch, recipe.size, generator)
-    sensors = draw_sensors(recipe.batch, generator)
+    if recipe.sensor:
+        sensors = draw_known_sensors(recipe.batch, generator, recipe.sensor)
+    else:
+        sensors = draw_sensors(recipe.batch, generator)
     told_more = recipe.batch // TOLD_MORE_SHARE
     return photograph_scenes(scenes, sensors, generator, recipe.cfa, told_more)
 
@@ -251,7 +270,7 @@ class TrainingRun:
     def save(self, path: Path) -> None:
         """Write everything that resuming needs, whole or not at all."""
         state = {
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.record(),
             "step": self.step,
             "network": self.network.state_dict(),
             "average": self.average,
@@ -264,7 +283,9 @@ class TrainingRun:
         state = read_state(path)
         try:
             recipe = state["recipe"]
-            if recipe != asdict(self.recipe):
+            if recipe != self.recipe.record():
+                if "sensor" in recipe:
+                    recipe = recipe | {"sensor": "a profile"}
                 raise UsageError(
                     f"{path}: begun with {recipe}; give the same options, or a new folder"
                 )
