@@ -153,7 +153,7 @@ class PairStore:
             pool.shutdown(cancel_futures=True)
         if failures:
             first = min(failures, key=str)
-            more = f" ({len(failures)} files like this)" if len(failures) > 1 else ""
+            more = f"; {len(failures)} files in all cannot be used" if len(failures) > 1 else ""
             raise type(first)(f"{first}{more}")
 
     def raw(self, path: Path) -> RawImage:

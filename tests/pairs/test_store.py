@@ -201,11 +201,11 @@ def test_a_full_disk_is_seen_before(
 def test_a_photo_that_cannot_be_decoded_is_told_at_the_end(
     store: PairStore, pairs: list[ExposurePair]
 ) -> None:
-    data = pairs[0].short.read_bytes()
-    pairs[0].short.write_bytes(data[: len(data) - 900])
-    with pytest.raises(RawError, match=r"00001_0\.1s\.dng: .*truncated"):
+    for pair in pairs[:2]:
+        pair.short.write_bytes(pair.short.read_bytes()[:-900])
+    with pytest.raises(RawError, match=r"00001_0\.1s\.dng: .*truncated.*; 2 files in all cannot"):
         store.build(pairs)
-    assert len(list(store.folder.iterdir())) == 4
+    assert len(list(store.folder.iterdir())) == 3
 
 
 @pytest.mark.parametrize("orientation", [1, 2, 3, 6, 8])
