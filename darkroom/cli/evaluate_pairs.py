@@ -162,7 +162,8 @@ def evaluate_pairs(
             sheet = draw_score_sheet(pairs, contenders, scores, decoded)
     published = {one.name: find_published(pairs, one, protocol) for one in contenders}
     summaries = summarise((one for _, one in scores), published)
-    title = f"{len(pairs)} pair{'s' * (len(pairs) > 1)} of {choice.place.name}, {settings['gain']}"
+    count = f"{len(pairs)} pair{'s' * (len(pairs) > 1)}"
+    title = f"{count} of {choice.place.absolute().name}, {settings['gain']}"  # which . has too
     _print_summaries(summaries, title, as_json, quiet)
     if files.csv is not None:
         table = write_csv((one for _, one in scores), list_figures(metrics))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,8 @@ def test_pairs_can_be_chosen(listed: Path, weights: Path, tmp_path: Path) -> Non
     every = [f"{scene}_{burst}_{seconds}s" for scene, burst, seconds, _ in SHORTS]
     assert names(listed) == every
     assert names(listed.parent / "Sony", "--split", "test") == sorted(every)
+    with chdir(listed.parent / "Sony"):
+        assert "3 pairs of Sony, true ratio" in run(".", "-m", weights).stderr
     assert names(listed, "--first") == [every[0], every[2]]
     result = run(listed, "--split", "train")
     assert result.exit_code == 2
