@@ -9,8 +9,6 @@ from darkroom.cli import inputs, output
 from darkroom.cli.options import Overwrite
 from darkroom.errors import UsageError
 
-NAME = "report.html"
-
 
 def report(
     runs: Annotated[
@@ -37,10 +35,11 @@ def report(
     darkroom report runs/none runs/single runs/double -o batch-norm.html
     """
     from darkroom.training.report import write_report
+    from darkroom.training.report.runs import REPORT
 
     if out is None and len(runs) > 1:
         raise UsageError("a page about several runs goes nowhere by itself; give -o FILE.html")
-    place = out or runs[0] / NAME
+    place = out or runs[0] / REPORT
     inputs.refuse_folder(place)
     write_report(runs, place, overwrite)
     output.say(f"{place}: {len(runs)} training run{'s' * (len(runs) > 1)}")

@@ -13,6 +13,8 @@ from darkroom.errors import UsageError
 from darkroom.training.log import LOG
 
 RECIPE, SAMPLES, FEATURES = "recipe.json", "samples", "features"
+REPORT = "report.html"
+"""Name of a run's own page in its folder."""
 PREFIX = "step-"
 """Pictures of a step are called step-00000500.png."""
 
