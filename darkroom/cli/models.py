@@ -1,8 +1,5 @@
 """darkroom models: the weights there are, and what a network is made of."""
 
-from collections.abc import Iterable
-from dataclasses import asdict
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,13 +10,7 @@ from darkroom.cli.options import Device, Json, Overwrite, Precision
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from darkroom.models.summary import ModelSummary, Outline
     from darkroom.weights.registry import WeightsEntry
-
-PIPE_WIDTH = 120
-"""Columns of the tables where nobody says how wide they may be."""
 
 
 def models(
@@ -32,6 +23,10 @@ def models(
     size: Annotated[
         str, typer.Option("--size", metavar="WxH", help="Of the photo, in photosites.")
     ] = "4000x3000",
+    draw: Annotated[
+        Path | None,
+        typer.Option("--draw", metavar="FILE", help="Draw the network as a figure, .svg or .png."),
+    ] = None,
     features: Annotated[
         Path | None,
         typer.Option(
@@ -40,9 +35,35 @@ def models(
             help="Draw the feature maps that the network makes of the middle of this photo.",
         ),
     ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            "--layer",
+            metavar="NAME",
+            help="With --features: all maps of this layer, by its published name or as it runs.",
+        ),
+    ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            "--region",
+            metavar="X,Y,W,H|whole",
+            help="With --features: this part of the photo, in photosites as the sensor has them.",
+        ),
+    ] = None,
+    weights: Annotated[
+        bool,
+        typer.Option(
+            "--weights",
+            help="How each layer's weights are spread, its biases and dead features; with "
+            "--features, which of them stay silent on that photo; with -o, histograms.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Where the feature maps go."),
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Where the feature maps or histograms go."
+        ),
     ] = None,
     overwrite: Overwrite = False,
     device: Device = "auto",
@@ -51,7 +72,8 @@ def models(
 ) -> None:
     """List the models by name: what they are for, installed or not, size, licence, scores.
 
-    With a name or a file: its layers, skip connections, parameters and work.
+    With a name or a file: a drawing, its layers as published and as they run, skip connections,
+    parameters and work.
 
     Examples:
 
@@ -59,34 +81,37 @@ def models(
 
     darkroom models sid-sony --size 6000x4000
 
-    darkroom models safelight --features IMG.ARW -o features.png
-    """
-    if (features is None) != (out is None):
-        raise UsageError("--features PHOTO and -o FILE go together; give both or neither")
-    if features is not None and out is not None:
-        if name is None:
-            raise UsageError("--features needs a model; name one of darkroom models")
-        from darkroom.evaluation.features import draw_feature_sheet
-        from darkroom.models.loading import list_files
-        from darkroom.output.atomic import check_target
-        from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
+    darkroom models redi --draw redi.svg
 
-        inputs.refuse_folder(out)
-        read = (features, *list_files(name))
-        check_target(out, overwrite, read)
-        save = SaveOptions(PictureFormat.from_path(out), overwrite=overwrite, inputs=read)
-        network = inputs.load_network(name, device, precision)
-        pixels, layers = draw_feature_sheet(inputs.read_photo(features), network)
-        save_picture(pixels, out, save)
-        if as_json:
-            shown = [{"layer": layer.name, "reduction": layer.reduction} for layer in layers]
-            output.print_json({"photo": str(features), "output": str(out), "layers": shown})
-        else:
-            output.say(f"{out}: feature maps of {len(layers)} layers of {network.name}")
-    elif name is not None:
-        _show_structure(name, size, as_json)
-    else:
+    darkroom models safelight --features IMG.ARW -o features.png
+
+    darkroom models sid-sony --features IMG.ARW --layer g_conv5_2 --region 0,0,1024,1024 -o maps.png
+
+    darkroom models safelight --weights -o histograms.png
+    """
+    from darkroom.cli import network_inside, network_structure
+
+    if not weights and (features is None) != (out is None):
+        raise UsageError("--features PHOTO and -o FILE go together; give both or neither")
+    if features is None and (layer is not None or region is not None):
+        raise UsageError("--layer and --region are of a photo; give --features PHOTO too")
+    if weights and layer is not None:
+        raise UsageError("--weights is about all layers; leave --layer out")
+    if draw is not None and (weights or features is not None):
+        raise UsageError("--draw and --features or --weights are two questions; ask one at a time")
+    if name is None:
+        for option, given in (("--features", features), ("--weights", weights), ("--draw", draw)):
+            if given:
+                raise UsageError(f"{option} needs a model; name one of darkroom models")
         _list(as_json)
+    elif draw is not None:
+        network_structure.write_drawing(name, size, draw, overwrite, as_json)
+    elif weights or features is not None:
+        look = network_inside.Look(name, features, layer, region, out, overwrite, as_json)
+        network = inputs.load_network(name, device, precision)
+        (network_inside.show_weights if weights else network_inside.write_maps)(look, network)
+    else:
+        network_structure.show_structure(name, size, as_json)
 
 
 def describe(entry: "WeightsEntry") -> dict[str, Any]:
@@ -146,141 +171,3 @@ def _list(as_json: bool) -> None:
         output.show_table(Text.assemble((record["name"], "bold"), f": {words}"))
     output.say("")
     output.say("work: for a photo of 12 MP. fetch one: darkroom fetch-weights NAME")
-
-
-def _show_structure(name: str, size: str, as_json: bool) -> None:
-    """Print the structure of a network by name or file, as words or as JSON."""
-    from darkroom.models.summary import find_outline, summarize_model
-
-    photo = inputs.photo_size(size)
-    outline = find_outline(name)
-    for line in outline.notes:
-        output.warn(line)
-    network = outline.architecture.outline(outline.shapes)
-    summary = summarize_model(network, outline.architecture, photo)
-    if as_json:
-        output.print_json(describe_structure(outline, summary, photo))
-    else:
-        _print_structure(outline, summary, photo)
-
-
-def describe_structure(
-    outline: "Outline", summary: "ModelSummary", photo: tuple[int, int]
-) -> dict[str, Any]:
-    """Return the structure as plain JSON values."""
-    architecture = outline.architecture
-    return {
-        "name": outline.name,
-        "network": architecture.name,
-        "sensor": architecture.sensor.value,
-        "weights": "this checkpoint" if outline.installed else "not installed",
-        "photo": list(photo),
-        "input": list(summary.input),
-        "output": list(summary.output),
-        "parameters_in_checkpoint": outline.published_parameters,
-        "parameters": summary.parameters,
-        "macs": summary.macs,
-        "grid": architecture.multiple * architecture.scale,
-        "halo": None if architecture.halo is None else architecture.halo * architecture.scale,
-        "any_size": architecture.any_size,
-        "scales": _list_shares("reduction", _by_scale(summary), summary.macs),
-        "parts": _list_shares("part", summary.macs_by(attrgetter("part")).items(), summary.macs),
-        "skips": [asdict(skip) for skip in summary.skips],
-        "layers": [asdict(layer) for layer in summary.layers],
-    }
-
-
-def _print_structure(outline: "Outline", summary: "ModelSummary", photo: tuple[int, int]) -> None:
-    architecture = outline.architecture
-    known = "" if outline.installed else " (weights not installed: drawn from its published form)"
-    output.show(f"{outline.name}: {architecture.name}, {architecture.sensor.value}{known}")
-    ending = "as it ends" if architecture.any_size else "continued up to the grid"
-    tiles, halo = " without tiles", f"{(architecture.halo or 0) * architecture.scale} photosites"
-    if architecture.halo is None:
-        tiles, halo = "", "the whole photo, which runs in one piece"
-    facts = {
-        "photo": f"{photo[0]} x {photo[1]} photosites",
-        "input": f"{_shape(summary.input)}, {ending}",
-        "output": _shape(summary.output),
-        "parameters": f"{outline.published_parameters:,} in the checkpoint, "
-        f"{summary.parameters:,} as darkroom runs them",
-        "work": f"{summary.macs / 1e9:,.1f} GMACs{tiles}",
-        "grid": f"{architecture.multiple * architecture.scale} photosites",
-        "halo": halo,
-    }
-    for name, fact in facts.items():
-        output.show(f"{name:<12}{fact}")
-    scales = {f"1/{scale}": macs for scale, macs in _by_scale(summary)}
-    for table in (
-        _layers(summary),
-        _skips(summary),
-        _shares("scale", scales, summary.macs),
-        _shares("part", summary.macs_by(attrgetter("part")), summary.macs),
-    ):
-        output.show()
-        output.show_table(table, PIPE_WIDTH)
-
-
-def _list_shares(key: str, work: Iterable[tuple[Any, int]], total: int) -> list[dict[str, Any]]:
-    return [{key: name, "macs": macs, "share": round(macs / total, 4)} for name, macs in work]
-
-
-def _by_scale(summary: "ModelSummary") -> list[tuple[int, int]]:
-    return sorted(summary.macs_by(attrgetter("reduction")).items())
-
-
-def _layers(summary: "ModelSummary") -> "Table":
-    """List the layers, and between them what shuffles or joins; joins inside a block go unsaid."""
-    table = _table("layer", "what", "output", "scale", "parameters", "GMACs", "share", right=3)
-    for layer in summary.layers:
-        joins = len(layer.sources) > 1
-        if joins and layer.name.count(".") > 1:
-            continue
-        work = (f"{layer.macs / 1e9:.2f}", f"{layer.macs / summary.macs:.1%}")
-        table.add_row(
-            layer.name,
-            f"{layer.kind} of {', '.join(layer.sources)}" if joins else layer.kind,
-            _shape(layer.shape),
-            f"1/{layer.reduction}",
-            f"{layer.parameters:,}" if layer.parameters else "",
-            *(work if layer.macs else ("", "")),
-        )
-    return table
-
-
-def _skips(summary: "ModelSummary") -> "Table":
-    """List the skip connections; those within one module as their number only."""
-    table = _table("skip connection", "to", "by", "shape")
-    within: dict[str, list[str]] = {}
-    for skip in summary.skips:
-        if skip.inside:
-            within.setdefault(skip.inside, []).append(skip.kind)
-        else:
-            table.add_row(skip.source, skip.join, skip.kind, _shape(skip.shape))
-    for place, kinds in within.items():
-        counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-        table.add_row(f"inside {place}", "", counts, "")
-    return table
-
-
-def _shares(title: str, macs: dict[str, int], total: int) -> "Table":
-    """List how the work is spread."""
-    table = _table(title, "GMACs", "share", right=2)
-    for name, part in macs.items():
-        table.add_row(name, f"{part / 1e9:.2f}", f"{part / total:.1%}")
-    return table
-
-
-def _table(*columns: str, right: int = 0) -> "Table":
-    """Make a plain table whose last columns are numbers, set right."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, column in enumerate(columns):
-        number = place >= len(columns) - right
-        table.add_column(column, justify="right" if number else "left", overflow="fold")
-    return table
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))

@@ -97,9 +97,13 @@ def show_table(table: Table | Text, width: int | None = None) -> None:
 
 def print_json(record: dict[str, Any]) -> None:
     """Print one JSON record, on standard output; what cannot be printed, as JSON's escapes."""
-    text = "utf" in (sys.stdout.encoding or "").lower()
-    line = json.dumps({"schema": SCHEMA, **record}, ensure_ascii=not text)
+    line = json.dumps({"schema": SCHEMA, **record}, ensure_ascii=not shows_unicode())
     typer.echo("".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in line))
+
+
+def shows_unicode() -> bool:
+    """Whether standard output takes any letter."""
+    return "utf" in (sys.stdout.encoding or "").lower()
 
 
 def drop_unwritable() -> bool:

@@ -63,7 +63,7 @@ class TestPairs:
         `grid`: photosites in whose steps the network takes crops. No scores where `scored` is not.
         """
         device = next(network.parameters()).device
-        found: dict[str, list[PictureScore]] = {}
+        found: dict[float, list[PictureScore]] = {}
         panels = []
         for number, pair in enumerate(self.pairs):
             middle = known.middle or cut_stated_middle
@@ -71,17 +71,15 @@ class TestPairs:
             picture = known.forward(network, batch.to(device))[0].float().clamp(0, 1).cpu()
             target = batch.targets[0]
             score = PictureScore(psnr(picture, target), ssim(picture, target))
-            found.setdefault(name_ratio(round(pair.ratio, 1)), []).append(score)
+            found.setdefault(round(pair.ratio, 1), []).append(score)
             if number < SHOWN:
                 panels += [
                     (f"{pair.name}, reference", _codes(target)),
                     (f"output, {score.psnr:.2f} dB", _codes(picture)),
                 ]
-        if len(found) > MAX_RATIOS:  # amplified by what each photo asks for
-            found = {OVERALL: [score for scores in found.values() for score in scores]}
-        means = {
-            name: _mean(scores) for name, scores in sorted(found.items(), key=lambda i: i[0][1:])
-        }
+        # None by itself where each photo is amplified by what it asks for.
+        ratios = sorted(found) if len(found) <= MAX_RATIOS else []
+        means = {name_ratio(ratio): _mean(found[ratio]) for ratio in ratios}
         means[OVERALL] = _mean([score for scores in found.values() for score in scores])
         sheet = draw_picture_grid(panels, height=SHOWN_HEIGHT, columns=2)
         return (means if self.scored else {}), sheet

@@ -113,6 +113,14 @@ def test_structure_of_what_has_no_tiles_and_of_what_takes_any_size() -> None:
         (("redi", "-o", "x.png"), 2, "go together"),
         (("redi", "--features", "x.dng"), 2, "go together"),
         (("--features", "x.dng", "-o", "x.png"), 2, "needs a model"),
+        (("--weights",), 2, "--weights needs a model"),
+        (("--draw", "x.svg"), 2, "--draw needs a model"),
+        (("redi", "--draw", "x.pdf"), 2, "end its name in .svg or .png"),
+        (("redi", "--draw", "x.svg", "--weights"), 2, "two questions"),
+        (("redi", "--layer", "fine"), 2, "give --features PHOTO too"),
+        (("redi", "--weights", "--features", "x.dng", "--layer", "fine"), 2, "leave --layer out"),
+        (("redi", "--features", "x.dng", "-o", "x.png", "--region", "1,2,3"), 2, "give X,Y,W,H"),
+        (("redi", "--weights"), 3, "fetch-weights redi"),
         (("redi", "--features", "x.dng", "-o", "x.png"), 3, "fetch-weights redi"),
     ],
 )
@@ -171,3 +179,74 @@ def test_a_panel_shows_the_maps_that_vary_most() -> None:
         top, left = place // 4 * (side + gap), place % 4 * (side + gap)
         shown = panel[top : top + side, left : left + side] / 255
         assert shown.mean() == pytest.approx((place + 4) / 24)
+
+
+def test_published_layers_are_listed_beside_those_that_run() -> None:
+    lines = run("redi", "--size", "640x480").stdout.splitlines()
+    (last,) = (line.split() for line in lines if line.startswith("conv_2_8_32.0"))
+    assert last == [
+        "conv_2_8_32.0",
+        "conv",
+        "5x5,",
+        "weight",
+        "norm",
+        "12x24x5x5",
+        "last_fine,",
+        "last_coarse",
+        "7,224",
+    ]
+    (dense,) = (line for line in lines if line.startswith("RDB1.dense_layers.1.conv.1"))
+    assert "leaky relu 0.2 before" in dense
+    assert any("coarse.blocks.1  6 layers" in line for line in lines)
+    record = json.loads(run("sid-sony", "--json", "--size", "640x480").stdout)
+    (bottom,) = (one for one in record["published"] if one["name"] == "g_conv5_2")
+    assert bottom["tensors"]["g_conv5_2/weights"] == [3, 3, 512, 512]
+    assert (bottom["runs_as"], bottom["activation"]) == (["levels.4.second"], "leaky relu 0.2")
+    assert sum(one["parameters"] for one in record["published"]) == 7_760_268
+
+
+def test_a_network_is_drawn_to_a_file(tmp_path: Path) -> None:
+    svg, png = tmp_path / "sid.svg", tmp_path / "sid.png"
+    result = run("sid-sony", "--draw", svg)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "drawn in 25 blocks" in result.stderr
+    text = svg.read_text(encoding="utf-8")
+    assert text.startswith("<svg ")
+    assert "levels.8" in text
+    assert run("sid-sony", "--draw", svg).exit_code == 5
+    assert svg.read_text(encoding="utf-8") == text
+    assert run("sid-sony", "--draw", png, "--json").exit_code == 0
+    with Image.open(png) as image:
+        assert image.width > image.height > 500
+
+
+def test_all_maps_of_a_layer(
+    checkpoint: Path, dng_path: Callable[..., Path], tmp_path: Path
+) -> None:
+    photo, out = dng_path(height=128, width=192, exposure=0.05), tmp_path / "maps.png"
+    words = (checkpoint, "--features", photo, "-o", out, "--overwrite")
+    result = run(*words, "--layer", "body.gate", "--region", "0,0,64,64", "--json")
+    assert result.exit_code == 0, result.output
+    (layer,) = json.loads(result.stdout)["layers"]
+    assert (layer["layer"], layer["reduction"], len(layer["maps"])) == ("gate", 4, 16)
+    assert "gate 16x32x48 of tiny" in run(*words, "--layer", "gate", "--region", "whole").stderr
+    result = run(*words, "--layer", "body.gat")
+    assert result.exit_code == 2
+    assert "did you mean body.gate" in result.stderr
+
+
+def test_weights_in_a_table(
+    checkpoint: Path, dng_path: Callable[..., Path], tmp_path: Path
+) -> None:
+    lines = run(checkpoint, "--weights").stdout.splitlines()
+    assert lines[0].split()[:2] == ["layer", "shape"]
+    assert any(line.startswith("middle.first") and "8x8x3x3" in line for line in lines)
+    photo, out = dng_path(height=128, width=192, exposure=0.05), tmp_path / "weights.png"
+    words = (checkpoint, "--weights", "--features", photo, "-o", out)
+    record = json.loads(run(*words, "--json").stdout)
+    layers = {layer["name"]: layer for layer in record["layers"]}
+    assert isinstance(layers["middle.first"]["silent"], list)
+    assert layers["middle.second"]["silent"] is None
+    assert sum(layers["enter"]["histogram"]) == 8 * 32 * 9
+    with Image.open(out) as image:
+        assert image.width > 4 * 320

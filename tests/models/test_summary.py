@@ -20,11 +20,10 @@ from darkroom.models.summary import (
     TYPICAL,
     ModelSummary,
     find_outline,
-    record_activations,
     select_layers,
     summarize_model,
-    trace_layers,
 )
+from darkroom.models.tracing import record_activations, trace_layers
 from darkroom.raw.image import Sensor
 from darkroom.weights.registry import ENTRIES, WeightsEntry
 
