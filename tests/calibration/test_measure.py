@@ -103,6 +103,14 @@ def test_darks_alone(tmp_path: Path) -> None:
     assert found.notes == ("ISO 1600: no flat frames, so the shot gain is not known",)
 
 
+def test_values_cut_off_at_black_are_said(tmp_path: Path) -> None:
+    """As by cameras whose files state a black level of 0."""
+    camera = SimulatedCamera(black=np.full((2, 2), 0.4), stated=0)
+    found = calibrate(camera.save_frames(tmp_path, darks=3, lights=()))
+    assert any("cuts off what is below black" in line for line in found.notes)
+    assert found.profile.levels[0].read_noise.value < 1.7
+
+
 def test_full_flats_tell_white_and_nothing_else(tmp_path: Path) -> None:
     camera = SimulatedCamera()
     camera.save_frames(tmp_path, lights=(3000,))
