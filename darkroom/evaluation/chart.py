@@ -90,9 +90,6 @@ XYZ_TO_CAMERA = np.array(
     [[0.5838, -0.1430, -0.0246], [-0.3498, 1.1477, 0.2297], [-0.0748, 0.1884, 0.5779]]
 )
 """Of the Sony ILCE-7SM2 for D65. Source: Adobe DNG Converter, as LibRaw's colour table has it."""
-SRGB_TO_CAMERA = XYZ_TO_CAMERA @ SRGB_TO_XYZ
-SRGB_TO_SENSOR = SRGB_TO_CAMERA / SRGB_TO_CAMERA.sum(1, keepdims=True) / WHITE_BALANCE[:, None]
-"""White stays white once it is balanced."""
 COLOR = Color(WHITE_BALANCE, XYZ_TO_CAMERA)
 """The one camera's colours, in daylight."""
 ELECTRONS_PER_STEP = 1.0
@@ -136,10 +133,18 @@ def photograph_chart(
     return describe_photo(mosaic, BAYER, "darkroom chart")
 
 
-def sample_light(picture: NDArray[np.floating[Any]], cfa: CFA) -> NDArray[np.floating[Any]]:
-    """Return the light on each photosite, (H, W), of linear sRGB (H, W, 3); 1 fills it."""
+def sample_light(
+    picture: NDArray[np.floating[Any]], cfa: CFA, color: Color = COLOR
+) -> NDArray[np.floating[Any]]:
+    """Return the light on each photosite, (H, W), of linear sRGB (H, W, 3); 1 fills it.
+
+    `color`: the camera's, its white balance known; white stays white once it is balanced.
+    """
+    assert color.white_balance is not None, "a simulated camera knows its white balance"
+    srgb_to_camera = color.xyz_to_camera @ SRGB_TO_XYZ
+    srgb_to_camera /= srgb_to_camera.sum(1, keepdims=True)
+    to_sensor = (srgb_to_camera / color.white_balance[:, None]).astype(picture.dtype)
     light = np.empty(picture.shape[:2], picture.dtype)
-    to_sensor = SRGB_TO_SENSOR.astype(picture.dtype)
     for row, column in np.ndindex(cfa.channels.shape):
         sites = slice(row, None, cfa.period), slice(column, None, cfa.period)
         light[sites] = picture[sites] @ to_sensor[cfa.channels[row, column]]
@@ -147,11 +152,11 @@ def sample_light(picture: NDArray[np.floating[Any]], cfa: CFA) -> NDArray[np.flo
 
 
 def describe_photo(
-    mosaic: NDArray[np.uint16] | NDArray[np.float32], cfa: CFA, camera: str
+    mosaic: NDArray[np.uint16] | NDArray[np.float32], cfa: CFA, camera: str, color: Color = COLOR
 ) -> RawImage:
     """Return the photo of a simulated sensor, (H, W) in its steps, with its levels and colours."""
     black, white = (np.full((cfa.period, cfa.period), at, np.float32) for at in (BLACK, WHITE))
-    return RawImage(mosaic, cfa, black, white, COLOR, camera=camera)
+    return RawImage(mosaic, cfa, black, white, color, camera=camera)
 
 
 def _foliage(height: int, width: int, random: np.random.Generator) -> Panel:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, conv2d
 
 from darkroom.output.orientation import Pixels
 
@@ -23,6 +23,9 @@ WINDOW = 7
 C1, C2 = 0.01**2, 0.03**2
 """Source: Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity",
 2004, section III.B; the uniform 7x7 window and sample covariance are scikit-image's default."""
+GAUSSIAN_WINDOW, GAUSSIAN_SIGMA = 11, 1.5
+"""Source: the same paper, section III.B, "an 11x11 circular-symmetric Gaussian weighting function,
+with standard deviation of 1.5 samples"."""
 BAND_ROWS = 64
 """Rows of windows worked on at once, so that memory stays small."""
 
@@ -55,18 +58,42 @@ def psnr(picture: Tensor, reference: Tensor) -> float:
     return math.inf if error == 0 else -10 * math.log10(error)
 
 
+def truncate_to_8_bits(picture: Tensor) -> Tensor:
+    """Cut values in [0, 1] down to the 256 levels of a uint8 picture, as `astype(uint8)` does.
+
+    In float32, as the published scripts do it: there the 256 levels themselves stay what they are.
+    """
+    return (picture.float() * 255).floor_().clamp_(0, 255).div_(255)
+
+
 def ssim(picture: Tensor, reference: Tensor) -> float:
     """Structural similarity: the mean over all channels and all whole 7x7 windows.
 
     Both are (C, H, W) in [0, 1], at least 7x7. Equals scikit-image's `structural_similarity` with
     `data_range=1` and its channel axis.
     """
+    return _mean_of_windows(ssim_map, WINDOW, picture, reference)
+
+
+def gaussian_ssim(picture: Tensor, reference: Tensor) -> float:
+    """Structural similarity over 11x11 windows weighted by a Gaussian, as first published.
+
+    Both are (C, H, W) in [0, 1], at least 11x11. Equals scikit-image's `structural_similarity` with
+    `gaussian_weights=True, use_sample_covariance=False, data_range=1` and its channel axis.
+    """
+    return _mean_of_windows(gaussian_ssim_map, GAUSSIAN_WINDOW, picture, reference)
+
+
+def _mean_of_windows(
+    similarity: Callable[[Tensor, Tensor], Tensor], side: int, picture: Tensor, reference: Tensor
+) -> float:
+    """Average a map over all channels and all whole windows, some rows of windows at a time."""
     channels, height, width = picture.shape
     total = 0.0
-    for top in range(0, height - WINDOW + 1, BAND_ROWS):
-        rows = slice(top, top + BAND_ROWS + WINDOW - 1)
-        total += ssim_map(picture[:, rows].double(), reference[:, rows].double()).sum().item()
-    return total / (channels * (height - WINDOW + 1) * (width - WINDOW + 1))
+    for top in range(0, height - side + 1, BAND_ROWS):
+        rows = slice(top, top + BAND_ROWS + side - 1)
+        total += similarity(picture[:, rows].double(), reference[:, rows].double()).sum().item()
+    return total / (channels * (height - side + 1) * (width - side + 1))
 
 
 def align_brightness(
@@ -114,8 +141,28 @@ def ssim_map(x: Tensor, y: Tensor, stride: int = 1) -> Tensor:
         # Down, then across, which is faster where windows overlap so much.
         return avg_pool2d(avg_pool2d(planes, (WINDOW, 1), stride=1), (1, WINDOW), stride=1)
 
+    return _similarity(mean, WINDOW**2 / (WINDOW**2 - 1), x, y)
+
+
+def gaussian_ssim_map(x: Tensor, y: Tensor) -> Tensor:
+    """SSIM of every whole 11x11 window of (C, H, W) pictures in [0, 1], weighted by a Gaussian.
+
+    Variances are those of the population, as the paper has them.
+    """
+    places = torch.arange(GAUSSIAN_WINDOW, dtype=x.dtype, device=x.device) - GAUSSIAN_WINDOW // 2
+    weights = torch.exp(-0.5 * (places / GAUSSIAN_SIGMA).square())
+    weights /= weights.sum()
+
+    def mean(planes: Tensor) -> Tensor:
+        across = conv2d(planes[:, None], weights[None, None, None])
+        return conv2d(across, weights[None, None, :, None])[:, 0]
+
+    return _similarity(mean, 1.0, x, y)
+
+
+def _similarity(mean: Callable[[Tensor], Tensor], sample: float, x: Tensor, y: Tensor) -> Tensor:
+    """Compute SSIM from means over windows; `sample` turns variances into what they are to be."""
     mean_x, mean_y = mean(x), mean(y)
-    sample = WINDOW**2 / (WINDOW**2 - 1)
     product = mean_x * mean_y
     squares = mean_x.square() + mean_y.square()
     covariance = sample * (mean(x * y) - product)

@@ -1,82 +1,91 @@
-"""How good a model is on pairs of a dark RAW and its long exposure, as the papers measure it."""
+"""How good models are on pairs of a dark RAW and its long exposure, as the papers measure it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
-from darkroom.color.highlights import Highlights
-from darkroom.color.transfer import bt709_decode, bt709_encode, srgb_decode
 from darkroom.errors import UsageError
-from darkroom.evaluation.metrics import align_brightness, psnr, ssim, to_planes
-from darkroom.gain import given_gain
-from darkroom.models.model import Model
+from darkroom.evaluation.contenders import Contender, Photo
+from darkroom.evaluation.decoded_pairs import DecodedPairs
+from darkroom.evaluation.metrics import to_planes
+from darkroom.evaluation.scores import Metric, score_picture
 from darkroom.pairs.exposures import ExposurePair
-from darkroom.pipeline import Options, enhance
-from darkroom.raw.reader import read_raw
-from darkroom.weights.registry import Output
 
 
 @dataclass(frozen=True, slots=True)
 class PairScore:
-    """Scores of one pair: PSNR in dB and SSIM, plain and with the brightness aligned.
+    """What one model scored on one pair.
 
-    Aligned: after the one scalar gain in linear light, within a stop either way, that gives this
-    picture its best PSNR; ELD and PMN align brightness too.
+    `gain`: by which the photo was amplified, None for LibRaw. `figures`: by their names in
+    `darkroom.evaluation.scores.FIGURES`.
     """
 
+    model: str
     name: str
+    scene: str
     ratio: float
-    psnr: float
-    ssim: float
-    aligned_psnr: float
-    aligned_ssim: float
+    gain: float | None
+    misaligned: bool
+    figures: dict[str, float]
+
+
+Known = Callable[[int, str], PairScore | None]
+"""Gives a score that is known already, by the pair's index and the model's name."""
+
+
+def know_nothing(index: int, model: str) -> None:
+    """Know no score: every one is to be found."""
 
 
 def score_pairs(
-    pairs: list[ExposurePair], model: Model, options: Options = Options()
-) -> Iterator[PairScore]:
-    """Enhance each pair's RAW at the pair's ratio and compare with its long exposure."""
-    for pair in pairs:
-        picture = enhance_like_reference(pair, model, options)
-        reference = read_picture(pair.long)
-        if picture.shape != reference.shape:
-            raise UsageError(
-                f"{pair.long}: {reference.shape[2]}x{reference.shape[1]} pixels, but its RAW gives "
-                f"{picture.shape[2]}x{picture.shape[1]}; check the list"
-            )
-        aligned = align_brightness(picture, reference, bt709_decode, bt709_encode)
-        yield PairScore(
-            name=pair.short.stem,
-            ratio=pair.ratio,
-            psnr=psnr(picture, reference),
-            ssim=ssim(picture, reference),
-            aligned_psnr=aligned.psnr,
-            aligned_ssim=ssim(aligned.picture, reference),
-        )
+    pairs: Sequence[ExposurePair],
+    contenders: Sequence[Contender],
+    metrics: Collection[Metric],
+    decoded: DecodedPairs,
+    known: Known = know_nothing,
+) -> Iterator[tuple[int, PairScore]]:
+    """Score every contender on every pair, in this order; yields the pair's index and the score.
 
-
-def enhance_like_reference(pair: ExposurePair, model: Model, options: Options) -> Tensor:
-    """Enhance a pair's RAW: (3, H, W) with the curve of SID's references, which is BT.709's.
-
-    Networks that paint finished pictures have learned that curve; ours gets it instead of sRGB's.
+    Each pair is read once for all of them: networks are small (1 to 40 MB), the photo with what
+    they make of it is what takes memory, and no more than one is held at a time. `known`: a score
+    that need not be found again. Raises UsageError where a picture is not of its reference's size.
     """
-    # The references are clipped at white.
-    wanted = replace(options, gain=given_gain(pair.ratio), bits=16, highlights=Highlights.CLIP)
-    picture = to_planes(enhance(read_raw(pair.short), model, wanted).pixels)
-    return bt709_encode(srgb_decode(picture)) if model.output is Output.CAMERA else picture
+    for index, pair in enumerate(pairs):
+        photo = None
+        for contender in contenders:
+            score = known(index, contender.name)
+            if score is None:
+                photo = photo or read_photo(pair, decoded)
+                score = score_pair(photo, contender, metrics)
+            yield index, score
 
 
-def read_picture(path: Path) -> Tensor:
-    """Read an 8- or 16-bit picture: (3, H, W) in [0, 1]. Raises UsageError."""
-    try:
-        import cv2
-    except ImportError as error:
-        raise UsageError("scoring needs OpenCV: pip install 'darkroom[evaluate]'") from error
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
-    if pixels is None or pixels.shape[2:] != (3,) or pixels.dtype not in (np.uint8, np.uint16):
-        raise UsageError(f"{path}: no RGB picture can be read there; check the list")
-    rgb = pixels[:, :, ::-1]
-    return to_planes(rgb.astype(np.uint8) if rgb.dtype == np.uint8 else rgb.astype(np.uint16))
+def read_photo(pair: ExposurePair, decoded: DecodedPairs) -> Photo:
+    """Read both exposures of a pair as the sensor saw them: not upright, a pixel for each site."""
+    raw, reference = decoded.open_pair(pair)
+    return Photo(pair, replace(raw, orientation=1, pixel_aspect=1.0), to_planes(reference))
+
+
+def score_pair(photo: Photo, contender: Contender, metrics: Collection[Metric]) -> PairScore:
+    """Score what a contender makes of a pair's dark photo. Raises UsageError as `fit_reference`."""
+    picture, gain = contender.render(photo)
+    figures = score_picture(picture, fit_reference(picture, photo, contender.max_crop), metrics)
+    pair = photo.pair
+    return PairScore(
+        contender.name, pair.name, pair.scene, pair.ratio, gain, pair.misaligned, figures
+    )
+
+
+def fit_reference(picture: Tensor, photo: Photo, max_crop: int = 0) -> Tensor:
+    """Cut a reference to the size of a picture that was cropped to its network's grid.
+
+    As published code does. Raises UsageError where the picture lacks more than `max_crop`.
+    """
+    (height, width), (rows, columns) = picture.shape[1:], photo.reference.shape[1:]
+    if not (0 <= rows - height <= max_crop and 0 <= columns - width <= max_crop):
+        raise UsageError(
+            f"{photo.pair.long}: {columns}x{rows} pixels, but {photo.pair.short.name} gives "
+            f"{width}x{height}; a reference has to have the photo's size: check the list"
+        )
+    return photo.reference[:, :height, :width]

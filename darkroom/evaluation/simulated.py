@@ -18,7 +18,7 @@ from torch import Tensor
 from darkroom.color.highlights import Highlights
 from darkroom.color.transfer import srgb_decode
 from darkroom.errors import UsageError
-from darkroom.evaluation.chart import BLACK, WHITE, describe_photo, sample_light
+from darkroom.evaluation.chart import BLACK, COLOR, WHITE, describe_photo, sample_light
 from darkroom.evaluation.metrics import psnr, ssim, to_planes
 from darkroom.gain import given_gain
 from darkroom.models.model import Model
@@ -26,7 +26,7 @@ from darkroom.mosaic.noise import Noise
 from darkroom.mosaic.packing import BAYER
 from darkroom.output.dng import write_dng
 from darkroom.pipeline import Options, enhance
-from darkroom.raw.image import CFA, RawImage
+from darkroom.raw.image import CFA, Color, RawImage
 from darkroom.raw.reader import develop
 
 SHOT = 0.4
@@ -107,21 +107,25 @@ def read_scenes(
     return scenes
 
 
-def photograph_scene(scene: Scene, ratio: float, cfa: CFA = BAYER) -> RawImage:
+def photograph_scene(
+    scene: Scene, ratio: float, cfa: CFA = BAYER, color: Color = COLOR, shot: int = 0
+) -> RawImage:
     """Take a scene in 1 / `ratio` of the light that lets its white just fill the green sites.
 
     uint16 with Poisson and Gaussian noise, rounded and clipped as a 14-bit file is; float32 without
-    any of it for NOISE_FREE. Noise depends on the scene's name and the ratio alone.
+    any of it for NOISE_FREE. Noise depends on the scene's name, the ratio and which `shot` of a
+    burst it is alone.
     """
     linear = srgb_decode(scene.picture.double()).permute(1, 2, 0).numpy()
-    light = sample_light(linear, cfa) * (WHITE - BLACK)
+    light = sample_light(linear, cfa, color) * (WHITE - BLACK)
     mosaic: NDArray[np.uint16] | NDArray[np.float32] = (light + BLACK).astype(np.float32)
     if ratio != NOISE_FREE:
-        random = np.random.default_rng([zlib.crc32(scene.name.encode()), round(1000 * ratio)])
+        seed = [zlib.crc32(scene.name.encode()), round(1000 * ratio), *([shot] if shot else [])]
+        random = np.random.default_rng(seed)
         steps = random.poisson(light / ratio / SHOT) * SHOT
         steps += random.normal(BLACK, READ, steps.shape)
         mosaic = np.clip(np.rint(steps), 0, WHITE).astype(np.uint16)
-    return describe_photo(mosaic, cfa, "darkroom simulated")
+    return describe_photo(mosaic, cfa, "darkroom simulated", color)
 
 
 def true_noise(ratio: float) -> Noise:

@@ -9,6 +9,7 @@ import json
 import math
 import mmap
 import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime
@@ -29,8 +30,9 @@ from darkroom.raw.image import (
     WhiteBalance,
 )
 
-FACTS = "darkroom"
-"""The key of the metadata."""
+FACTS, CHECK = "darkroom", "crc32"
+"""Keys of the metadata: the facts, and the header's checksum. Pictures have none: that would be to
+read all of a file for a crop."""
 MAX_HEADER = 1 << 24
 """Bytes of a header; ours have two thousand."""
 KINDS = {"U16": np.uint16, "F32": np.float32, "F64": np.float64, "BOOL": np.bool_}
@@ -54,18 +56,20 @@ class StoreEntry(NamedTuple):
 def write_entry(stream: BinaryIO, facts: Facts, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write facts (JSON) and arrays of the types in KINDS."""
     names = {np.dtype(kind): name for name, kind in KINDS.items()}
-    header: dict[str, Any] = {"__metadata__": {FACTS: json.dumps(facts)}}
+    words = json.dumps(facts)
+    table: dict[str, Any] = {}
     ordered = sorted(arrays.items(), key=lambda item: -item[1].dtype.itemsize)
     at = 0
     for name, array in ordered:
         place = [at, at + array.nbytes]
-        header[name] = {
+        table[name] = {
             "dtype": names[array.dtype],
             "shape": list(array.shape),
             "data_offsets": place,
         }
         at += array.nbytes
-    text = json.dumps(header, separators=(",", ":")).encode()
+    metadata = {FACTS: words, CHECK: _checksum(words, table)}
+    text = json.dumps({"__metadata__": metadata} | table, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     stream.write(struct.pack("<Q", len(text)) + text)
     for _, array in ordered:
@@ -103,7 +107,10 @@ def _read_header(path: Path) -> tuple[Facts, dict[str, Any], int]:
             if length > min(size, MAX_HEADER):
                 raise DamagedEntryError(path)
             header = json.loads(stream.read(length))
-            facts = json.loads(header.pop("__metadata__")[FACTS])
+            metadata = header.pop("__metadata__")
+            facts = json.loads(metadata[FACTS])
+            if metadata[CHECK] != _checksum(metadata[FACTS], header):
+                raise DamagedEntryError(path)
             ends = [
                 tensor["data_offsets"][0]
                 + math.prod(tensor["shape"]) * np.dtype(KINDS[tensor["dtype"]]).itemsize
@@ -116,6 +123,11 @@ def _read_header(path: Path) -> tuple[Facts, dict[str, Any], int]:
     if not ends or size != 8 + length + max(ends):
         raise DamagedEntryError(path)
     return facts, header, 8 + length
+
+
+def _checksum(words: str, table: Facts) -> str:
+    """Sum up what an entry says of itself, and of its arrays."""
+    return f"{zlib.crc32((words + json.dumps(table)).encode()):08x}"
 
 
 def describe_raw(raw: RawImage) -> tuple[Facts, Arrays]:

@@ -23,7 +23,7 @@ from darkroom.pairs.exposures import (
     find_split,
 )
 from darkroom.raw.endings import RAW_ENDINGS
-from darkroom.raw.header import read_header
+from darkroom.raw.header import find_shot
 from darkroom.raw.image import Exposure
 
 PICTURE_ENDINGS = (".png", ".tif", ".tiff")
@@ -214,7 +214,7 @@ def _tell_light(short: Path, long: Path) -> list[float]:
 def _read_exposure(path: Path) -> Exposure:
     """Read what a RAW or a picture tells of its exposure."""
     if path.name.lower().endswith(RAW_ENDINGS):
-        return read_header(path).exposure
+        return find_shot(path)
     try:
         with Image.open(path) as picture:
             tags = picture.getexif().get_ifd(IFD.Exif)

@@ -1,7 +1,9 @@
 """What a RAW file says before it is decoded: its size and its exposure, in a millisecond."""
 
+import io
 import mmap
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,56 +12,56 @@ import rawpy
 from darkroom.errors import RawError
 from darkroom.raw.image import Exposure
 from darkroom.raw.quiet_stderr import silence_stderr
-from darkroom.raw.reader import LIBRAW_ERRORS, read_raw
+from darkroom.raw.reader import LIBRAW_ERRORS, find_exposure, read_raw
 from darkroom.raw.tiff_tags import read_directories, read_exposure
 
 
-class Header(NamedTuple):
-    """The visible area in the file's full frame, and how the photo was taken.
+class Frame(NamedTuple):
+    """The visible area in the file's full frame.
 
-    `height`, `width`: of the visible area, in photosites. `margins`: rows above and columns left of
-    it. `exposure`: None of it where the file does not say.
+    `height`, `width`: in photosites. `margins`: rows above and columns left of it.
     """
 
     height: int
     width: int
     margins: tuple[int, int]
-    exposure: Exposure
 
 
-def read_header(path: Path) -> Header:
-    """Read a RAW photo's size and exposure without decoding it.
+def read_frame(path: Path) -> Frame:
+    """Read a RAW photo's size without decoding it.
 
     The photo as read may be smaller, where lines without a picture are cut off. Raises RawError as
     `read_raw` does.
     """
+    with _opened(path) as file:
+        sizes = file.sizes
+    return Frame(sizes.height, sizes.width, (sizes.top_margin, sizes.left_margin))
+
+
+def find_shot(path: Path) -> Exposure:
+    """Tell how a RAW photo was taken; only where its tags do not say all is it decoded.
+
+    Raises RawError as `read_raw` does.
+    """
+    with _opened(path) as file:
+        with path.open("rb") as stream:  # of which only the pages with tags are read
+            data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        tagged = read_exposure(read_directories(data))  # type: ignore[arg-type]
+        if tagged is not None and tagged.iso is not None:
+            return tagged
+        return find_exposure(file, tagged)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[rawpy.RawPy]:
+    """Open a RAW by its name; what LibRaw raises meanwhile becomes RawError."""
     try:
         with silence_stderr(), closing(rawpy.RawPy()) as file:
-            file.open_file(str(path))
-            sizes = file.sizes
-            exposure = _read_exposure(path) or _libraw_exposure(file)
+            try:
+                file.open_file(str(path))
+            except UnicodeEncodeError:  # a name that is no UTF-8, which rawpy does not take
+                file.open_buffer(io.BytesIO(path.read_bytes()))
+            yield file
     except LIBRAW_ERRORS as error:
         read_raw(path)  # says what the file is, or what is wrong with it
         raise RawError(f"{path}: cannot be opened ({error}); copy it again") from error
-    return Header(sizes.height, sizes.width, (sizes.top_margin, sizes.left_margin), exposure)
-
-
-def _read_exposure(path: Path) -> Exposure | None:
-    """Read the exposure as the EXIF tags say, touching only the pages of the file with them."""
-    with path.open("rb") as stream:
-        data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    return read_exposure(read_directories(data))  # type: ignore[arg-type]
-
-
-def _libraw_exposure(file: rawpy.RawPy) -> Exposure:
-    """Read the exposure as LibRaw found it in the maker's notes."""
-    try:
-        other = file.other
-    except (ValueError, OverflowError, OSError):  # an impossible date spoils all of it
-        return Exposure()
-    return Exposure(
-        *(
-            float(value) if value > 0 else None
-            for value in (other.shutter_speed, other.iso_speed, other.aperture)
-        )
-    )

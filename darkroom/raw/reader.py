@@ -213,7 +213,7 @@ def _translate(file: rawpy.RawPy, facts: FileFacts) -> RawImage:
         black=_read_black(file, facts, cfa),
         white=_read_white(file, cfa, mosaic),
         color=color,
-        exposure=_read_exposure(file, facts),
+        exposure=find_exposure(file, facts.exposure),
         orientation=ORIENTATIONS.get(sizes.flip, 1),
         pixel_aspect=_aspect(sizes.pixel_aspect),
         camera=facts.camera,
@@ -297,15 +297,15 @@ def _read_white(file: rawpy.RawPy, cfa: CFA, mosaic: NDArray[np.uint16]) -> Leve
     return np.full((cfa.period, cfa.period), white, dtype=np.float32)
 
 
-def _read_exposure(file: rawpy.RawPy, facts: FileFacts) -> Exposure:
-    """Read the exposure as the EXIF tags say, else as LibRaw found it in the maker's notes."""
+def find_exposure(file: rawpy.RawPy, tagged: Exposure | None) -> Exposure:
+    """Give the exposure as the EXIF tags say, else as LibRaw found it in the maker's notes."""
     try:
         other = file.other
     except (ValueError, OverflowError, OSError):  # an impossible date spoils all of it
-        return facts.exposure or Exposure()
+        return tagged or Exposure()
     iso = _positive(other.iso_speed)
-    if facts.exposure is not None:
-        return replace(facts.exposure, iso=facts.exposure.iso or iso)
+    if tagged is not None:
+        return replace(tagged, iso=tagged.iso or iso)
     return Exposure(_positive(other.shutter_speed), iso, _positive(other.aperture))
 
 

@@ -132,6 +132,7 @@ class PairRun:
         self.device = torch.device(job.processes.device)
         self.loss = find_loss(job.recipe.loss)
         self.network = job.network.make()
+        _check_norms(self.network, job)
         if job.begin is not None:
             _begin_with(self.network, job.begin)
         if self.device.type == "cuda":  # or resuming would not be to the bit
@@ -242,6 +243,19 @@ def _tell_other(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     return "begun otherwise; give a new folder"
 
 
+def _check_norms(network: nn.Module, job: PairJob) -> None:
+    """Raise UsageError where batch norms would see one value: its variance is nothing."""
+    normed = any(
+        name.endswith(("running_mean", "moving_mean")) for name, _ in network.named_buffers()
+    )
+    coarsest = job.recipe.batch // job.processes.count * (job.recipe.crop // job.grid) ** 2
+    if normed and coarsest == 1:
+        raise UsageError(
+            f"--crop {job.recipe.crop}: too small for the batch norms of {job.network.name}; "
+            f"give {2 * job.grid} or more, or a larger --batch"
+        )
+
+
 def _begin_with(network: nn.Module, path: Path) -> None:
     """Load a checkpoint of the network under its published names. Raises UsageError."""
     state, own = read_checkpoint(path), network.state_dict()
@@ -264,7 +278,7 @@ def train_pairs(
 
     Leaves `recipe.json`, `state.safetensors` (to resume from), `NAME.safetensors` (the weights) and
     `NAME.md` (their card). `watch` is called by the first process alone. `look`: whether layers are
-    to be measured in the step of that number.
+    to be measured in the step of that number, and all is kept after it.
     """
     run, processes = PairRun(job), job.processes
     if processes.first:
@@ -286,8 +300,8 @@ def train_pairs(
         progress = replace(progress, waited=waited)
         if processes.first:
             watch(run, progress)
-            last = run.step == job.steps
-            if last or time.monotonic() - saved >= save_seconds:
+            due = run.step == job.steps or look(run.step)
+            if due or time.monotonic() - saved >= save_seconds:
                 run.save(folder / STATE)
                 write_weights(run, folder)
                 saved = time.monotonic()

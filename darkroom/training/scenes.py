@@ -11,26 +11,10 @@ from torch.nn import functional
 
 from darkroom.color.transfer import srgb_decode
 from darkroom.errors import UsageError
+from darkroom.evaluation.cameras import XYZ_TO_CAMERA
 from darkroom.evaluation.simulated import read_scenes
 from darkroom.raw.image import SRGB_TO_XYZ
 from darkroom.training.noise_model import log_uniform, uniform
-
-# CIE XYZ (D65) to camera RGB times 10000, of cameras of several makers and decades.
-# Source: Adobe DNG Converter's ColorMatrix2 tags, as dcraw lists them.
-XYZ_TO_CAMERA = (
-    (5838, -1430, -246, -3498, 11477, 2297, -748, 1885, 5778),  # Sony ILCE-7SM2
-    (7374, -2389, -551, -5435, 13162, 2519, -1006, 1795, 6552),  # Sony ILCE-7M3
-    (6722, -635, -963, -4287, 12460, 2028, -908, 2162, 5668),  # Canon EOS 5D Mark III
-    (4716, 603, -830, -7798, 15474, 2480, -1496, 1937, 6651),  # Canon EOS 5D Mark II
-    (7034, -804, -1014, -4420, 12564, 2058, -851, 1994, 5758),  # Canon EOS 6D
-    (7866, -2108, -555, -4869, 12483, 2681, -1176, 2069, 7501),  # Nikon D800
-    (8139, -2171, -663, -8747, 16541, 2295, -1925, 2008, 8093),  # Nikon D700
-    (10405, -3755, -1270, -5461, 13787, 1793, -1040, 2015, 6785),  # Nikon D850
-    (7640, -2200, -970, -9110, 17100, 2040, -2820, 3310, 8370),  # Nikon D1
-    (8458, -2451, -855, -4597, 12447, 2407, -1475, 2482, 6526),  # Fujifilm X-T1
-    (7687, -1984, -606, -4327, 11928, 2721, -1381, 2339, 6452),  # Olympus E-M1
-    (8713, -2833, -743, -4342, 11900, 2772, -722, 1543, 6247),  # Pentax K-5
-)
 
 # Linear light of each 8-bit sRGB code.
 LINEAR = srgb_decode(torch.arange(256) / 255).numpy()
@@ -149,7 +133,7 @@ def draw_scenes(
 
 def draw_cameras(count: int, generator: Generator) -> Tensor:
     """(N, 3, 3) sRGB -> white-balanced camera RGB: mixtures of two known cameras."""
-    known = torch.tensor(XYZ_TO_CAMERA, dtype=torch.float64).reshape(-1, 3, 3)
+    known = torch.tensor(tuple(XYZ_TO_CAMERA.values()), dtype=torch.float64).reshape(-1, 3, 3)
     picks = torch.randint(len(known), (2, count), generator=generator)
     share = torch.rand(count, 1, 1, generator=generator, dtype=torch.float64)
     mixed = share * known[picks[0]] + (1 - share) * known[picks[1]]

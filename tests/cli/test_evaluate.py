@@ -64,7 +64,6 @@ def test_json_has_a_record_for_each_picture(pictures: Path, weights: Path) -> No
     [
         ((), "either a list"),
         (("list.txt", "--simulate", "."), "either a list"),
-        (("list.txt", "--ratio", "10"), "for --simulate"),
         (("list.txt", "--xtrans"), "for --simulate"),
         (("--simulate", "nowhere"), "no JPEG or PNG"),
         (("--simulate", ".", "--ratio", "-1"), "--ratio"),
@@ -81,6 +80,13 @@ def test_a_model_for_another_sensor_is_refused(pictures: Path, weights: Path) ->
     result = run("evaluate", "--simulate", pictures, "-m", weights, "--ratio", 1, "--xtrans")
     assert result.exit_code != 0
     assert "is made for Bayer sensors" in result.stderr
+
+
+def test_what_libraw_cannot_develop_is_one_line(pictures: Path) -> None:
+    """LibRaw demosaics X-Trans in tiles of 512 and fails on photos below that."""
+    result = run("evaluate", "--simulate", pictures, "--ratio", 1, "--xtrans")
+    assert result.exit_code == 4
+    assert "cannot be developed by LibRaw" in result.stderr
 
 
 def test_train_scores_along_the_way(

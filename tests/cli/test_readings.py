@@ -15,11 +15,12 @@ from darkroom.batch.journal import JOURNAL
 from darkroom.batch.options import BatchOptions
 from darkroom.batch.request import BatchRequest, prepare
 from darkroom.cli import app
-from darkroom.evaluation.paired import read_picture
+from darkroom.evaluation.metrics import to_planes
 from darkroom.evaluation.published import sid
 from darkroom.evaluation.published.sid import PUBLISHED
 from darkroom.mosaic.packing import linearise
 from darkroom.output.picture import PictureFormat, SaveOptions
+from darkroom.pairs.references import read_reference
 from darkroom.raw.reader import read_raw
 
 Dng = Callable[..., Path]
@@ -118,7 +119,7 @@ def test_norm_statistics_of_the_photo(dng_path: Dng, tmp_path: Path, normed: str
         words = ("-m", normed, "--norm-statistics", statistics, "-r", 2, "--json")
         record = json.loads(run(*command, *words).stdout)
         assert record["norm_statistics"] == statistics
-        pictures[statistics] = read_picture(target)
+        pictures[statistics] = to_planes(read_reference(target))
     assert (pictures["stored"] - pictures["photo"]).abs().max() > 0.03
     failed = CliRunner().invoke(app, [*map(str, command), "--norm-statistics", "photo"])
     assert failed.exit_code == 2
@@ -149,7 +150,7 @@ def test_what_is_published_is_what_runs(dng_path: Dng, tmp_path: Path) -> None:
     words = ("-m", f"{one.network}={path}", "--norm-statistics", "photo", "-r", 8, "--bits", 16)
     run("enhance", photo, "-o", target, "--precision", "fp32", *words)
     wanted = one.picture(weights, linearise(read_raw(photo)) * 8).clip(0, 1) * 65535
-    found = read_picture(target).permute(1, 2, 0).numpy() * 65535
+    found = read_reference(target).astype(float)
     assert abs(found - wanted).max() < 1.5
 
 

@@ -10,11 +10,15 @@ import torch
 from pair_photos import BAYER_PHASE, XTRANS_PHASE, MemoryStore, make_source, photo, reference
 
 from darkroom.errors import UsageError
+from darkroom.gain import GainRule
+from darkroom.gain.redi import redi_gain
 from darkroom.mosaic.packing import align, linearise, pack
 from darkroom.pairs.exposures import ExposurePair
-from darkroom.raw.image import CFA
+from darkroom.raw.image import CFA, Sensor
+from darkroom.training.networks import find_network
 from darkroom.training.networks.sid import SID_RECIPE
 from darkroom.training.pair_batches import (
+    PairCrop,
     choose_scenes,
     cut_crop,
     draw_batch,
@@ -157,3 +161,39 @@ def test_photos_that_do_not_fit_are_told_in_one_line() -> None:
         draw_crop(mixed, RECIPE, 0, 0)
     assert source.digest != replace(source, scenes=source.scenes[1:]).digest
     assert BAYER_PHASE.period == 2
+
+
+def test_flips_of_the_mosaic_change_the_places_of_its_sites() -> None:
+    """As REDI and LLPackNet flip: before packing, so that red and green change places."""
+    mosaic = np.arange(64, dtype=np.float32).reshape(8, 8)
+    picture = mosaic[None].repeat(3, 0)
+    raw = photo(1, (8, 8))
+    pair = make_source().scenes[0][0]
+    crop = PairCrop(pack(mosaic, BAYER_PHASE), picture, pair, raw)
+    always = replace(
+        find_network("redi", Sensor.BAYER).recipe, flip_rows=1.0, flip_columns=1.0, transpose=0.0
+    )
+    assert always.flip_sites
+    for rows, columns in ((1, 0), (0, 1), (1, 1)):
+        recipe = replace(always, flip_rows=float(rows), flip_columns=float(columns))
+        turned = turn_crop(crop, recipe, np.random.default_rng(0))
+        flipped = mosaic[:: 1 - 2 * rows, :: 1 - 2 * columns]
+        assert np.array_equal(turned.packed, pack(flipped, BAYER_PHASE))
+        assert np.array_equal(turned.target[0], flipped)
+
+
+def test_with_an_m_photos_are_amplified_by_redis_own_estimate() -> None:
+    """That of the whole photo, as its training code finds it where `gt_amp` is off."""
+    source = make_source(exposures=(100.0,))
+    recipe = replace(SID_RECIPE, batch=1, crop=32, m=5.0)
+    for step in range(3):
+        batch = draw_batch(source, recipe, step)
+        plain = draw_batch(source, replace(recipe, m=0.0), step)
+        gains = {
+            redi_gain(source.store.raw(scene[0].short), GainRule.REDI_TRAIN, 5.0).value
+            for scene in source.scenes
+        }
+        assert any(batch.ratios.item() == pytest.approx(gain) for gain in gains)
+        assert torch.allclose(batch.packed / batch.ratios, plain.packed / 100)
+    with pytest.raises(UsageError, match="m = 12"):
+        replace(recipe, m=12.0)

@@ -197,6 +197,12 @@ def test_a_run_leaves_a_log_a_table_curves_and_sheets(tmp_path: Path) -> None:
     assert (tmp_path / "curves.png").stat().st_size > 0
     sheets = sorted(path.name for path in (tmp_path / "samples").iterdir())
     assert sheets == [f"step-0000000{step}.png" for step in (2, 4, 6)]
+    assert sorted(path.name for path in (tmp_path / "features").iterdir()) == sheets
+    assert (tmp_path / "layers.png").stat().st_size > 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "PSNR all" in page
+    assert "output at step 6" in page
+    assert "Feature maps" in page
     with Image.open(tmp_path / "samples" / sheets[0]) as sheet:
         assert sheet.width > 2 * 384, "targets beside outputs"
     assert "| all |" in (tmp_path / "sid.md").read_text()

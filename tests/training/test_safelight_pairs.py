@@ -11,8 +11,10 @@ from torch.nn import functional
 
 from darkroom.color.transfer import bt709_encode
 from darkroom.errors import UsageError
-from darkroom.models.architectures.base import Conditions
+from darkroom.models.architectures import find_architectures, identify
+from darkroom.models.architectures.base import Conditions, shapes_of
 from darkroom.models.architectures.safelight import Safelight
+from darkroom.models.loading import load_model
 from darkroom.mosaic.noise import measure_noise
 from darkroom.mosaic.packing import COLORS_OF_CHANNELS, pack
 from darkroom.output.dng import write_dng
@@ -31,6 +33,9 @@ from darkroom.training.networks.safelight_pairs import (
 )
 from darkroom.training.pair_batches import PairSource
 from darkroom.training.pair_loss import safelight_loss
+from darkroom.training.pair_trainer import PairJob, train_pairs
+from darkroom.weights.checkpoint import read_checkpoint
+from darkroom.weights.store import bundled_folder
 
 RECIPE = replace(find_network("safelight").recipe, crop=64, batch=2)
 
@@ -250,17 +255,81 @@ def test_photos_that_are_too_small_are_told(tmp_path: Path) -> None:
 
 
 def test_it_learns_two_pairs_by_heart(tmp_path: Path) -> None:
-    """The scaled form of fine-tuning: the loss of two small pairs falls by a third in 12 steps."""
+    """The scaled form of fine-tuning: the loss of two small pairs falls by a third in 8 steps."""
     pairs = tuple((dark_pair(tmp_path / name),) for name in "ab")
     source = PairSource(PairStore(tmp_path / "s"), pairs, Sensor.BAYER)
     network = find_network("safelight", Sensor.BAYER).make()
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
     losses = []
     batch = draw_developed(source, RECIPE, 0)
-    for step in range(12):
+    for step in range(8):
         loss = safelight_loss(paint(network, batch), batch.targets, network, step)
         losses.append(loss.item())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     assert losses[-1] < 0.67 * losses[0]
+
+
+@pytest.mark.parametrize("name", ["safelight", "safelight-large"])
+@pytest.mark.parametrize("sensor", Sensor)
+def test_it_begins_with_bundled_weights_and_stays_a_checkpoint(name: str, sensor: Sensor) -> None:
+    network = find_network(name, sensor)
+    state = network.make().state_dict()
+    twin = "-xtrans" * (sensor is Sensor.XTRANS)
+    bundled = read_checkpoint(bundled_folder() / f"{name}{twin}.safetensors")
+    assert all(torch.equal(state[key], value.float()) for key, value in bundled.items())
+    known = identify(shapes_of(state), find_architectures(network.architecture))
+    assert known.sensor is sensor
+
+
+def test_a_run_leaves_weights_that_enhance_as_it_scored(tmp_path: Path) -> None:
+    """The middle's picture before and after the file, through folded conditions: to 1e-4."""
+    pair, store = dark_pair(tmp_path), PairStore(tmp_path / "s")
+    source = PairSource(store, ((pair,),), Sensor.BAYER)
+    known = find_network("safelight", Sensor.BAYER)
+    recipe = replace(RECIPE, steps=2, rate=1e-3)
+    for _ in train_pairs(PairJob(known, recipe, source), tmp_path / "run"):
+        pass
+    model = load_model(tmp_path / "run" / "safelight.safetensors", "cpu", "fp32")
+    batch = cut_middle(store, pair, 96)
+    noise = measure(store.folder, pair.short).amplified(pair.ratio)
+    told = model.conditioned(noise, store.raw(pair.short).color)
+    trained, begun = known.make(), known.make()
+    trained.load_state_dict(read_checkpoint(tmp_path / "run" / "safelight.safetensors"))
+    with torch.no_grad():
+        wanted = trained(batch.packed, batch.conditions)
+        before = begun(batch.packed, batch.conditions)
+    assert (told(batch.packed) - wanted).abs().max() < 1e-4
+    assert (before - wanted).abs().max() > 1e-3
+    assert "colours of the cameras" not in (tmp_path / "run" / "safelight.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "mix", "photos", "words"),
+    [
+        ("sid", 0.5, False, "--mix is for safelight; leave it out for sid"),
+        ("safelight", 0.5, False, "--mix: give --photos FOLDER too"),
+        ("safelight", 1.0, True, "--mix 1: give a number from 0 to below 1"),
+    ],
+)
+def test_a_mix_that_cannot_be_is_told(name: str, mix: float, photos: bool, words: str) -> None:
+    known = find_network(name, Sensor.BAYER)
+    photo = np.zeros((80, 80, 3), np.uint8)
+    source = PairSource(PairStore(Path("s")), (), Sensor.BAYER, photos=(photo,) * photos)
+    with pytest.raises(UsageError, match=words):
+        PairJob(known, replace(known.recipe, mix=mix, crop=64), source)
+
+
+def test_in_half_precision_neither_what_it_is_told_nor_colours_are_rounded(tmp_path: Path) -> None:
+    """Convolutions alone are: bfloat16 has 3 digits, and what it is told spans nine decades."""
+    batch = cut_middle(PairStore(tmp_path / "s"), dark_pair(tmp_path), 96)
+    network = find_network("safelight", Sensor.BAYER).make()
+    with torch.no_grad():
+        exact, picture = network.modulation(batch.conditions), paint(network, batch)
+        with torch.autocast("cpu", torch.bfloat16):
+            told, half = network.modulation(batch.conditions), paint(network, batch)
+    assert torch.equal(told.head, exact.head)
+    assert all(torch.equal(a.scale, b.scale) for a, b in zip(told.films, exact.films, strict=True))
+    assert half.dtype == torch.float32
+    assert 0 < (half - picture).abs().mean() < 0.01

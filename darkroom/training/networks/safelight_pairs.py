@@ -36,6 +36,7 @@ from darkroom.mosaic.noise import Noise, measure_noise
 from darkroom.mosaic.packing import BAYER, XTRANS, align, linearise, pack
 from darkroom.pairs.exposures import ExposurePair
 from darkroom.pairs.store import PairStore
+from darkroom.raw.crop import crop_raw
 from darkroom.raw.image import CFA, RawImage, Sensor
 from darkroom.training.networks.base import PairBatch
 from darkroom.training.noise_model import draw_sensors
@@ -273,18 +274,11 @@ def _cut(
     raw: RawImage, reference: NDArray[np.uint16], corner: tuple[int, int], side: int
 ) -> Window:
     """Cut a square out of a pair, less where the photo ends."""
-    (top, left), shift = corner, (-corner[0], -corner[1])
-    rows, columns = slice(top, top + side), slice(left, left + side)
-    region = replace(
-        raw,
-        mosaic=raw.mosaic[rows, columns],
-        cfa=raw.cfa.shifted(top, left),
-        black=np.roll(raw.black, shift, (0, 1)),
-        white=np.roll(raw.white, shift, (0, 1)),
-        row_black=None if raw.row_black is None else raw.row_black[rows],
-        missing=None if raw.missing is None else raw.missing[rows, columns],
-    )
-    return Window(linearise(region), reference[rows, columns], region.cfa, raw)
+    (top, left), (height, width) = corner, raw.mosaic.shape
+    rows, columns = min(side, height - top), min(side, width - left)
+    region = crop_raw(raw, top, left, rows, columns)
+    picture = reference[top : top + rows, left : left + columns]
+    return Window(linearise(region), picture, region.cfa, raw)
 
 
 def _align(window: Window, side: int) -> Window:
