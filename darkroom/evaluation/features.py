@@ -167,7 +167,7 @@ def _cut(packed: Tensor, region: Region | None, architecture: Architecture) -> T
 
 def draw_panel(maps: Tensor) -> NDArray[np.uint8]:
     """Lay out the maps of (C, h, w) that vary most, in their order: gray, (H, W, 3) uint8."""
-    chosen = maps.var((1, 2)).topk(min(GRID**2, len(maps))).indices.sort().values
+    chosen = maps.var((1, 2), correction=0).topk(min(GRID**2, len(maps))).indices.sort().values
     columns = math.ceil(math.sqrt(len(chosen)))
     height, width = maps.shape[1:]
     zoom = max(1, round(PANEL / (columns * height)))  # small maps stay sharp
