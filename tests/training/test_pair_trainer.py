@@ -226,3 +226,16 @@ def test_the_loss_falls_on_one_batch(name: str, rate: float) -> None:
     batch = draw_batch(run.job.source, run.job.recipe, 0)
     losses = [run.advance(batch).loss for _ in range(80)]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_bfloat16_is_near_float32(tmp_path: Path) -> None:
+    """It keeps 8 bits, 0.4 %; the weights and what is exported stay float32."""
+    plain, half = small_job(), replace(small_job(), bfloat16=True)
+    runs = [list(train_pairs(job, tmp_path / way)) for job, way in ((plain, "a"), (half, "b"))]
+    for one, other in zip(*runs, strict=True):
+        assert other.loss == pytest.approx(one.loss, rel=0.02)
+        assert other.loss != one.loss
+    kept = tensors(tmp_path / "b" / "sid.safetensors").values()
+    assert all(one.dtype is torch.float32 for one in kept)
+    with pytest.raises(UsageError, match="begun with precision bf16, not fp32"):
+        list(train_pairs(plain, tmp_path / "b"))
