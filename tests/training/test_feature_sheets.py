@@ -43,6 +43,12 @@ def test_a_sheet_of_every_scale(tmp_path: Path) -> None:
     assert write_feature_sheet(tmp_path, 500, network, lambda: network(crop)).read_bytes() == first
 
 
+def test_a_map_may_be_one_value(tmp_path: Path) -> None:
+    network = Network()
+    path = write_feature_sheet(tmp_path, 1, network, lambda: network(torch.rand(1, 4, 2, 2)))
+    assert path.exists()
+
+
 def test_a_run_that_fails_leaves_no_sheet_and_no_hook(tmp_path: Path) -> None:
     network = Network()
     with pytest.raises(RuntimeError):
