@@ -147,7 +147,7 @@ def cut_crop(
     )
 
 
-class Frame(NamedTuple):
+class PackedFrame(NamedTuple):
     """Where a photo's packed form lies: photosites cut at its start, its size in packed pixels.
 
     `block`: packed pixels along a period of its filters, `scale`: photosites along one of them.
@@ -159,7 +159,7 @@ class Frame(NamedTuple):
     scale: int
 
 
-def find_frame(raw: RawImage) -> Frame:
+def find_frame(raw: RawImage) -> PackedFrame:
     """Find where a photo's packed form lies; what is left over at its end is cut, as in SID's."""
     scale = SCALES[raw.cfa.sensor]
     aligned = align(np.empty((12, 12), np.float32), raw.cfa)
@@ -167,10 +167,10 @@ def find_frame(raw: RawImage) -> Frame:
     height, width = raw.mosaic.shape
     block = period // scale
     size = ((height - aligned.top) // period * block, (width - aligned.left) // period * block)
-    return Frame((aligned.top, aligned.left), size, block, scale)
+    return PackedFrame((aligned.top, aligned.left), size, block, scale)
 
 
-def _pack_region(raw: RawImage, frame: Frame, corner: tuple[int, int], count: int) -> Packed:
+def _pack_region(raw: RawImage, frame: PackedFrame, corner: tuple[int, int], count: int) -> Packed:
     """Pack `count` x `count` packed pixels from `corner` on.
 
     Only the periods of the filters that hold them are read; the values are those of the whole
