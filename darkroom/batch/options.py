@@ -68,7 +68,7 @@ class Settings:
 
 
 def settings(options: BatchOptions, model: Model) -> Settings:
-    """Return what pixels depend on besides the photo; tiles are not among it.
+    """Return what pictures depend on besides the photo; tiles are not among it.
 
     The network's name is: the same tensors may be read as two networks.
     """
@@ -87,4 +87,7 @@ def settings(options: BatchOptions, model: Model) -> Settings:
     }
     if options.save.format is PictureFormat.JPEG:
         decided["quality"] = options.save.quality
+    save = options.save
+    chosen = {"strip": save.strip, "no_gps": not save.gps, "keep_time": save.keep_time}
+    decided |= {name: True for name, value in chosen.items() if value}
     return Settings(json.loads(json.dumps(decided)), weights_sha256(model))

@@ -17,9 +17,14 @@ from darkroom.batch.options import BatchOptions, Settings, settings
 from darkroom.batch.record import Outcome, Status
 from darkroom.models.model import Model
 from darkroom.output.atomic import check_target, make_folder
-from darkroom.output.exif import picture_exif
+from darkroom.output.metadata import (
+    PictureMetadata,
+    describe_file,
+    describe_picture,
+    find_time,
+)
 from darkroom.output.picture import SaveOptions, save_picture
-from darkroom.pipeline import Picture
+from darkroom.pipeline import Options, Picture
 from darkroom.raw.image import RawImage
 
 
@@ -108,10 +113,15 @@ class LocalExecutor:
         seconds[Stage.NETWORK.value] = run.seconds
         self._enter(job, Stage.ENCODE)
         started = perf_counter()
-        exif = picture_exif(raw)
+        sha256 = self._settings.model_sha256
+        save = self._save_options(task)
+        metadata = describe_metadata(
+            raw, run.picture, run.model, sha256, self._options.picture, save
+        )
+        time = find_time(raw, Path(job.source)) if save.keep_time else None
         facts = describe(raw, run.picture, run.model)
         del raw
-        _write(run.picture, task, self._save_options(task), exif)
+        _write(run.picture, task, save, metadata, time)
         seconds[Stage.ENCODE.value] = perf_counter() - started
         written = local_state(str(task.target))
         return Outcome(
@@ -149,12 +159,45 @@ class LocalExecutor:
         self._watch(PhotoProgress(job, stage, share))
 
 
-def _write(picture: Picture, task: PhotoTask, save: SaveOptions, exif: bytes) -> None:
+def _write(
+    picture: Picture,
+    task: PhotoTask,
+    save: SaveOptions,
+    metadata: PictureMetadata,
+    time: float | None,
+) -> None:
     task.check()
     make_folder(task.target.parent)
     check_target(task.target, save.overwrite, save.inputs)
     task.mark()
-    save_picture(picture.pixels, task.target, save, exif=exif)
+    save_picture(picture.pixels, task.target, save, metadata=metadata, time=time)
+
+
+def describe_metadata(
+    raw: RawImage,
+    picture: Picture,
+    model: Model,
+    model_sha256: str,
+    options: Options,
+    save: SaveOptions,
+) -> PictureMetadata:
+    """Say what a picture's file is to say, as `save` allows: its photo's words, and how it came."""
+    size = picture.pixels.shape[:2]
+    if save.strip:
+        return describe_file(size)
+    black = picture.black or {}
+    processing = {
+        "Model": model.name,
+        "ModelSHA256": model_sha256,
+        "Gain": f"{picture.gain.value:.6g}",
+        "GainRule": picture.gain.rule_name or "user",
+        "GainReason": picture.gain.reason,
+        "Black": " ".join(f"{level:g}" for row in black.get("used") or () for level in row),
+        "BlackReason": black.get("reason", ""),
+        "Denoise": f"{options.denoise:g}",
+    }
+    said = {name: text for name, text in processing.items() if text}
+    return describe_picture(raw, size, said, gps=save.gps)
 
 
 def describe(raw: RawImage, picture: Picture, model: Model) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,6 +79,9 @@ def batch(
     ] = None,
     bits: Annotated[int, typer.Option("--bits", help="8 or 16 per sample (PNG and TIFF).")] = 8,
     quality: Annotated[int, typer.Option("--quality", help="Of JPEG, 1 to 100.")] = 92,
+    strip: options.Strip = False,
+    no_gps: options.NoGps = False,
+    keep_time: options.KeepTime = False,
     overwrite: options.Overwrite = False,
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Skip what is done, or do all again.")
@@ -139,6 +143,7 @@ def batch(
     from darkroom.output.picture import PictureFormat, SaveOptions
 
     save = SaveOptions(PictureFormat.from_name(file_format), bits, quality, overwrite)
+    save = replace(save, strip=strip, gps=not no_gps, keep_time=keep_time)
     picture = inputs.enhance_options(
         ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights, edges, black, cfa, profile
     )

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,6 +57,9 @@ def enhance(
     ] = None,
     bits: Annotated[int, typer.Option("--bits", help="8 or 16 per sample (PNG and TIFF).")] = 8,
     quality: Annotated[int, typer.Option("--quality", help="Of JPEG, 1 to 100.")] = 92,
+    strip: options.Strip = False,
+    no_gps: options.NoGps = False,
+    keep_time: options.KeepTime = False,
     overwrite: options.Overwrite = False,
     tile: options.Tile = "auto",
     device: options.Device = "auto",
@@ -77,6 +81,9 @@ def enhance(
     target, save = _plan_output(
         photo, out, file_format, bits, quality, overwrite, model, references
     )
+    save = replace(save, strip=strip, gps=not no_gps, keep_time=keep_time)
+    if keep_time and target == inputs.STANDARD:
+        raise UsageError("--keep-time needs a file; name it with -o")
     if target == inputs.STANDARD and as_json:
         raise UsageError("--json and -o - both want standard output; write the picture to a file")
     with output.Stages(quiet) as stages:
@@ -96,11 +103,13 @@ def enhance(
                 profile,
                 dark or (),
             )
+            from darkroom.batch.devices import weights_sha256
             from darkroom.models.loading import load_model
 
             network = load_model(model, device, precision, norm_statistics)
-        from darkroom.batch.stages import describe
-        from darkroom.output.exif import picture_exif
+            digest = weights_sha256(network)
+        from darkroom.batch.stages import describe, describe_metadata
+        from darkroom.output.metadata import find_time
         from darkroom.output.picture import save_picture
         from darkroom.pipeline import enhance
 
@@ -110,7 +119,11 @@ def enhance(
             picture = enhance(raw, network, picture_options, watch)
         with stages.stage("write"):
             sink = sys.stdout.buffer if target == inputs.STANDARD else target
-            save_picture(picture.pixels, sink, save, exif=picture_exif(raw))
+            used = network.for_sensor(raw.cfa.sensor)
+            metadata = describe_metadata(raw, picture, used, digest, picture_options, save)
+            path = None if photo == inputs.STANDARD else photo
+            time = find_time(raw, path) if keep_time else None
+            save_picture(picture.pixels, sink, save, metadata=metadata, time=time)
     facts = describe(raw, picture, network) | {
         "network": network.for_sensor(raw.cfa.sensor).architecture.name,
         "norm_statistics": norm_statistics,
@@ -119,6 +132,8 @@ def enhance(
     }
     seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
     if not quiet:
+        if keep_time and time is None:
+            output.warn("nothing tells when the photo was taken; the file keeps today's time")
         for line in picture.warnings:
             output.warn(line)
         output.say(

@@ -126,6 +126,18 @@ Profile = Annotated[
         help="The camera's profile (darkroom calibrate): its black, noise and hot pixels.",
     ),
 ]
+Strip = Annotated[
+    bool,
+    typer.Option("--strip", help="Write no metadata but orientation, size and colour profile."),
+]
+NoGps = Annotated[
+    bool,
+    typer.Option("--no-gps", help="Leave out where the photo was taken, keep all else."),
+]
+KeepTime = Annotated[
+    bool,
+    typer.Option("--keep-time", help="Give the picture's file the time the photo was taken."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on standard error.")]

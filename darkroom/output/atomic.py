@@ -107,6 +107,7 @@ def atomic_write(
     *,
     size: int | None = None,
     inputs: Sequence[Path | int] = (),
+    written: float | None = None,
 ) -> Iterator[BinaryIO]:
     """Open a binary file that gets its name only once it is complete and on the disk.
 
@@ -115,7 +116,8 @@ def atomic_write(
     a file that appears there meanwhile is kept and OutputError raised. Devices and named pipes are
     written in place; a symbolic link is followed. `size`: the bytes needed at most, for the
     message when the disk is full. `inputs`: files that are never replaced, whatever `overwrite`
-    says, and whatever was put in the way meanwhile. Raises OutputError for whatever keeps the file
+    says, and whatever was put in the way meanwhile. `written`: when the file is to say it was
+    written, in seconds since 1970; None: now. Raises OutputError for whatever keeps the file
     from being written; other errors of the block pass unchanged.
     """
     check_target(path, overwrite, inputs)
@@ -135,6 +137,8 @@ def atomic_write(
             os.fsync(stream.fileno())
             if os.name == "nt":
                 stream.close()
+            if written is not None:
+                os.utime(temporary, (written, written))
             spare_inputs(final, inputs)
             _publish(temporary, final, overwrite)
     finally:

@@ -16,9 +16,8 @@ from PIL.ExifTags import Base
 from tifffile import DATATYPE, TiffWriter
 
 from darkroom.errors import OutputError
-from darkroom.output.exif import SOFTWARE, shot_details
-from darkroom.output.tiff import Tag, embed_exif
-from darkroom.raw.image import RawImage
+from darkroom.output.exif import SOFTWARE, TiffTag, embed_directory, shot_tags
+from darkroom.raw.image import RawImage, TagValue
 from darkroom.raw.tiff_tags import CFA_PATTERN
 
 BYTE, ASCII, SHORT, LONG = DATATYPE.BYTE, DATATYPE.ASCII, DATATYPE.SHORT, DATATYPE.LONG
@@ -50,7 +49,8 @@ def write_dng(
             target.open("wb") if isinstance(target, Path) else nullcontext(target) as stream,
             TiffWriter(stream, byteorder="<") as writer,
         ):
-            exif = embed_exif(writer, {Base.ExifVersion: b"0232", **shot_details(raw)})
+            version = TagValue(DATATYPE.UNDEFINED, 4, b"0232")
+            exif = embed_directory(writer, "ExifTag", {Base.ExifVersion: version, **shot_tags(raw)})
             writer.write(
                 iter([pixels.astype("<u2").tobytes()]),  # arrays lose what a full disk says
                 shape=pixels.shape,
@@ -69,7 +69,7 @@ def write_dng(
         raise OutputError(message) from error
 
 
-def _tags(raw: RawImage, framed: bool) -> list[Tag]:
+def _tags(raw: RawImage, framed: bool) -> list[TiffTag]:
     """Camera, filter array, levels and colours, without what is unknown."""
     make, _, model = raw.camera.partition(" ")
     (top, left), (height, width) = raw.margins, raw.mosaic.shape
@@ -98,7 +98,7 @@ def _tags(raw: RawImage, framed: bool) -> list[Tag]:
     return [_tag(*tag) for tag in tags if len(tag[2])]
 
 
-def _tag(code: int, kind: DATATYPE, values: TagValues) -> Tag:
+def _tag(code: int, kind: DATATYPE, values: TagValues) -> TiffTag:
     """TagValues as tifffile takes them: text in ASCII, rationals as pairs of whole numbers."""
     if isinstance(values, str):
         values = values.encode("ascii", "replace")

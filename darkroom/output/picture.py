@@ -2,6 +2,7 @@
 
 import errno
 import io
+import struct
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -15,8 +16,10 @@ from PIL import Image, ImageCms
 from darkroom.errors import OutputError, UsageError
 from darkroom.output.atomic import atomic_write
 from darkroom.output.exif import EXIF_MARK
+from darkroom.output.metadata import PictureMetadata
 from darkroom.output.png import write_png
 from darkroom.output.tiff import MAX_BYTES, write_tiff
+from darkroom.raw.embedded import IPTC_RESOURCE, PHOTOSHOP_MARK
 
 FULL_CHROMA_QUALITY = 90
 """JPEG quality from which colour is stored at full resolution."""
@@ -68,7 +71,9 @@ class SaveOptions:
     """How a picture is written.
 
     `bits`: 8 or 16 per sample. `quality`: of JPEG, 1 to 100; other formats lose nothing. `inputs`:
-    files, or descriptors of open ones, that it never replaces, whatever `overwrite` says. Raises
+    files, or descriptors of open ones, that it never replaces, whatever `overwrite` says. `strip`:
+    say nothing of the photo; `gps`: keep its coordinates; `keep_time`: give the file the photo's
+    time; these three are the caller's to carry out, by `save_picture`'s arguments. Raises
     UsageError for bits or a quality that the format does not have.
     """
 
@@ -77,6 +82,9 @@ class SaveOptions:
     quality: int = 92
     overwrite: bool = False
     inputs: tuple[Path | int, ...] = ()
+    strip: bool = False
+    gps: bool = True
+    keep_time: bool = False
 
     def __post_init__(self) -> None:
         if self.bits not in (8, 16):
@@ -92,14 +100,16 @@ def save_picture(
     target: Path | BinaryIO,
     options: SaveOptions,
     *,
-    exif: bytes | None = None,
+    metadata: PictureMetadata | None = None,
+    time: float | None = None,
 ) -> None:
     """Write a finished picture with the sRGB profile embedded.
 
     `picture`: (H, W, 3) sRGB, upright, uint8 or uint16 as `options.bits` says, any memory layout.
     `target`: a path, which gets the whole file or nothing, or a binary stream such as standard
-    output. `exif`: EXIF as a TIFF structure, without the "Exif" mark of JPEG. Raises OutputError
-    where it cannot be written; a closed pipe stays BrokenPipeError.
+    output. `metadata`: what it says besides. `time`: when the file is to say it was written, in
+    seconds since 1970; None: now. Raises OutputError where it cannot be written; a closed pipe
+    stays BrokenPipeError.
     """
     if picture.dtype != np.dtype(f"uint{options.bits}"):
         raise TypeError(f"{options.bits} bits asked for, the picture has {picture.dtype}")
@@ -111,11 +121,13 @@ def save_picture(
         raise OutputError(f"{target}: TIFF holds at most 4 GB; use PNG")
     if isinstance(target, Path):
         size = picture.nbytes + picture.nbytes // 64 + 4096  # pure noise does not compress
-        with atomic_write(target, options.overwrite, size=size, inputs=options.inputs) as stream:
-            _encode(picture, stream, options, exif)
+        with atomic_write(
+            target, options.overwrite, size=size, inputs=options.inputs, written=time
+        ) as stream:
+            _encode(picture, stream, options, metadata)
         return
     try:
-        _encode(picture, target, options, exif)
+        _encode(picture, target, options, metadata)
         target.flush()
     except OSError as error:
         if error.errno == errno.EPIPE:
@@ -140,27 +152,39 @@ def _encode(
     picture: NDArray[np.uint8] | NDArray[np.uint16],
     stream: BinaryIO,
     options: SaveOptions,
-    exif: bytes | None,
+    metadata: PictureMetadata | None,
 ) -> None:
     """Write the picture's bytes, in order where the stream cannot go back."""
     match options.format:
         case PictureFormat.PNG:
-            write_png(stream, picture, profile=srgb_profile(), exif=exif)
+            write_png(stream, picture, profile=srgb_profile(), metadata=metadata)
         case PictureFormat.JPEG:
-            _write_jpeg(stream, picture, options.quality, exif)
+            _write_jpeg(stream, picture, options.quality, metadata)
         case PictureFormat.TIFF:
             if stream.seekable() and stream.readable():  # not so: a device, a terminal, a pipe
-                write_tiff(stream, picture, profile=srgb_profile(), exif=exif)
+                write_tiff(stream, picture, profile=srgb_profile(), metadata=metadata)
                 return
             whole = io.BytesIO()  # TIFF needs going back, a pipe cannot
-            write_tiff(whole, picture, profile=srgb_profile(), exif=exif)
+            write_tiff(whole, picture, profile=srgb_profile(), metadata=metadata)
             stream.write(whole.getbuffer())
 
 
 def _write_jpeg(
-    stream: BinaryIO, picture: NDArray[np.generic], quality: int, exif: bytes | None
+    stream: BinaryIO,
+    picture: NDArray[np.generic],
+    quality: int,
+    metadata: PictureMetadata | None,
 ) -> None:
     """Encode in memory first: Pillow hides why a write of its own failed."""
+    said = (
+        {}
+        if metadata is None
+        else {
+            "exif": EXIF_MARK + metadata.pack_exif(jpeg=True),
+            "xmp": metadata.xmp,
+            "extra": _iptc_segment(metadata.iptc),
+        }
+    )
     encoded = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(picture)).save(
         encoded,
@@ -168,6 +192,15 @@ def _write_jpeg(
         quality=quality,
         subsampling="4:4:4" if quality >= FULL_CHROMA_QUALITY else "4:2:0",
         icc_profile=srgb_profile(),
-        exif=b"" if exif is None else EXIF_MARK + exif,
+        **said,
     )
     stream.write(encoded.getbuffer())
+
+
+def _iptc_segment(iptc: bytes) -> bytes:
+    """Return IPTC as JPEG holds it, one of Photoshop's image resources; empty for none."""
+    if not iptc:
+        return b""
+    head = PHOTOSHOP_MARK + b"8BIM" + struct.pack(">HHI", IPTC_RESOURCE, 0, len(iptc))
+    body = head + iptc + bytes(len(iptc) % 2)
+    return b"\xff\xed" + struct.pack(">H", len(body) + 2) + body

@@ -16,6 +16,8 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+from darkroom.output.exif import SOFTWARE
+from darkroom.output.metadata import PictureMetadata
 from darkroom.parallel import in_bands, rows_per_band
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -30,6 +32,8 @@ ZLIB_HEADER = b"\x78\x01"
 """Deflate with a 32 KiB window, fastest compression. Source: RFC 1950, section 2.2."""
 LAST_BLOCK = b"\x03\x00"
 """An empty final block. Source: RFC 1951, section 3.2.3."""
+XMP_KEYWORD = b"XML:com.adobe.xmp"
+"""Source: Adobe, XMP specification part 3, 1.1.5."""
 ADLER_BASE = 65521
 """Source: RFC 1950, section 9."""
 
@@ -47,13 +51,13 @@ def write_png(
     picture: NDArray[np.uint8] | NDArray[np.uint16],
     *,
     profile: bytes | None = None,
-    exif: bytes | None = None,
+    metadata: PictureMetadata | None = None,
 ) -> None:
     """Write a PNG; its bit depth is the picture's.
 
     `picture`: (H, W, 3) of any memory layout, not empty. `profile`: an ICC profile of the
-    picture's colours. `exif`: EXIF as a TIFF structure, without the "Exif" mark of JPEG. The stream
-    is only written to, never sought. The bytes do not depend on the number of threads.
+    picture's colours. `metadata`: what it says besides. The stream is only written to, never
+    sought. The bytes do not depend on the number of threads.
     """
     height, width, _ = picture.shape
     depth = 8 * picture.dtype.itemsize
@@ -61,9 +65,11 @@ def write_png(
     _chunk(stream, b"IHDR", struct.pack(">IIBBBBB", width, height, depth, TRUECOLOR, 0, 0, 0))
     if profile is not None:
         _chunk(stream, b"iCCP", b"ICC profile\0\0" + zlib.compress(profile, 9))
-    _chunk(stream, b"tEXt", b"Software\0darkroom")
-    if exif is not None:
-        _chunk(stream, b"eXIf", exif)
+    software = SOFTWARE if metadata is None else metadata.software
+    if software is not None:
+        _chunk(stream, b"tEXt", b"Software\0" + software.encode("latin-1"))
+    if metadata is not None:
+        _write_metadata(stream, metadata)
     adler, start = 1, ZLIB_HEADER
     rows = rows_per_band(picture[0].nbytes)
     for band in in_bands(partial(_band, picture), height, rows):
@@ -71,6 +77,19 @@ def write_png(
         adler, start = _joined_adler(adler, band.adler, band.length), b""
     _chunk(stream, b"IDAT", LAST_BLOCK, struct.pack(">I", adler))
     _chunk(stream, b"IEND")
+
+
+def _write_metadata(stream: BinaryIO, metadata: PictureMetadata) -> None:
+    """Write EXIF, XMP and IPTC; the last as ImageMagick does, as PNG has no place of its own."""
+    _chunk(stream, b"eXIf", metadata.pack_exif())
+    if metadata.xmp:
+        _chunk(stream, b"iTXt", XMP_KEYWORD + bytes(5), metadata.xmp)  # plain, of no language
+    if metadata.iptc:
+        digits = metadata.iptc.hex()
+        lines = [digits[at : at + 72] for at in range(0, len(digits), 72)]
+        text = "\n".join(["", "iptc", f"{len(metadata.iptc):8}", *lines, ""])
+        packed = zlib.compress(text.encode("ascii"), 9)
+        _chunk(stream, b"zTXt", b"Raw profile type iptc\0\0" + packed)
 
 
 def _band(picture: NDArray[np.uint8] | NDArray[np.uint16], band: slice) -> _Band:

@@ -1,5 +1,6 @@
 """What a RAW photo is: plain frozen values, shared by every layer above."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -137,6 +138,39 @@ class BlackOrigin:
 
 
 @dataclass(frozen=True, slots=True)
+class TagValue:
+    """The values of one tag, as a little-endian TIFF stores them.
+
+    `kind`: TIFF's type, 1 to 12 (2 text, 3 and 4 whole numbers, 5 and 10 rationals, ...). `count`:
+    how many values `data` holds.
+    """
+
+    kind: int
+    count: int
+    data: bytes
+
+
+Tags = Mapping[int, TagValue]
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoMetadata:
+    """What a photo's file and its sidecars say of the photo, fit to be written into a picture.
+
+    `main`, `exif`, `gps`: EXIF's directories, standard tags only, of the standard's types.
+    `xmp`: each property's XML, which declares its own prefixes, by its name as "{namespace}name".
+    `iptc`: IIM datasets as they stand, empty for none. Nothing in it depends on the picture's
+    pixels: no sizes, orientation, thumbnails, maker's notes, nor other programs' settings.
+    """
+
+    main: Tags = field(default_factory=dict)
+    exif: Tags = field(default_factory=dict)
+    gps: Tags = field(default_factory=dict)
+    xmp: Mapping[str, str] = field(default_factory=dict)
+    iptc: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class RawImage:
     """One RAW photo as the sensor saw it: the visible area, in the sensor's own orientation.
 
@@ -153,7 +187,7 @@ class RawImage:
     `black` comes from. `noise_profile`: shot and s, what the file states of noise: variance
     shot * x + s at x between black 0 and white 1. `missing`: (H, W), the sites that hold no picture
     where part of the file is lost; None for whole photos. `margins`: rows above and columns left of
-    `mosaic` in the file's full frame.
+    `mosaic` in the file's full frame. `metadata`: all that is said of the photo in words.
     `warnings`: one line for each thing that was missing or odd.
     """
 
@@ -175,4 +209,5 @@ class RawImage:
     black_origin: BlackOrigin | None = None
     noise_profile: tuple[float, float] | None = None
     missing: NDArray[np.bool_] | None = None
+    metadata: PhotoMetadata = PhotoMetadata()
     warnings: tuple[str, ...] = field(default=())

@@ -17,8 +17,9 @@ from darkroom.raw.black_level import with_measured_black
 from darkroom.raw.color_matrix import read_color
 from darkroom.raw.dng_levels import DngBlack, impossible_white, read_black, read_noise_profile
 from darkroom.raw.filter_check import doubt_cfa
-from darkroom.raw.image import CFA, Exposure, RawImage
+from darkroom.raw.image import CFA, Exposure, PhotoMetadata, RawImage
 from darkroom.raw.memory_bound import claims_too_much, find_largest_tile
+from darkroom.raw.metadata import read_metadata
 from darkroom.raw.missing import warn_of_missing, with_missing
 from darkroom.raw.optical_black import without_optical_black
 from darkroom.raw.quiet_stderr import silence_stderr
@@ -66,13 +67,15 @@ Levels = NDArray[np.float32]
 class FileFacts:
     """What the file's own tags say and LibRaw does not pass on.
 
-    `refusal`: what to answer where LibRaw does not know the file. `largest_tile`: in photosites.
+    `metadata`: with a warning for each damage. `refusal`: what to answer where LibRaw does not know
+    the file. `largest_tile`: in photosites.
     """
 
     name: str
     camera: str
     refusal: str
     exposure: Exposure | None
+    metadata: tuple[PhotoMetadata, tuple[str, ...]]
     dng_black: DngBlack | None
     kodak_matrix: NDArray[np.float64] | None
     noise_profile: tuple[float, float] | None
@@ -89,7 +92,7 @@ def read_raw(source: Path | bytes, name: str | None = None) -> RawImage:
     name = name or (str(source) if isinstance(source, Path) else "standard input")
     try:
         data = source if isinstance(source, bytes) else _load(source, name)
-        facts = _read_facts(data, name)
+        facts = _read_facts(data, name, source if isinstance(source, Path) else None)
         with closing(_open(data, facts)) as file:
             del data, source
             return _translate(file, facts)
@@ -145,8 +148,8 @@ def _load(path: Path, name: str) -> bytes:
         raise RawError(f"{name}: cannot be read ({error}); check the name and the disk") from error
 
 
-def _read_facts(data: bytes, name: str) -> FileFacts:
-    """Look at the tags; raises RawError for what is certain to fail."""
+def _read_facts(data: bytes, name: str, photo: Path | None = None) -> FileFacts:
+    """Look at the tags, and at a photo's sidecars; raises RawError for what is certain to fail."""
     if not data:
         raise RawError(f"{name}: is empty; {COPY_AGAIN}")
     if len(data) > MAX_BYTES:
@@ -164,6 +167,7 @@ def _read_facts(data: bytes, name: str) -> FileFacts:
         camera=read_camera(data, directories),
         refusal=describe(data, directories),
         exposure=read_exposure(directories),
+        metadata=read_metadata(data, directories, photo),
         dng_black=read_black(directories),
         kodak_matrix=read_kodak_matrix(directories),
         noise_profile=read_noise_profile(directories),
@@ -207,6 +211,7 @@ def _translate(file: rawpy.RawPy, facts: FileFacts) -> RawImage:
         file.rgb_xyz_matrix,
         facts.kodak_matrix,
     )
+    metadata, damaged = facts.metadata
     raw = RawImage(
         mosaic=mosaic,
         cfa=cfa,
@@ -221,7 +226,8 @@ def _translate(file: rawpy.RawPy, facts: FileFacts) -> RawImage:
         time=_read_time(file),
         margins=(sizes.top_margin, sizes.left_margin),
         noise_profile=facts.noise_profile,
-        warnings=warnings,
+        metadata=metadata,
+        warnings=(*warnings, *damaged),
     )
     raw = with_missing(raw)
     says = None if facts.dng_black is None else facts.dng_black.damaged

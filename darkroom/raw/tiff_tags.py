@@ -44,7 +44,8 @@ KINDS = dict(enumerate(map(np.dtype, NUMPY_TYPES), start=1))
 Order = Literal["<", ">"]
 
 CIFF_SUBHEAPS = (0x2800, 0x3000)
-CIFF_CAMERA = 0x080A
+CIFF_CAMERA, CIFF_IN_TABLE = 0x080A, 0x4000
+"""The record of make and model; the bit of records whose eight bytes stand in the table itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,20 @@ class Directory:
         entry = self.entries.get(code, Entry(0, 0, 0))
         return _text(bytes(self.data[entry.offset : entry.offset + min(entry.count, MAX_TEXT)]))
 
+    def block(self, code: int, limit: int) -> bytes:
+        """Give the tag's bytes as they stand; empty unless all there, and `limit` at most."""
+        entry = self.entries.get(code, Entry(0, 0, 0))
+        size = entry.count * (KINDS[entry.kind].itemsize if entry.kind in KINDS else 1)
+        block = bytes(self.data[entry.offset : entry.offset + size]) if size <= limit else b""
+        return block if len(block) == size else b""
+
+    def sub_directory(self, code: int) -> "Directory | None":
+        """Read the directory that a tag points to; None where there is none."""
+        offset = self.number(code)
+        if offset is None or not 8 <= offset <= len(self.data) - 2:
+            return None
+        return _read_directory(self.data, self.order, offset)[0]
+
 
 def read_directories(data: bytes) -> tuple[Directory, ...]:
     """All TIFF directories: the chain, its sub-directories and EXIF; none where there are none."""
@@ -131,7 +146,7 @@ def read_camera(data: bytes, directories: tuple[Directory, ...]) -> str:
     for directory in directories:
         if model := directory.text(Base.UniqueCameraModel):
             return model
-    for code, block in _ciff_entries(data):
+    for code, block in ciff_entries(data):
         if code == CIFF_CAMERA:
             make, _, model_bytes = bytes(block).partition(b"\x00")
             return _join(_text(make), _text(model_bytes))
@@ -166,7 +181,7 @@ def is_ciff(data: bytes) -> bool:
 
 def ciff_is_whole(data: bytes) -> bool:
     """Whether a CRW file's table, which stands at its end, is there."""
-    return any(code == CIFF_CAMERA for code, _ in _ciff_entries(data))
+    return any(code == CIFF_CAMERA for code, _ in ciff_entries(data))
 
 
 def _tags_start(data: bytes) -> int | None:
@@ -193,7 +208,7 @@ def _read_directory(block: memoryview, order: Order, offset: int) -> tuple[Direc
     return Directory(block, order, entries), following
 
 
-def _ciff_entries(data: bytes) -> Iterator[tuple[int, memoryview]]:
+def ciff_entries(data: bytes) -> Iterator[tuple[int, memoryview]]:
     """(code, bytes) of a CRW file's heap and its sub-heaps; nothing for any other file."""
     if not is_ciff(data):
         return
@@ -211,11 +226,12 @@ def _ciff_entries(data: bytes) -> Iterator[tuple[int, memoryview]]:
         count = struct.unpack_from(order + "H", heap, table)[0]
         for at in range(table + 2, min(table + 2 + 10 * count, len(heap) - 9), 10):
             code, size, offset = struct.unpack_from(order + "HII", heap, at)
-            block = heap[offset : offset + size]
-            if code & 0x3800 in CIFF_SUBHEAPS:
-                heaps.append(block)
+            if code & CIFF_IN_TABLE:
+                yield code & ~CIFF_IN_TABLE, heap[at + 2 : at + 10]
+            elif code & 0x3800 in CIFF_SUBHEAPS:
+                heaps.append(heap[offset : offset + size])
             else:
-                yield code, block
+                yield code, heap[offset : offset + size]
 
 
 def _join(make: str, model: str) -> str:

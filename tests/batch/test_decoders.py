@@ -16,12 +16,14 @@ import pytest
 from darkroom.batch import decoders as decoding
 from darkroom.batch.decoders import Decoders
 from darkroom.errors import RawError
+from darkroom.raw.exif_tags import encode_text
 from darkroom.raw.image import (
     CFA,
     BlackOrigin,
     BlackSource,
     Color,
     Exposure,
+    PhotoMetadata,
     RawImage,
     WhiteBalance,
 )
@@ -106,6 +108,7 @@ def test_every_field_crosses(synthetic_raw: Callable[..., RawImage]) -> None:
         ),
         noise_profile=(1e-4, 1e-6),
         missing=np.eye(4, 6, dtype=np.bool_),
+        metadata=PhotoMetadata({272: encode_text("one")}, xmp={"{urn:a/}b": "<b/>"}, iptc=b"\x1c"),
         warnings=("one", "two"),
     )
     for field in dataclasses.fields(RawImage):

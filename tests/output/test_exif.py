@@ -1,73 +1,60 @@
+"""EXIF's bytes: as Pillow and our own reader of camera files see them."""
+
 import io
 from dataclasses import replace
-from datetime import datetime
 
 import numpy as np
 import pytest
 from conftest import synthetic_raw
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from darkroom.output.exif import picture_exif, rational
+from darkroom.output.exif import encode_rational, pack_directory, shot_tags
+from darkroom.output.metadata import describe_picture
 from darkroom.output.tiff import write_tiff
-from darkroom.raw.image import Exposure, RawImage
+from darkroom.raw.exif_tags import EXIF, decode_text, encode_text, read_tags
+from darkroom.raw.image import Exposure, TagValue
 from darkroom.raw.tiff_tags import read_directories
 
-
-def read_back(raw: RawImage) -> Image.Exif:
-    exif = Image.Exif()
-    exif.load(picture_exif(raw))
-    return exif
+TIME, FNUMBER, ISO, ORIGINAL, LENS = 33434, 33437, 34855, 36867, 42036
 
 
-def test_what_the_camera_said_comes_through() -> None:
-    raw = replace(
-        synthetic_raw(16, 16),
-        camera="SONY ILCE-7SM2",
-        lens="FE 55mm F1.8 ZA",
-        time=datetime(2016, 5, 4, 3, 2, 1),
-        exposure=Exposure(seconds=0.04, iso=6400, aperture=5.6),
-        orientation=6,
-    )
-    exif = read_back(raw)
-    detail = exif.get_ifd(ExifTags.IFD.Exif)
-    base = ExifTags.Base
-    assert (exif[base.Make], exif[base.Model]) == ("SONY", "SONY ILCE-7SM2")
-    assert detail[base.DateTimeOriginal] == "2016:05:04 03:02:01"
-    assert float(detail[base.ExposureTime]) == 0.04
-    assert float(detail[base.FNumber]) == 5.6
-    assert detail[base.ISOSpeedRatings] == 6400
-    assert detail[base.LensModel] == "FE 55mm F1.8 ZA"
-
-
-def test_orientation_is_always_upright() -> None:
-    """The pixels have been turned already; a viewer must not turn them again."""
-    raw = replace(synthetic_raw(16, 16), orientation=8)
-    assert read_back(raw)[ExifTags.Base.Orientation] == 1
+def test_what_only_libraw_knows_is_said_and_the_file_goes_first() -> None:
+    raw = replace(synthetic_raw(16, 16), exposure=Exposure(seconds=0.04, iso=102400, aperture=5.6))
+    tags = shot_tags(raw)
+    assert np.frombuffer(tags[TIME].data, "<u4").tolist() == [1, 25]
+    assert np.frombuffer(tags[ISO].data, "<u2").tolist() == [65535]  # the highest there is
+    assert decode_text(tags[ORIGINAL]) == "2024:02:29 23:59:58"
+    said = replace(raw.metadata, exif={ORIGINAL: encode_text("2024:02:29 22:00:00")})
+    assert decode_text(shot_tags(replace(raw, metadata=said))[ORIGINAL])[11:] == "22:00:00"
 
 
 def test_what_is_unknown_is_left_out() -> None:
     raw = replace(synthetic_raw(16, 16), camera="", exposure=Exposure(), lens=None, time=None)
-    exif = read_back(raw)
-    assert ExifTags.Base.Model not in exif
-    assert ExifTags.Base.ExposureTime not in exif.get_ifd(ExifTags.IFD.Exif)
+    exif = Image.Exif()
+    exif.load(describe_picture(raw, (16, 16), {}).pack_exif())
+    assert not exif.keys() & {271, 272, 306}
+    assert not exif.get_ifd(ExifTags.IFD.Exif).keys() & {TIME, FNUMBER, ISO, ORIGINAL, LENS}
 
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_exposure_is_stored_in_rationals(whole: bool) -> None:
     """EXIF knows no floats (TIFF type 12); 5 is a rational. In the bytes, and in a TIFF of them."""
     raw = replace(synthetic_raw(16, 16), exposure=Exposure(seconds=1 / 30, iso=100, aperture=2.8))
-    data = picture_exif(raw)
+    metadata = describe_picture(raw, (4, 4), {})
+    data = metadata.pack_exif()
     if whole:
         stream = io.BytesIO()
-        write_tiff(stream, np.zeros((4, 4, 3), np.uint8), exif=data)
+        write_tiff(stream, np.zeros((4, 4, 3), np.uint8), metadata=metadata)
         data = stream.getvalue()
     found = {
         code: (directory.entries[code].kind, float(directory.numbers(code)[0]))
         for directory in read_directories(data)
-        for code in (ExifTags.Base.ExposureTime, ExifTags.Base.FNumber)
+        for code in (TIME, FNUMBER)
         if code in directory.entries
     }
-    assert found == {33434: (5, 1 / 30), 33437: (5, 2.8)}
+    assert found == {TIME: (5, 1 / 30), FNUMBER: (5, 2.8)}
 
 
 @pytest.mark.parametrize(
@@ -85,5 +72,20 @@ def test_exposure_is_stored_in_rationals(whole: bool) -> None:
     ],
 )
 def test_rationals_are_short_and_fit_32_bits(value: float, parts: tuple[int, int]) -> None:
-    found = rational(value)
-    assert (found.numerator, found.denominator) == parts
+    assert tuple(np.frombuffer(encode_rational(value).data, "<u4")) == parts
+
+
+@settings(max_examples=30, deadline=None)
+@given(texts=st.dictionaries(st.sampled_from(sorted(EXIF)), st.text(max_size=9), max_size=9))
+def test_a_directory_is_read_back_as_written(texts: dict[int, str]) -> None:
+    """Values of all lengths, in the entry and behind it; standard kinds only come back."""
+    tags = {code: encode_text(text) for code, text in texts.items()}
+    (directory,) = read_directories(b"II*\0\x08\0\0\0" + pack_directory(tags, 8))
+    kept = {c: t for c, t in tags.items() if EXIF[c][0] == 2 and t.data.strip(b" \0")}
+    dates = (ORIGINAL, 36868)
+    expected = {
+        code: TagValue(2, len(data), data)
+        for code, tag in kept.items()
+        if code not in dates and (data := tag.data.rstrip(b"\0") + b"\0")
+    }
+    assert read_tags([directory], EXIF) == expected

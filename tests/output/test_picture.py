@@ -17,9 +17,11 @@ from PIL import Image, ImageCms
 
 from darkroom import parallel
 from darkroom.errors import OutputError, UsageError
-from darkroom.output.exif import picture_exif
+from darkroom.output.exif import encode_rational
+from darkroom.output.metadata import PictureMetadata, describe_picture
 from darkroom.output.picture import PictureFormat, SaveOptions, save_picture, srgb_profile
 from darkroom.output.tiff import write_tiff
+from darkroom.raw.exif_tags import encode_text
 from darkroom.raw.image import RawImage
 
 Picture = NDArray[np.uint8] | NDArray[np.uint16]
@@ -39,13 +41,9 @@ def gradient(height: int, width: int, bits: int = 8) -> Picture:
     return np.rint(colors * (2**bits - 1)).astype(f"uint{bits}")
 
 
-def sample_exif() -> bytes:
-    exif = Image.Exif()
-    exif[MAKE] = "Example"
-    directory = exif.get_ifd(EXIF_DIRECTORY)
-    directory[EXPOSURE_TIME] = 0.1
-    directory[LENS] = "50 mm f/1.4"
-    return exif.tobytes().removeprefix(b"Exif\0\0")
+def sample() -> PictureMetadata:
+    exposed = {EXPOSURE_TIME: encode_rational(0.1), LENS: encode_text("50 mm f/1.4")}
+    return PictureMetadata({MAKE: encode_text("Example")}, exposed, {})
 
 
 @pytest.mark.parametrize(("kind", "bits"), LOSSLESS)
@@ -54,7 +52,7 @@ def test_other_programs_read_back_the_same_picture(
 ) -> None:
     picture = gradient(90, 140, bits)
     target = tmp_path / f"picture.{kind.value}"
-    save_picture(picture, target, SaveOptions(kind, bits), exif=sample_exif())
+    save_picture(picture, target, SaveOptions(kind, bits), metadata=sample())
     decoded = cv2.imread(str(target), cv2.IMREAD_UNCHANGED)
     assert decoded is not None
     assert decoded.dtype == picture.dtype
@@ -82,7 +80,7 @@ def test_tiff_gives_back_any_picture(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "BAND_BYTES", rows * picture[0].nbytes)
         stream = io.BytesIO()
-        write_tiff(stream, picture, profile=b"odd", exif=sample_exif())
+        write_tiff(stream, picture, profile=b"odd", metadata=sample())
     stream.seek(0)
     np.testing.assert_array_equal(tifffile.imread(stream), picture)
 
@@ -90,7 +88,7 @@ def test_tiff_gives_back_any_picture(
 @pytest.mark.parametrize("kind", PictureFormat)
 def test_profile_and_exif_come_along(tmp_path: Path, kind: PictureFormat) -> None:
     target = tmp_path / f"picture.{kind.value}"
-    save_picture(gradient(20, 30), target, SaveOptions(kind), exif=sample_exif())
+    save_picture(gradient(20, 30), target, SaveOptions(kind), metadata=sample())
     with Image.open(target) as image:
         image.load()
         assert image.info["icc_profile"] == srgb_profile()
@@ -112,12 +110,12 @@ def test_a_photos_facts_reach_its_picture(
 ) -> None:
     target = tmp_path / f"picture.{kind.value}"
     raw = synthetic_raw(8, 8, lens="50 mm f/1.4", orientation=6, camera="Sony ILCE-7S")
-    save_picture(gradient(20, 30), target, SaveOptions(kind), exif=picture_exif(raw))
+    metadata = describe_picture(raw, (20, 30), {})
+    save_picture(gradient(20, 30), target, SaveOptions(kind), metadata=metadata)
     with Image.open(target) as image:
         exif = image.getexif()
         details = {**exif, **exif.get_ifd(EXIF_DIRECTORY)}
-    assert details[MAKE] == "Sony"
-    assert details[272].endswith("ILCE-7S")  # Model
+    assert details[272] == "Sony ILCE-7S"  # Model: all that is known of the camera
     assert details[ORIENTATION] == 1  # the pixels are upright already
     assert float(details[EXPOSURE_TIME]) == pytest.approx(0.1)
     assert float(details[33437]) == pytest.approx(2.8)  # FNumber

@@ -13,9 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from darkroom import parallel
+from darkroom.output.exif import SOFTWARE
+from darkroom.output.metadata import PictureMetadata, describe_file
 from darkroom.output.png import write_png
+from darkroom.raw.exif_tags import encode_text
 
 Picture = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+METADATA = PictureMetadata({305: encode_text("a program")}, {}, {}, b"<x/>", b"\x1c\x02\x05")
 
 
 def encode(picture: Picture, **options: bytes | None) -> bytes:
@@ -82,7 +88,7 @@ def test_pillow_reads_back_the_same_picture() -> None:
         image.verify()
     with Image.open(io.BytesIO(encode(picture))) as image:
         np.testing.assert_array_equal(np.asarray(image), picture)
-        assert image.info["Software"] == "darkroom"
+        assert image.info["Software"] == SOFTWARE
 
 
 @settings(max_examples=25, deadline=None)
@@ -115,15 +121,35 @@ def test_bytes_depend_neither_on_threads_nor_on_memory_layout(
 
 
 def test_profile_and_exif_stand_before_the_pixels() -> None:
-    parts = chunks(encode(noise(2, 2, np.uint8), profile=b"profile", exif=b"II*\0"))
+    parts = chunks(encode(noise(2, 2, np.uint8), profile=b"profile", metadata=METADATA))
     kinds = [kind for kind, _ in parts]
-    assert kinds == [b"IHDR", b"iCCP", b"tEXt", b"eXIf", b"IDAT", b"IDAT", b"IEND"]
+    assert kinds == [
+        b"IHDR",
+        b"iCCP",
+        b"tEXt",
+        b"eXIf",
+        b"iTXt",
+        b"zTXt",
+        b"IDAT",
+        b"IDAT",
+        b"IEND",
+    ]
     content = dict(parts)
     name, _, packed = content[b"iCCP"].partition(b"\0")
     assert name == b"ICC profile"
     assert packed[0] == 0
     assert zlib.decompress(packed[1:]) == b"profile"
-    assert content[b"eXIf"] == b"II*\0"
+    assert content[b"tEXt"] == b"Software\0a program"
+    assert content[b"eXIf"] == METADATA.pack_exif()
+    assert content[b"iTXt"] == b"XML:com.adobe.xmp\0\0\0\0\0<x/>"
+    text = zlib.decompress(content[b"zTXt"].removeprefix(b"Raw profile type iptc\0\0"))
+    assert text == b"\niptc\n       3\n1c0205\n"  # as ImageMagick writes profiles
+
+
+def test_a_stripped_picture_names_no_program() -> None:
+    bare = describe_file((2, 2))
+    kinds = [kind for kind, _ in chunks(encode(noise(2, 2, np.uint8), metadata=bare))]
+    assert kinds == [b"IHDR", b"eXIf", b"IDAT", b"IDAT", b"IEND"]
 
 
 def test_smooth_pictures_become_small() -> None:
