@@ -83,7 +83,7 @@ def test_what_is_trained_is_used_by_its_file_alone(sid: Path, tmp_path: Path) ->
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_an_interrupted_run_ends_as_one_that_was_not(sid: Path, tmp_path: Path) -> None:
     """To the byte; only hidden temporary files and whole ones are ever there."""
-    steps = (*NETWORK[:-1], 10, "--steps", 60, "-q")
+    steps = (*NETWORK[:-1], 10, "--steps", 30, "-q")
     assert run("train", sid, "-o", tmp_path / "straight", *steps).exit_code == 0
     stopped = tmp_path / "stopped"
     process = start("train", sid, "-o", stopped, *steps)
@@ -94,7 +94,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(sid: Path, tmp_path: Path) 
     process.communicate(timeout=60)
     assert process.returncode == 130
     lines = (stopped / "log.jsonl").read_text().count("\n")
-    assert 0 < lines < 6, "it was stopped in the middle"
+    assert 0 < lines < 3, "it was stopped in the middle"
     assert run("train", sid, "-o", stopped, *steps).exit_code == 0
     ways = [tmp_path / way / "perceptilabs-relu.safetensors" for way in ("straight", "stopped")]
     assert ways[0].read_bytes() == ways[1].read_bytes()
