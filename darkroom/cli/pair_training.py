@@ -58,6 +58,8 @@ def _train(request: PairRequest, processes: "Processes") -> None:
     from darkroom.training.pair_log import PairLog
     from darkroom.training.pair_scores import TestPairs
     from darkroom.training.pair_trainer import train_pairs
+    from darkroom.training.report import write_report
+    from darkroom.training.report.runs import REPORT
 
     quiet = request.quiet or not processes.first
     job, tests = _prepare(request, processes)
@@ -79,8 +81,11 @@ def _train(request: PairRequest, processes: "Processes") -> None:
     log = PairLog(request.out, job.steps, chosen, request.score_every, tell, with_curves)
     for _ in train_pairs(job, request.out, log, log.is_scored):
         pass
+    if processes.first and (request.out / LOG).exists():  # once more, for the card has come since
+        write_report([request.out], request.out / REPORT)
     if not quiet:
-        output.say(f"{request.out / request.network}.safetensors: done, beside {LOG} and the card")
+        weights = request.out / f"{request.network}.safetensors"
+        output.say(f"{weights}: done, beside {LOG}, the card and {REPORT}")
 
 
 def _prepare(

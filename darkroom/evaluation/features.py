@@ -104,12 +104,12 @@ def draw_feature_sheet(
     """
     run = record_run(raw, model, region=region)
     scale = model.for_sensor(raw.cfa.sensor).architecture.scale
-    panels = [(f"1/{scale}  mosaic, {len(run.packed)} channels", _panel(run.packed))]
+    panels = [(f"1/{scale}  mosaic, {len(run.packed)} channels", draw_panel(run.packed))]
     shown = tuple(layer for layer in run.layers if layer.name in run.maps)
     for layer in shown:
         channels, height, width = layer.shape
         label = f"1/{layer.reduction}  {layer.name}  {channels} x {height} x {width}"
-        panels.append((label, _panel(run.maps[layer.name])))
+        panels.append((label, draw_panel(run.maps[layer.name])))
     panels.append(("picture", run.picture))
     return draw_picture_grid(panels, height=PANEL, columns=COLUMNS), shown
 
@@ -165,9 +165,9 @@ def _cut(packed: Tensor, region: Region | None, architecture: Architecture) -> T
     return packed[:, cuts[0], cuts[1]]
 
 
-def _panel(maps: Tensor) -> NDArray[np.uint8]:
+def draw_panel(maps: Tensor) -> NDArray[np.uint8]:
     """Lay out the maps of (C, h, w) that vary most, in their order: gray, (H, W, 3) uint8."""
-    chosen = maps.var((1, 2)).topk(min(GRID**2, len(maps))).indices.sort().values
+    chosen = maps.var((1, 2), correction=0).topk(min(GRID**2, len(maps))).indices.sort().values
     columns = math.ceil(math.sqrt(len(chosen)))
     height, width = maps.shape[1:]
     zoom = max(1, round(PANEL / (columns * height)))  # small maps stay sharp

@@ -9,11 +9,15 @@ make.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
+
+from darkroom.output.atomic import atomic_write
+from darkroom.training.curves import DPI, PANEL_HEIGHT, WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
@@ -95,13 +99,16 @@ def draw_layer_curves(
     """Draw each statistic of all layers over the steps, one panel above the other.
 
     `history`: steps in order, and what `LayerStatistics.read` gave at each. `figure`: a figure or
-    subfigure of matplotlib. Values are on a logarithmic axis; the first layers are blue, the last
-    yellow.
+    subfigure of matplotlib. Values are on a logarithmic axis; the first layers are violet, the
+    last yellow.
     """
     from matplotlib import colormaps
 
     layers = list(dict.fromkeys(name for _, found in history for name in found))
-    tints = colormaps["plasma"].resampled(max(len(layers), 2))
+    # From a fifth on, for the map's first colours are as dark as the ground.
+    tints = [
+        colormaps["plasma"](0.2 + 0.8 * n / max(len(layers) - 1, 1)) for n in range(len(layers))
+    ]
     every = -(-len(layers) // LEGEND_ROWS)
     rows = figure.subplots(len(STATISTICS), sharex=True, squeeze=False)[:, 0]
     for axes, (statistic, title) in zip(rows, STATISTICS.items(), strict=True):
@@ -117,11 +124,26 @@ def draw_layer_curves(
                 label = layer if number % every == 0 else None
                 marker = "o" if len(points) == 1 else ""
                 axes.plot(
-                    *zip(*points, strict=True), color=tints(number), label=label, marker=marker
+                    *zip(*points, strict=True), color=tints[number], label=label, marker=marker
                 )
         if axes.lines:
             axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=7)
     rows[-1].set(xlabel="step")
+
+
+def write_layer_curves(
+    path: Path, history: Sequence[tuple[int, Mapping[str, Mapping[str, float]]]]
+) -> None:
+    """Draw `draw_layer_curves` into a PNG, whole or not at all; needs matplotlib."""
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    with style.context("dark_background"):
+        size = WIDTH / DPI, PANEL_HEIGHT / DPI * len(STATISTICS)
+        figure = Figure(size, DPI, layout="constrained")
+        draw_layer_curves(history, figure)
+        with atomic_write(path, overwrite=True) as stream:
+            figure.savefig(stream, format="png")
 
 
 def _find_layers(network: nn.Module) -> dict[str, tuple[nn.Module, list[nn.Parameter]]]:

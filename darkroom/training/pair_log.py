@@ -1,16 +1,18 @@
-"""What a run on pairs leaves to read: log.jsonl, log.csv, curves.png, sheets of samples."""
+"""What a run on pairs leaves to read: log.jsonl, log.csv, curves, sheets, and a page of all."""
 
 import csv
 import io
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from darkroom.evaluation.simulated import PictureScore
 from darkroom.output.atomic import atomic_write
-from darkroom.training.layer_statistics import LayerValues
+from darkroom.training.feature_sheets import write_feature_sheet
+from darkroom.training.layer_statistics import LayerValues, write_layer_curves
 from darkroom.training.log import (
     LOG,
     REPORT_EVERY,
@@ -23,8 +25,10 @@ from darkroom.training.log import (
 )
 from darkroom.training.pair_scores import TestPairs, write_sheet
 from darkroom.training.pair_trainer import PairProgress, PairRun
+from darkroom.training.report import write_report
+from darkroom.training.report.runs import REPORT
 
-CSV = "log.csv"
+CSV, LAYER_CURVES = "log.csv", "layers.png"
 COLUMNS = ("step", "loss", "rate", "seconds_per_step", "crops_per_second", "busy")
 
 
@@ -76,6 +80,10 @@ class PairLog:
         write_table(self.folder, self._records)
         if to_score and self.with_curves:
             write_curves(self.folder, collect_curves(self._records, "the middles of test pairs"))
+            history = [(one["step"], one["layers"]) for one in self._records if one["layers"]]
+            write_layer_curves(self.folder / LAYER_CURVES, history)
+        if to_score:
+            write_report([self.folder], self.folder / REPORT)
         self.tell(report)
         self._losses, self._waited, self._since = [], 0.0, time.perf_counter()
 
@@ -85,9 +93,14 @@ class PairLog:
         scores: dict[str, PictureScore] = {}
         if to_score:
             job = run.job
-            scores, sheet = self.tests.score(run.finished_network(), job.network, job.grid)
+            network = run.finished_network()
+            scores, sheet = self.tests.score(network, job.network, job.grid)
             run.scores = {name: asdict(score) for name, score in scores.items()}
             write_sheet(self.folder, progress.step, sheet)
+            middle = self.tests.cut(self.tests.pairs[0], job.network, job.grid)
+            middle = middle.to(next(network.parameters()).device)
+            see = partial(job.network.forward, network, middle)
+            write_feature_sheet(self.folder, progress.step, network, see)
         seconds = passed / len(self._losses)
         return PairReport(
             step=progress.step,

@@ -66,8 +66,7 @@ class TestPairs:
         found: dict[float, list[PictureScore]] = {}
         panels = []
         for number, pair in enumerate(self.pairs):
-            middle = known.middle or cut_stated_middle
-            batch = middle(self.store, pair, self._side(pair, grid))
+            batch = self.cut(pair, known, grid)
             picture = known.forward(network, batch.to(device))[0].float().clamp(0, 1).cpu()
             target = batch.targets[0]
             score = PictureScore(psnr(picture, target), ssim(picture, target))
@@ -83,6 +82,11 @@ class TestPairs:
         means[OVERALL] = _mean([score for scores in found.values() for score in scores])
         sheet = draw_picture_grid(panels, height=SHOWN_HEIGHT, columns=2)
         return (means if self.scored else {}), sheet
+
+    def cut(self, pair: ExposurePair, known: TrainableNetwork, grid: int) -> PairBatch:
+        """Cut the middle of a pair as its network is fed: a batch of one."""
+        middle = known.middle or cut_stated_middle
+        return middle(self.store, pair, self._side(pair, grid))
 
     def _side(self, pair: ExposurePair, grid: int) -> int:
         frame = find_frame(self.store.raw(pair.short))

@@ -171,7 +171,7 @@ def test_a_panel_shows_the_maps_that_vary_most() -> None:
     maps = torch.ones(20, 24, 24)
     for i in range(4, 20):
         maps[i, :, i:] = -0.1 * i
-    panel = features._panel(maps)
+    panel = features.draw_panel(maps)
     side = 24 * round(features.PANEL / (4 * 24))
     gap = (panel.shape[0] - 4 * side) // 3
     assert panel.shape == (4 * side + 3 * gap, 4 * side + 3 * gap, 3)

@@ -197,6 +197,12 @@ def test_a_run_leaves_a_log_a_table_curves_and_sheets(tmp_path: Path) -> None:
     assert (tmp_path / "curves.png").stat().st_size > 0
     sheets = sorted(path.name for path in (tmp_path / "samples").iterdir())
     assert sheets == [f"step-0000000{step}.png" for step in (2, 4, 6)]
+    assert sorted(path.name for path in (tmp_path / "features").iterdir()) == sheets
+    assert (tmp_path / "layers.png").stat().st_size > 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "PSNR all" in page
+    assert "output at step 6" in page
+    assert "Feature maps" in page
     with Image.open(tmp_path / "samples" / sheets[0]) as sheet:
         assert sheet.width > 2 * 384, "targets beside outputs"
     assert "| all |" in (tmp_path / "sid.md").read_text()
@@ -220,3 +226,16 @@ def test_the_loss_falls_on_one_batch(name: str, rate: float) -> None:
     batch = draw_batch(run.job.source, run.job.recipe, 0)
     losses = [run.advance(batch).loss for _ in range(80)]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_bfloat16_is_near_float32(tmp_path: Path) -> None:
+    """It keeps 8 bits, 0.4 %; the weights and what is exported stay float32."""
+    plain, half = small_job(), replace(small_job(), bfloat16=True)
+    runs = [list(train_pairs(job, tmp_path / way)) for job, way in ((plain, "a"), (half, "b"))]
+    for one, other in zip(*runs, strict=True):
+        assert other.loss == pytest.approx(one.loss, rel=0.02)
+        assert other.loss != one.loss
+    kept = tensors(tmp_path / "b" / "sid.safetensors").values()
+    assert all(one.dtype is torch.float32 for one in kept)
+    with pytest.raises(UsageError, match="begun with precision bf16, not fp32"):
+        list(train_pairs(plain, tmp_path / "b"))

@@ -1,19 +1,15 @@
 """The page's HTML: what comes from outside is escaped, and nothing is loaded from elsewhere."""
 
-import base64
-import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import PurePath
-from typing import Any
 from urllib.parse import quote
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from darkroom.batch.jobs import REPORT_MARK
 from darkroom.batch.journal import JOURNAL
 from darkroom.batch.record import Outcome
 from darkroom.batch.report.summary import BatchSummary
 from darkroom.batch.report.thumbnails import BeforeAfter
+from darkroom.output.page import find_pages
 
 
 def render_page(
@@ -27,21 +23,12 @@ def render_page(
     `photos`: those of `summary.shown` and their pictures, taken one by one. `folder`: of the
     pictures, as text. `links`: where that folder is, seen from the page; None for no links.
     """
-    pages = Environment(
-        loader=PackageLoader("darkroom.batch.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_replace_surrogates,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    pages = find_pages("darkroom.batch.report")
     pages.filters.update(
         address=_write_address,
-        base64=lambda data: base64.b64encode(data).decode("ascii"),
         duration=format_duration,
         exposure=_format_exposure,
         filename=lambda path: PurePath(path).name,
-        integrity=_name_integrity,
         period=_format_period,
     )
     facts = {"summary": summary, "photos": photos, "folder": folder, "links": links}
@@ -66,13 +53,6 @@ def _write_address(name: str) -> str:
         return quote(name, errors="surrogatepass")
 
 
-def _replace_surrogates(value: Any) -> Any:
-    """Show bytes of names that are no UTF-8 by their numbers."""
-    if type(value) is str:  # not Markup, which is escaped already
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    return value
-
-
 def _format_exposure(outcome: Outcome) -> str:
     """Write an exposure as photographers do: 1/30 s at ISO 1600."""
     parts, seconds = [], outcome.exposure_seconds
@@ -92,9 +72,3 @@ def _format_period(summary: BatchSummary) -> str:
         return first
     same_day = summary.first.date() == summary.last.date()
     return f"{first} \N{EN DASH} {last[-5:] if same_day else last}"
-
-
-def _name_integrity(code: str) -> str:
-    """Return what a page's security policy calls an inline style or script."""
-    digest = base64.b64encode(hashlib.sha256(code.encode("utf-8")).digest()).decode("ascii")
-    return f"sha256-{digest}"
