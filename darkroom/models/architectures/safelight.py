@@ -203,7 +203,8 @@ class Safelight(nn.Module):
             balance[:, 0].log2() - BALANCE_CENTER,
             balance[:, 2].log2() - BALANCE_CENTER,
         ]
-        with torch.autocast(read.device.type, enabled=False):  # its numbers span nine decades
+        # Its numbers span nine decades. (The meta device has no autocast to turn off.)
+        with torch.autocast("cuda" if read.is_cuda else "cpu", enabled=False):
             parts = self.tuner(torch.stack(facts, dim=1))[:, :, None, None]
         *pairs, head = parts.split(
             [part for size in self.sizes for part in (size, size)] + [self.body.leave.in_channels],
