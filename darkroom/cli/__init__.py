@@ -21,7 +21,17 @@ INTERRUPTED = 130
 
 NEED_PHOTOS = ("enhance", "batch", "estimate")
 """Commands that without arguments show their help."""
-OTHERS = ("inspect", "models", "fetch_weights", "demo", "evaluate", "simulate", "bench", "train")
+OTHERS = (
+    "inspect",
+    "models",
+    "fetch_weights",
+    "demo",
+    "evaluate",
+    "simulate",
+    "bench",
+    "train",
+    "export",
+)
 
 EPILOG = (
     "Exit codes: 0 done · 1 a photo failed · 2 usage · 3 weights missing or rejected · "
