@@ -31,6 +31,7 @@ OTHERS = (
     "bench",
     "train",
     "export",
+    "integrations",
 )
 
 EPILOG = (
