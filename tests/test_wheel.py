@@ -21,6 +21,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder / "site")
+        script = archive.getinfo("darkroom/integrations/desktop.sh")
+    assert script.external_attr >> 16 & 0o111 == 0o111, "pip keeps it executable"
     return folder / "site"
 
 
@@ -31,6 +33,7 @@ def test_weights_and_cards_are_inside(installed: Path) -> None:
     assert (bundled / "safelight.md").is_file()
     assert (installed / "darkroom" / "py.typed").is_file()
     assert (installed / "darkroom" / "batch" / "report" / "page.html.j2").is_file()
+    assert (installed / "darkroom" / "integrations" / "darktable.lua").is_file()
     assert not (installed / "tests").exists()
     pages = [path.parent for path in installed.rglob("README.md")]
     assert pages == [bundled], "pages for those who have the source stay there"

@@ -32,6 +32,8 @@ OTHERS = (
     "calibrate",
     "train",
     "report",
+    "export",
+    "integrations",
 )
 
 EPILOG = (

@@ -358,7 +358,7 @@ def test_train_goes_on_from_no_damaged_file(tmp_path: Path, name: str) -> None:
 
 
 def test_evaluate_needs_a_list(tmp_path: Path, weights: str) -> None:
-    fails(run("evaluate", tmp_path / "none.txt", "-m", weights), 2, "(No such file or directory)")
+    fails(run("evaluate", tmp_path / "none.txt", "-m", weights), 2, "no such file or folder")
     (tmp_path / "list.txt").write_bytes(b"\xfe\xff")
     fails(run("evaluate", tmp_path / "list.txt", "-m", weights), 2, "(it is no text)")
     (tmp_path / "list.txt").write_text("one.dng two.png\n", encoding="utf-8")

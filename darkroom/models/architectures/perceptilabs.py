@@ -106,7 +106,7 @@ class PerceptiLabs(nn.Module):
     def forward(self, packed: Tensor) -> Tensor:
         """(N, 4, h, w) amplified -> (N, 3, 2h, 2w) sRGB, not yet clipped; multiples of 32."""
         activate = self.graph.activate
-        x = activate(self.enter(packed.clamp(0, INPUT_LIMIT)))
+        x = activate(self.enter(packed.clamp(0.0, INPUT_LIMIT)))
         skips = []
         for widen, down in zip(self.widen, self.down, strict=True):
             skips.append(x)

@@ -154,7 +154,7 @@ class SID(nn.Module):
 
     def forward(self, packed: Tensor) -> Tensor:
         """(N, C, h, w) amplified -> (N, 3, s*h, s*w) sRGB, not yet clipped."""
-        x = self.levels[0](packed.clamp(0, self.limit))
+        x = self.levels[0](packed.clamp(0.0, self.limit))
         skips = []
         for level in self.levels[1 : _BOTTOM + 1]:
             skips.append(x)
