@@ -1,7 +1,7 @@
 """Seeded synthetic RAW photos, shared by all tests; nothing is read from disk or the network."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,14 @@ def synthetic_raw(
         "time": datetime(2024, 2, 29, 23, 59, 58),
     }
     return RawImage(**(values | fields))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_decoded_pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what tests decode out of the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DARKROOM_CACHE", str(tmp_path_factory.mktemp("pairs")))
+        yield
 
 
 @pytest.fixture(name="synthetic_raw")

@@ -11,7 +11,7 @@ import mmap
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -26,6 +26,7 @@ from darkroom.raw.image import (
     BlackSource,
     Color,
     Exposure,
+    PhotoMetadata,
     RawImage,
     WhiteBalance,
 )
@@ -131,9 +132,14 @@ def _checksum(words: str, table: Facts) -> str:
 
 
 def describe_raw(raw: RawImage) -> tuple[Facts, Arrays]:
-    """Take a RAW photo apart: what JSON holds, and its arrays by the names of their fields."""
+    """Take a RAW photo apart: what JSON holds, and its arrays by the names of their fields.
+
+    What the photo says in words is left out: no network and no score asks for it.
+    """
     arrays: Arrays = {}
-    return _describe(raw, "", arrays), arrays
+    facts = _describe(replace(raw, metadata=PhotoMetadata()), "", arrays)
+    del facts["metadata"]
+    return facts, arrays
 
 
 def _describe(value: Any, name: str, arrays: Arrays) -> Any:
@@ -151,7 +157,7 @@ def _describe(value: Any, name: str, arrays: Arrays) -> Any:
 
 
 def rebuild_raw(entry: StoreEntry) -> RawImage:
-    """Put a RAW photo together again, each field as it was; its arrays are those of the entry.
+    """Put a RAW photo together again, but for its `metadata`; its arrays are those of the entry.
 
     Raises DamagedEntryError where a field is not there.
     """

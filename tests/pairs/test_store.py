@@ -34,12 +34,15 @@ DngPath = Callable[..., Path]
 
 
 def differing(one: Any, other: Any, name: str = "raw") -> list[str]:
-    """Fields, at any depth, that are not the same: values, types, shapes of arrays."""
+    """Fields, at any depth, that are not the same: values, types, shapes of arrays.
+
+    What photos say in words is not kept.
+    """
     if isinstance(one, np.ndarray):
         same = isinstance(other, np.ndarray) and one.dtype == other.dtype
         return [] if same and np.array_equal(one, other) else [name]
     if is_dataclass(one):
-        names = [field.name for field in fields(one)]
+        names = [field.name for field in fields(one) if field.name != "metadata"]
         parts = ((key, getattr(one, key), getattr(other, key)) for key in names)
         return [found for key, a, b in parts for found in differing(a, b, f"{name}.{key}")]
     return [] if type(one) is type(other) and one == other else [name]
