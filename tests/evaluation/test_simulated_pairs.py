@@ -14,8 +14,8 @@ from darkroom.color.matrix import camera_to_srgb
 from darkroom.errors import UsageError
 from darkroom.evaluation.cameras import XYZ_TO_CAMERA, find_camera
 from darkroom.evaluation.chart import sample_light
-from darkroom.evaluation.paired import read_pairs
 from darkroom.mosaic.packing import BAYER, linearise
+from darkroom.pairs.layouts import read_pairs
 from darkroom.raw.image import Sensor
 from darkroom.raw.reader import read_raw
 
