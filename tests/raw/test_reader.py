@@ -581,9 +581,9 @@ def test_absurd_counts_cost_no_time(count: int) -> None:
     """A damaged count of 65535 tags in 64 directories took seconds."""
     data = bytearray(dng(synthetic_raw(600, 800)))
     struct.pack_into("<H", data, first_directory(data)[0], count)
-    start = time.perf_counter()
+    start = time.process_time()
     read_directories(bytes(data))
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 # Real cameras.
