@@ -1,6 +1,7 @@
 """Before/after sheets: labelled pictures side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,10 +38,17 @@ def draw_picture_grid(
     for number, row in enumerate(rows):
         left, top = gap, number * (band + height)
         for label, image in row:
-            pen.text((left, top + band / 2), label, fill=TEXT, font=font, anchor="lm")
+            fitted = _shorten(label, image.width, partial(pen.textlength, font=font))
+            pen.text((left, top + band / 2), fitted, fill=TEXT, font=font, anchor="lm")
             whole.paste(image, (left, top + band))
             left += image.width + gap
     return np.array(whole)
+
+
+def _shorten(label: str, width: float, measure: Callable[[str], float]) -> str:
+    """Cut so much out of a label's middle that it does not reach over the next picture's."""
+    shorter = (f"{label[: n // 2]}…{label[n // 2 - n :]}" for n in range(len(label) - 1, 1, -1))
+    return next((text for text in (label, *shorter) if measure(text) <= width), "")
 
 
 def _scale(picture: NDArray[np.uint8], height: int) -> Image.Image:

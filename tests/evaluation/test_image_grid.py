@@ -35,6 +35,14 @@ def test_labels_are_drawn_above_their_picture() -> None:
     assert not (whole[: rows.start, find(whole, 201)[1]] > 128).any()
 
 
+def test_a_long_label_keeps_its_ends_and_off_the_next_picture() -> None:
+    panels = [("w" * 90, plain(200, 300, 7)), ("", plain(200, 300, 201))]
+    whole = draw_picture_grid(panels)
+    rows, columns = find(whole, 7)
+    assert (whole[: rows.start, columns] > 128).any()
+    assert not (whole[: rows.start, columns.stop :] > 128).any()
+
+
 def test_other_sizes_are_scaled_and_rows_broken() -> None:
     panels = [("a", plain(100, 100, 50)), ("b", plain(400, 200, 100)), ("c", plain(50, 100, 200))]
     whole = draw_picture_grid(panels, height=200, columns=2)
