@@ -14,8 +14,8 @@ from darkroom.color.matrix import camera_to_srgb
 from darkroom.errors import UsageError
 from darkroom.evaluation.cameras import XYZ_TO_CAMERA, find_camera
 from darkroom.evaluation.chart import sample_light
-from darkroom.evaluation.paired import read_pairs
 from darkroom.mosaic.packing import BAYER, linearise
+from darkroom.pairs.layouts import read_pairs
 from darkroom.raw.image import Sensor
 from darkroom.raw.reader import read_raw
 
@@ -132,6 +132,7 @@ def test_what_is_there_is_kept(pictures: Path, tmp_path: Path) -> None:
         (("--ratio", "0.5"), "1 to 1000"),
         (("--ratio", "nan"), "1 to 1000"),
         (("--size", "90"), "96 pixels or more"),
+        (("--xtrans", "--raw-references"), "516 pixels or more"),
     ],
 )
 def test_what_cannot_be_is_one_line(
