@@ -21,7 +21,7 @@ def draw_picture_grid(
 
     `panels`: at least one label and (h, w, 3) picture. `height`: of every picture on the sheet, by
     default that of the tallest; pictures of another height are scaled. `columns`: pictures in a
-    row, by default all.
+    row, by default all. A label too long for its picture loses its middle.
     """
     height = height or max(len(picture) for _, picture in panels)
     columns = columns or len(panels)
@@ -37,10 +37,22 @@ def draw_picture_grid(
     for number, row in enumerate(rows):
         left, top = gap, number * (band + height)
         for label, image in row:
-            pen.text((left, top + band / 2), label, fill=TEXT, font=font, anchor="lm")
+            words = _shorten(label, image.width, font)
+            pen.text((left, top + band / 2), words, fill=TEXT, font=font, anchor="lm")
             whole.paste(image, (left, top + band))
             left += image.width + gap
     return np.array(whole)
+
+
+def _shorten(label: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """Take as much out of a label's middle as does not fit into `width` pixels."""
+    kept, words = len(label), label
+    while kept and font.getlength(words) > width:
+        kept -= 1
+        words = (
+            f"{label[: kept // 2]}\N{HORIZONTAL ELLIPSIS}{label[len(label) - (kept + 1) // 2 :]}"
+        )
+    return words
 
 
 def _scale(picture: NDArray[np.uint8], height: int) -> Image.Image:

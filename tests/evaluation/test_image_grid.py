@@ -35,6 +35,18 @@ def test_labels_are_drawn_above_their_picture() -> None:
     assert not (whole[: rows.start, find(whole, 201)[1]] > 128).any()
 
 
+def test_a_long_label_stays_above_its_picture() -> None:
+    """What it begins and ends with is kept: a model's name, and its score."""
+    path = "/a/very/long/path/to/some/weights" * 3
+    long, short = (
+        draw_picture_grid([(words, plain(200, 200, 7)), ("", plain(200, 200, 9))])
+        for words in (f"redi={path}: 34.21", "redi")
+    )
+    rows, columns = slice(0, find(long, 7)[0].start), find(long, 9)[1]
+    assert not (long[rows, columns] > 128).any()
+    assert np.array_equal(long[rows, :20], short[rows, :20]), "of about 25"
+
+
 def test_other_sizes_are_scaled_and_rows_broken() -> None:
     panels = [("a", plain(100, 100, 50)), ("b", plain(400, 200, 100)), ("c", plain(50, 100, 200))]
     whole = draw_picture_grid(panels, height=200, columns=2)
