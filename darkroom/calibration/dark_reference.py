@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from darkroom.calibration.dark_stack import DarkStack
 from darkroom.calibration.fixed_pattern import Mosaic, Values, spread_cells
-from darkroom.calibration.frames import is_dark_enough, list_files, measure_content, read_frame
+from darkroom.calibration.frames import (
+    is_dark_enough,
+    is_gray,
+    list_files,
+    measure_content,
+    read_frame,
+)
 from darkroom.errors import RawError, UsageError
 from darkroom.raw.image import CFA, Exposure, RawImage
 
@@ -28,7 +34,8 @@ class DarkReference:
     """What dark frames hold, in sensor units.
 
     `black`: (period, period) levels. `fixed`: (H, W) what they always have on top of it. `hot`: (n,
-    2) rows and columns of hot pixels. `count`: how many frames.
+    2) rows and columns of hot pixels. `count`: how many frames. `lit`: the first that shows
+    colours, by its name; empty where none does.
     """
 
     camera: str
@@ -39,6 +46,7 @@ class DarkReference:
     fixed: Mosaic
     hot: NDArray[np.intp]
     count: int
+    lit: str = ""
 
     @property
     def identity(self) -> dict[str, str | int]:
@@ -57,7 +65,9 @@ class DarkReference:
         return None
 
     def doubt(self, raw: RawImage) -> str | None:
-        """Say in one line how the frames' exposure differs from a photo's; None if it does not."""
+        """Say in one line why the frames may not go with a photo; None if they seem to."""
+        if self.lit:
+            return f"--dark {self.lit} shows colours, as only light has them"
         pairs = (
             ("ISO", raw.exposure.iso, self.exposure.iso),
             ("exposure in seconds", raw.exposure.seconds, self.exposure.seconds),
@@ -79,6 +89,7 @@ def read_dark_frames(places: Sequence[Path]) -> DarkReference:
     ]
     first: RawImage | None = None
     stack: DarkStack | None = None
+    lit = ""
     for path in paths:
         try:
             raw = read_frame(path)
@@ -86,7 +97,8 @@ def read_dark_frames(places: Sequence[Path]) -> DarkReference:
             if path not in places:  # what else lies in a folder
                 continue
             raise RawError(f"--dark {error}") from error
-        if not is_dark_enough(measure_content(raw)):
+        content = measure_content(raw)
+        if not is_dark_enough(content):
             raise UsageError(f"--dark {path}: is too bright for a dark frame; put the lens cap on")
         if first is None or stack is None:
             first, stack = raw, DarkStack(raw.cfa.period)
@@ -95,6 +107,8 @@ def read_dark_frames(places: Sequence[Path]) -> DarkReference:
                 f"--dark {path}: differs from {paths[0].name} in camera, size, ISO or exposure; "
                 "give frames that were taken alike"
             )
+        if not lit and not is_gray(content):
+            lit = path.name
         stack.add(raw.mosaic)
     if first is None or stack is None:
         raise UsageError(f"--dark {places[0]}: no RAW file in there; name dark frames")
@@ -116,6 +130,7 @@ def read_dark_frames(places: Sequence[Path]) -> DarkReference:
         fixed,
         pattern.hot[:, :2].astype(np.intp),
         stack.count,
+        lit,
     )
 
 

@@ -166,11 +166,15 @@ def describe_frame(path: Path, raw: RawImage, told: Role | None) -> CalibrationF
 def classify(content: Content) -> Role:
     """Say by what a frame shows whether it is dark, evenly lit, or a photo."""
     even = content.spread <= max(DARK_EVENNESS * content.noise, DARK_UNITS)
-    gray = content.tint <= max(DARK_TINT * content.noise, DARK_TINT_UNITS)
-    if even and gray:
+    if even and is_gray(content):
         return Role.DARK if is_dark_enough(content) else Role.FLAT
     bright = float(content.light.max()) >= max(FLAT_LEVEL, content.noise)
     return Role.FLAT if bright and content.unevenness <= FLAT_EVENNESS else Role.PHOTO
+
+
+def is_gray(content: Content) -> bool:
+    """Whether a frame shows no colour anywhere."""
+    return content.tint <= max(DARK_TINT * content.noise, DARK_TINT_UNITS)
 
 
 def is_dark_enough(content: Content) -> bool:

@@ -78,6 +78,8 @@ def enhance(
     cat IMG.DNG | darkroom enhance - -o - --format jpg > out.jpg
     """
     references = inputs.list_references(profile, dark or ())
+    if photo in references and photo != profile:
+        raise UsageError(f"--dark {photo}: is the photo itself; give frames without any light")
     target, save = _plan_output(
         photo, out, file_format, bits, quality, overwrite, model, references
     )

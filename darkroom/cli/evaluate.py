@@ -145,8 +145,6 @@ def evaluate(
     names = model or ["safelight"]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UsageError(f"--model {min(twice)}: was given twice")
-    if any(0 < one < 1 for one in ratio or ()):
-        raise UsageError("--ratio: give 0 for no noise, or at least 1")
     settings = inputs.enhance_options(None, rule, 0.0, tile, 16, edges=edges)
 
     def load(name: str) -> "Model":
@@ -156,6 +154,8 @@ def evaluate(
         for_pairs = (references, split, metrics, cache, resume, csv, markdown, sheet, rule)
         if first or gain != "true" or any(one is not None for one in for_pairs):
             raise UsageError("--simulate: only --ratio, --xtrans, --model go with it; see --help")
+        if any(0 < one < 1 for one in ratio or ()):
+            raise UsageError("--ratio: give 0 for no noise, or at least 1")
         _evaluate_scenes(simulate, names, load, ratio, xtrans, settings, as_json)
     elif pairs is not None:
         if xtrans:

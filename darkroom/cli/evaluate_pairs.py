@@ -106,7 +106,7 @@ class Files:
         if self.resume is not None:
             check_target(self.resume, overwrite=True, inputs=inputs)
             written.append(self.resume)
-        if len({path.absolute() for path in written}) < len(written):
+        if len({path.resolve() for path in written}) < len(written):
             raise UsageError("--resume, --csv, --markdown and --sheet: give each a file of its own")
 
 

@@ -6,6 +6,7 @@ it could otherwise move a terminal's cursor, hide a line, or be no text at all.
 
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -96,8 +97,15 @@ def show_table(table: Table | Text, width: int | None = None) -> None:
 
 
 def print_json(record: dict[str, Any]) -> None:
-    """Print one JSON record, on standard output; what cannot be printed, as JSON's escapes."""
-    line = json.dumps({"schema": SCHEMA, **record}, ensure_ascii=not shows_unicode())
+    """Print one JSON record, on standard output; what cannot be printed, as JSON's escapes.
+
+    JSON has no infinite numbers, such as the PSNR of two equal pictures: they are null.
+    """
+    known = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in record.items()
+    }
+    line = json.dumps({"schema": SCHEMA, **known}, ensure_ascii=not shows_unicode())
     typer.echo("".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in line))
 
 

@@ -18,7 +18,7 @@ from darkroom.mosaic.packing import BAYER
 from darkroom.output.atomic import atomic_write, make_folder
 from darkroom.output.dng import write_dng
 from darkroom.output.png import write_png
-from darkroom.raw.image import CFA, Color, Exposure, RawImage
+from darkroom.raw.image import CFA, Color, Exposure, RawImage, Sensor
 
 LONG_SECONDS = 10.0
 """Exposure time of the references. Source: most of SID's have it, as their names say."""
@@ -28,6 +28,8 @@ TEST_ID = 10_000
 GRID = 6
 """Photosites in whose steps scenes are cut, so that both kinds of sensor end with a block."""
 MIN_SIDE = 96
+MIN_XTRANS_SIDE = 516
+"""LibRaw develops no X-Trans photos below 512, so they could be no references; 510 is in GRID."""
 MAX_SCENES = TEST_ID - 1
 
 
@@ -94,8 +96,10 @@ def write_pairs(
 
 def _cut(scene: Scene, request: PairsRequest) -> Scene:
     cut = scene.crop_middle(request.side or max(scene.codes.shape[:2]), GRID)
-    if min(cut.codes.shape[:2]) < MIN_SIDE:
-        raise UsageError(f"{scene.name}: give pictures, and --size, of {MIN_SIDE} pixels or more")
+    is_developed = request.raw_long and request.cfa.sensor is Sensor.XTRANS
+    least = MIN_XTRANS_SIDE if is_developed else MIN_SIDE
+    if min(cut.codes.shape[:2]) < least:
+        raise UsageError(f"{scene.name}: give pictures, and --size, of {least} pixels or more")
     return cut
 
 

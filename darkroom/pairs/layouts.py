@@ -177,10 +177,12 @@ def _is_later(pair: ExposurePair) -> bool:
 
 
 def _check_files(place: Path, pairs: list[ExposurePair]) -> None:
-    """Raise UsageError where files are not there: all counted, the first named."""
+    """Raise UsageError where a file is both sides, or files are not there: the first is named."""
+    if same := next((pair.short for pair in pairs if pair.short == pair.long), None):
+        raise UsageError(f"{same}: is its own reference; a long exposure is another file")
     files = dict.fromkeys(path for pair in pairs for path in (pair.short, pair.long))
     if missing := [path for path in files if not path.is_file()]:
         raise UsageError(
             f"{place}: {len(missing)} of {len(files)} files are not there, the first: {missing[0]}"
-            "; put the list beside the folders that it names"
+            "; copy all, or put the list beside the folders that it names"
         )

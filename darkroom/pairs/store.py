@@ -153,7 +153,8 @@ class PairStore:
             pool.shutdown(cancel_futures=True)
         if failures:
             first = min(failures, key=str)
-            more = f"; {len(failures)} files in all cannot be used" if len(failures) > 1 else ""
+            count = len({str(one) for one in failures})  # a file may be wanted in both its kinds
+            more = f"; {count} files in all cannot be used" if count > 1 else ""
             raise type(first)(f"{first}{more}")
 
     def raw(self, path: Path) -> RawImage:

@@ -25,6 +25,7 @@ from darkroom.mosaic.packing import Packed, align, linearise, pack
 from darkroom.pairs.exposures import SID_NAME, ExposurePair
 from darkroom.pairs.store import PairStore
 from darkroom.raw.black_choice import with_black
+from darkroom.raw.crop import crop_raw
 from darkroom.raw.image import BlackSource, RawImage, Sensor
 from darkroom.training.networks.base import KINDS, PairBatch
 from darkroom.training.recipes import PairRecipe
@@ -178,20 +179,9 @@ def _pack_region(raw: RawImage, frame: PackedFrame, corner: tuple[int, int], cou
     """
     first = [one // frame.block * frame.block for one in corner]
     last = [-(-(one + count) // frame.block) * frame.block for one in corner]
-    rows, columns = (
-        slice(cut + begin * frame.scale, cut + end * frame.scale)
-        for cut, begin, end in zip(frame.start, first, last, strict=True)
-    )
-    shift = (-rows.start, -columns.start)
-    region = replace(
-        raw,
-        mosaic=raw.mosaic[rows, columns],
-        cfa=raw.cfa.shifted(rows.start % raw.cfa.period, columns.start % raw.cfa.period),
-        black=np.roll(raw.black, shift, (0, 1)),
-        white=np.roll(raw.white, shift, (0, 1)),
-        row_black=None if raw.row_black is None else raw.row_black[rows],
-        missing=None if raw.missing is None else raw.missing[rows, columns],
-    )
+    height, width = ((e - b) * frame.scale for b, e in zip(first, last, strict=True))
+    top, left = (cut + b * frame.scale for cut, b in zip(frame.start, first, strict=True))
+    region = crop_raw(raw, top, left, height, width)
     packed = pack(linearise(region), region.cfa)
     y, x = (one - begin for one, begin in zip(corner, first, strict=True))
     return packed[:, y : y + count, x : x + count]

@@ -149,6 +149,12 @@ def test_a_dark_frame_of_other_exposure_is_doubted(tmp_path: Path, photo: RawIma
     assert "exposure in seconds is 0.1, the photo's 5" in note
 
 
+def test_a_dim_photo_is_doubted_as_a_dark_frame(tmp_path: Path, photo: RawImage) -> None:
+    write_dng(tmp_path / "dim.dng", CAMERA.flat(40))
+    (note,) = Correction(dark=read_dark_frames([tmp_path / "dim.dng"])).check(photo)
+    assert "dim.dng shows colours" in note
+
+
 def test_others_are_refused(profile: CameraProfile, photo: RawImage, tmp_path: Path) -> None:
     dark = darks(tmp_path, 1)
     for correction in (Correction(profile), Correction(dark=dark)):

@@ -140,6 +140,7 @@ def test_enhance_refuses_what_does_not_fit(
     fails(run("enhance", other, *out, "--dark", dark), 4, "dark frames are of Example One")
     fails(run("enhance", photo, *out, "--profile", photo), 2, "no camera profile")
     fails(run("enhance", photo, *out, "--dark", tmp_path / "none"), 4, "no such file")
+    fails(run("enhance", photo, *out, "--dark", photo), 2, "is the photo itself")
     fails(run("enhance", photo, *out, "--dark", dark, "--black", "512"), 2, "both decide")
     fails(run("enhance", photo, *out, "--black", "profile"), 2, "stated, measured, or a number")
     assert not (tmp_path / "o.png").exists()

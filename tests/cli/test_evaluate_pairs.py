@@ -133,6 +133,16 @@ def test_two_folders_matched_by_name(weights: Path, tmp_path: Path) -> None:
     assert score["gain"] != 1
 
 
+def test_equal_pictures_have_no_number_in_json(tmp_path: Path) -> None:
+    for folder in ("dark", "bright"):
+        (tmp_path / folder).mkdir()
+        write_dng(tmp_path / folder / "a.dng", synthetic_raw(48, 64))
+    words = (tmp_path / "dark", "--references", tmp_path / "bright", "-m", "libraw", "--ratio", 1)
+    result = run(*words, "--json")
+    assert "Infinity" not in result.stdout
+    assert [one["psnr"] for one in records(result)] == [None, None]
+
+
 def test_tables_and_sheets_are_written(listed: Path, weights: Path, tmp_path: Path) -> None:
     files = {name: tmp_path / name for name in ("a.csv", "a.md", "a.png")}
     words = ("--csv", files["a.csv"], "--markdown", files["a.md"], "--sheet", files["a.png"])
@@ -201,6 +211,8 @@ def test_published_numbers_stand_beside_ours(
         (("--xtrans",), 2, "for --simulate"),
         (("--sheet", "a.gif"), 2, "no picture format"),
         (("--csv", "a.txt", "--markdown", "a.txt"), 2, "a file of its own"),
+        (("--csv", "a.txt", "--markdown", "../{here}/a.txt"), 2, "a file of its own"),
+        (("--ratio", "0.5"), 2, "must be between 1 and 1000"),
         (("--csv", "nowhere/a.csv"), 5, "create it first"),
         (("--resume", "nowhere/a.jsonl"), 5, "create it first"),
         (("-m", "safelite"), 3, "did you mean safelight"),
@@ -209,7 +221,7 @@ def test_published_numbers_stand_beside_ours(
 def test_wrong_usage_is_one_line_before_any_work(
     listed: Path, words: tuple[str, ...], code: int, said: str, tmp_path: Path
 ) -> None:
-    result = run(listed, *words)
+    result = run(listed, *(word.format(here=Path.cwd().name) for word in words))
     assert result.exit_code == code, result.output
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1

@@ -132,6 +132,7 @@ def test_what_is_there_is_kept(pictures: Path, tmp_path: Path) -> None:
         (("--ratio", "0.5"), "1 to 1000"),
         (("--ratio", "nan"), "1 to 1000"),
         (("--size", "90"), "96 pixels or more"),
+        (("--xtrans", "--raw-references"), "516 pixels or more"),
     ],
 )
 def test_what_cannot_be_is_one_line(

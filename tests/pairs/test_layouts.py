@@ -209,6 +209,7 @@ LINE = "short/00001_00_0.1s.dng long/00001_00_10s.dng"
         (("short/1_10s.dng long/1_0.1s.dng",), "exposed longer"),
         (("short/1_0s.dng long/1_10s.dng",), "an exposure of 0 s; give --ratio"),
         (("short/1.dng long/1.dng",), "short/1.dng: no such file"),
+        (("short/1_1s.dng short/1_1s.dng",), "/1_1s.dng: is its own reference"),
         ((LINE, "short/x_0.1s.dng long/x_1s.dng"), r"2 of 4 files are not there, .*/x_0.1s.dng"),
     ],
 )

@@ -209,6 +209,9 @@ def test_a_photo_that_cannot_be_decoded_is_told_at_the_end(
     with pytest.raises(RawError, match=r"00001_0\.1s\.dng: .*truncated.*; 2 files in all cannot"):
         store.build(pairs)
     assert len(list(store.folder.iterdir())) == 3
+    with pytest.raises(RawError) as one_file:
+        store.build([pairs[0], replace(pairs[0], long=pairs[0].short)])
+    assert "in all" not in str(one_file.value), "though it is wanted as a photo and as a picture"
 
 
 @pytest.mark.parametrize("orientation", [1, 2, 3, 6, 8])

@@ -115,13 +115,6 @@ def unpack(x: Tensor) -> Tensor:
     return picture
 
 
-def unpack_2022(x: Tensor) -> Tensor:
-    """(1, 192, h, w) -> (3, 8h, 8w): UnPack, as network.py of 2022 ends."""
-    _, _, height, width = x.shape
-    x = x.reshape(1, 8, 8, 3, height, width).permute(0, 3, 4, 1, 5, 2)
-    return x.reshape(3, 8 * height, 8 * width)
-
-
 def _run_layers(form: LLPackNetForm, state: Mapping[str, Tensor], light: Tensor) -> Tensor:
     """(H, W) -> the (1, 192, H/8, W/8) channels of the last convolution."""
 
