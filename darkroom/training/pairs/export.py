@@ -14,7 +14,7 @@ from darkroom.weights.checkpoint import ARCHITECTURE
 from darkroom.weights.registry import Output
 
 if TYPE_CHECKING:
-    from darkroom.training.pair_trainer import PairRun
+    from darkroom.training.pairs.trainer import PairRun
 
 RECIPE = "recipe.json"
 PACKAGE = Path(darkroom.__file__).parent

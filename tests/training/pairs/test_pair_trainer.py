@@ -19,13 +19,13 @@ from safetensors import safe_open
 
 from darkroom.errors import UsageError
 from darkroom.models.loading import load_model
-from darkroom.training.networks import find_network
-from darkroom.training.pair_batches import draw_batch
-from darkroom.training.pair_log import PairLog, PairReport
-from darkroom.training.pair_scores import TestPairs
-from darkroom.training.pair_trainer import PairJob, PairRun, train_pairs
+from darkroom.training.pairs.batches import draw_batch
+from darkroom.training.pairs.log import PairLog, PairReport
+from darkroom.training.pairs.networks import find_network
+from darkroom.training.pairs.scores import TestPairs
+from darkroom.training.pairs.trainer import PairJob, PairRun, train_pairs
 
-TESTS = Path(__file__).parent.parent
+TESTS = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)

@@ -19,13 +19,13 @@ from darkroom.errors import UsageError
 from darkroom.models.architectures import find_architectures
 from darkroom.models.architectures.base import difference, shapes_of
 from darkroom.output.atomic import make_folder
-from darkroom.training.distributed import Processes
 from darkroom.training.layer_statistics import LayerValues, watch_layers
-from darkroom.training.networks.base import PairBatch, TrainableNetwork
-from darkroom.training.pair_batches import PairSource, draw_batch, draw_batches
-from darkroom.training.pair_export import write_run_facts, write_weights
-from darkroom.training.pair_loss import find_loss
-from darkroom.training.recipes import PairRecipe
+from darkroom.training.pairs.batches import PairSource, draw_batch, draw_batches
+from darkroom.training.pairs.distributed import Processes
+from darkroom.training.pairs.export import write_run_facts, write_weights
+from darkroom.training.pairs.loss import find_loss
+from darkroom.training.pairs.networks.base import PairBatch, TrainableNetwork
+from darkroom.training.pairs.recipes import PairRecipe
 from darkroom.training.state import (
     DAMAGED,
     STATE,

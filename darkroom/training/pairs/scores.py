@@ -18,8 +18,8 @@ from darkroom.output.atomic import make_folder
 from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
 from darkroom.pairs.exposures import ExposurePair
 from darkroom.pairs.store import PairStore
-from darkroom.training.networks.base import PairBatch, TrainableNetwork
-from darkroom.training.pair_batches import cut_crop, find_frame, stack_crops
+from darkroom.training.pairs.batches import cut_crop, find_frame, stack_crops
+from darkroom.training.pairs.networks.base import PairBatch, TrainableNetwork
 
 SIDE = 1024
 """Photosites along each side of a middle, at most."""
