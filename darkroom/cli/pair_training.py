@@ -78,6 +78,7 @@ def _train(request: PairRequest, processes: "Processes") -> None:
 
     shown = tests or [scene[0] for scene in job.source.scenes]
     chosen = TestPairs.choose(job.source.store, shown, scored=bool(tests))
+    chosen.check(job.network, job.grid)
     log = PairLog(request.out, job.steps, chosen, request.score_every, tell, with_curves)
     for _ in train_pairs(job, request.out, log, log.is_scored):
         pass

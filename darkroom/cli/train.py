@@ -114,7 +114,12 @@ def train(
         ),
     ] = "paper",
     loss: Annotated[
-        str | None, typer.Option("--loss", metavar="NAME", help="On pairs: l1, l2, ...")
+        str | None,
+        typer.Option(
+            "--loss",
+            metavar="NAME",
+            help="On pairs: l1, l2, redi, redi-vgg, llpacknet or safelight.",
+        ),
     ] = None,
     rate_after: Annotated[
         float | None,
@@ -224,6 +229,8 @@ def train(
         from darkroom.cli.pair_training import PairRequest, train_on_pairs
 
         changes = {"steps": steps, "batch": batch, "rate": rate, "seed": seed, **on_pairs}
+        if amplifier and not network.startswith("llpacknet"):
+            raise UsageError(f"--amplifier is for llpacknet; leave it out for {network}")
         if epochs is not None and steps is None:
             changes["steps"] = 0
         train_on_pairs(
