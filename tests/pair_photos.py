@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from darkroom.pairs.exposures import ExposurePair, Split
 from darkroom.pairs.store import PairStore
 from darkroom.raw.image import CFA, Color, RawImage, Sensor
-from darkroom.training.pair_batches import PairSource, group_scenes
+from darkroom.training.pairs.batches import PairSource, group_scenes
 
 BLACK, WHITE = 512, 16383
 BAYER_PHASE, XTRANS_PHASE = CFA("RGGB"), CFA("RBGBRGGGRGGBGGBGGRBRGRBGGGBGGRGGRGGB")

@@ -8,11 +8,11 @@ from pair_photos import make_source
 from torch import Tensor
 
 from darkroom.raw.image import Sensor
-from darkroom.training.distributed import Processes
-from darkroom.training.networks import find_network
-from darkroom.training.pair_batches import draw_batch
-from darkroom.training.pair_trainer import PairJob, PairRun
-from darkroom.training.recipes import PairRecipe
+from darkroom.training.pairs.batches import draw_batch
+from darkroom.training.pairs.distributed import Processes
+from darkroom.training.pairs.networks import find_network
+from darkroom.training.pairs.recipes import PairRecipe
+from darkroom.training.pairs.trainer import PairJob, PairRun
 
 SID = find_network("sid", Sensor.BAYER)
 SMALL = replace(SID.recipe, steps=6, batch=2, crop=32, seed=5)

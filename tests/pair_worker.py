@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from pair_runs import SMALL, measure_gradients, small_job
 
-from darkroom.training.distributed import join_processes
-from darkroom.training.pair_trainer import train_pairs
+from darkroom.training.pairs.distributed import join_processes
+from darkroom.training.pairs.trainer import train_pairs
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

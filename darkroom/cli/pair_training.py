@@ -11,9 +11,9 @@ from darkroom.errors import UsageError
 if TYPE_CHECKING:
     from darkroom.pairs.exposures import ExposurePair
     from darkroom.pairs.store import PairStore
-    from darkroom.training.distributed import Processes
-    from darkroom.training.pair_log import PairReport
-    from darkroom.training.pair_trainer import PairJob
+    from darkroom.training.pairs.distributed import Processes
+    from darkroom.training.pairs.log import PairReport
+    from darkroom.training.pairs.trainer import PairJob
 
 PAPER = "paper"
 SECONDS_PER_LINE = 20
@@ -43,7 +43,7 @@ class PairRequest:
 def train_on_pairs(request: PairRequest) -> None:
     """Train, or go on where an earlier run stopped; one of several processes under torchrun."""
     from darkroom.models.device import find_device
-    from darkroom.training.distributed import join_processes
+    from darkroom.training.pairs.distributed import join_processes
 
     if request.device == "auto":
         raise UsageError("--device auto: name the device to train on, cpu or cuda")
@@ -55,9 +55,9 @@ def train_on_pairs(request: PairRequest) -> None:
 def _train(request: PairRequest, processes: "Processes") -> None:
     from darkroom.training.curves import NEEDED, has_matplotlib
     from darkroom.training.log import CURVES, LOG
-    from darkroom.training.pair_log import PairLog
-    from darkroom.training.pair_scores import TestPairs
-    from darkroom.training.pair_trainer import train_pairs
+    from darkroom.training.pairs.log import PairLog
+    from darkroom.training.pairs.scores import TestPairs
+    from darkroom.training.pairs.trainer import train_pairs
     from darkroom.training.report import write_report
     from darkroom.training.report.runs import REPORT
 
@@ -78,6 +78,7 @@ def _train(request: PairRequest, processes: "Processes") -> None:
 
     shown = tests or [scene[0] for scene in job.source.scenes]
     chosen = TestPairs.choose(job.source.store, shown, scored=bool(tests))
+    chosen.check(job.network, job.grid)
     log = PairLog(request.out, job.steps, chosen, request.score_every, tell, with_curves)
     for _ in train_pairs(job, request.out, log, log.is_scored):
         pass
@@ -96,15 +97,15 @@ def _prepare(
     from darkroom.pairs.exposures import Split
     from darkroom.pairs.layouts import read_pairs
     from darkroom.pairs.store import PairStore, default_store
-    from darkroom.training.networks import find_network
-    from darkroom.training.pair_batches import (
+    from darkroom.training.pairs.batches import (
         PairSource,
         amplify_by_redi,
         choose_scenes,
         group_scenes,
         keep_first_of_bursts,
     )
-    from darkroom.training.pair_trainer import PairJob
+    from darkroom.training.pairs.networks import find_network
+    from darkroom.training.pairs.trainer import PairJob
     from darkroom.training.scenes import load_photos
 
     find_network(request.network)

@@ -66,8 +66,11 @@ def train(
         typer.Option("--rate", help="Learning rate, by default 0.001 at most, or the recipe's."),
     ] = None,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, max=MAX_SEED, help="Another seed, another run.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            "--seed", min=0, max=MAX_SEED, help="Another seed, another run; 0, or the recipe's."
+        ),
+    ] = None,
     device: Annotated[
         str, typer.Option("--device", metavar="cpu|cuda[:N]", help="Where it trains.")
     ] = "cpu",
@@ -114,7 +117,12 @@ def train(
         ),
     ] = "paper",
     loss: Annotated[
-        str | None, typer.Option("--loss", metavar="NAME", help="On pairs: l1, l2, ...")
+        str | None,
+        typer.Option(
+            "--loss",
+            metavar="NAME",
+            help="On pairs: l1, l2, redi, redi-vgg, llpacknet or safelight.",
+        ),
     ] = None,
     rate_after: Annotated[
         float | None,
@@ -224,6 +232,8 @@ def train(
         from darkroom.cli.pair_training import PairRequest, train_on_pairs
 
         changes = {"steps": steps, "batch": batch, "rate": rate, "seed": seed, **on_pairs}
+        if amplifier and not network.startswith("llpacknet"):
+            raise UsageError(f"--amplifier is for llpacknet; leave it out for {network}")
         if epochs is not None and steps is None:
             changes["steps"] = 0
         train_on_pairs(
@@ -271,7 +281,7 @@ def train(
         raise UsageError(
             f"{photos}: holds pairs of exposures, not clean photographs; add --network NAME"
         )
-    recipe = Recipe(steps, batch, size, rate, seed, device, xtrans, large, begin)
+    recipe = Recipe(steps, batch, size, rate, seed or 0, device, xtrans, large, begin)
     if sensor is not None:
         recipe = replace(recipe, sensor=inputs.read_sensor(sensor, xtrans=xtrans))
     places = [place for place in (photos, validate) if place is not None]

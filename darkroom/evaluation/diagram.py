@@ -64,8 +64,8 @@ class Block:
             return "packed mosaic" if self.kind is BlockKind.INPUT else "result"
         if self.kind is BlockKind.MODULE:
             return f"{len(self.layers)} layers"
-        norms = [layer.kind for layer in self.layers[1:]]
-        return ", ".join([self.layers[0].kind, *norms, *filter(None, [self.layers[-1].activation])])
+        words = (word for layer in self.layers for word in (layer.kind, layer.activation))
+        return ", ".join(filter(None, words))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Training safelight: clean photographs behind simulated sensors."""
+"""Training: safelight on clean photographs, networks on pairs, the rule that finds the gain."""

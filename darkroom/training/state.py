@@ -77,9 +77,20 @@ def pack_tensors(tensors: dict[str, Tensor], facts: dict[str, str]) -> bytes:
     return len(text).to_bytes(8, "little") + text + content[end:]
 
 
+def read_step(state: Mapping[str, Any], steps: int) -> int:
+    """Return the step that a state stands at. Raises what is in DAMAGED where none of a run's."""
+    step = state["step"]
+    if type(step) is not int or not 0 <= step <= steps:
+        raise ValueError(step)
+    return step
+
+
 def damaged(path: Path) -> UsageError:
     """Return the error for a file that cannot be gone on from."""
-    return UsageError(f"{path} is damaged; delete it to begin anew")
+    return UsageError(
+        f"{path} is damaged, or of another kind of training; give a new folder, or delete it to "
+        "begin anew"
+    )
 
 
 def _describe(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

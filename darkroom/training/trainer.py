@@ -21,7 +21,7 @@ from darkroom.models.architectures.safelight import LARGE_WIDTHS, WIDTHS, Safeli
 from darkroom.models.device import find_device, native_bfloat16
 from darkroom.mosaic.demosaic import pack_mosaic
 from darkroom.mosaic.packing import BAYER, COLORS_OF_CHANNELS, XTRANS
-from darkroom.output.atomic import atomic_write, make_folder
+from darkroom.output.atomic import atomic_write, make_folder, remove_strays
 from darkroom.raw.image import CFA
 from darkroom.training.initialization import begin_as_demosaicing, begin_with
 from darkroom.training.loss import measure_loss
@@ -40,6 +40,7 @@ from darkroom.training.state import (
     damaged,
     load_optimiser,
     read_state,
+    read_step,
     write_state,
 )
 from darkroom.weights.checkpoint import read_checkpoint
@@ -289,7 +290,7 @@ class TrainingRun:
                 raise UsageError(
                     f"{path}: begun with {recipe}; give the same options, or a new folder"
                 )
-            self.step = state["step"]
+            self.step = read_step(state, self.recipe.steps)
             self.network.load_state_dict(state["network"])
             for name, average in self.average.items():
                 average.copy_(state["average"][name])
@@ -317,13 +318,14 @@ def train_network(
     Leaves `folder/state.safetensors` (to resume from) and `folder/NAME.safetensors` (the weights).
     """
     make_folder(folder)
+    remove_strays(folder)
     run = TrainingRun(recipe)
     if (folder / STATE).exists():
         run.restore(folder / STATE)
     for batch in draw_batches(photos, recipe, run.step):
         progress = run.advance(batch)
         if run.step % save_every == 0 or run.step == recipe.steps:
-            run.save(folder / STATE)
             run.export(folder / f"{recipe.name}.safetensors")
+            run.save(folder / STATE)
         watch(run, progress)
         yield progress

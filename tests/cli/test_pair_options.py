@@ -64,7 +64,9 @@ def test_safelight_is_fine_tuned_with_simulated_sensors_between(place: Path) -> 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--network", "sid", "--amplifier"), "--network sid-amplifier: unknown"),
+        (("--network", "sid", "--amplifier"), "--amplifier is for llpacknet"),
+        (("--network", "safelight", "--m", 5, "--crop", 96), "--m changes nothing for safelight"),
+        (("--network", "llpacknet", "--amplifier", "--m", 5), "--m changes nothing for llpack"),
         (("--network", "sid", "--mix", 0.5), "--mix is for safelight; leave it out for sid"),
         (("--network", "safelight", "--mix", 0.5), "--mix: give --photos FOLDER too"),
         (("--network", "redi", "--m", 10), "m = 10: REDI's brightness is a number from 1 to 9"),

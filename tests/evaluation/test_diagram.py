@@ -121,3 +121,9 @@ def test_words_of_others_are_escaped_and_pixels_are_painted() -> None:
     colors = [tuple(bytes.fromhex(box.fill[1:])) for box in figure.boxes if box.tip]
     for color in set(colors):
         assert (np.abs(pixels.astype(int) - color).max(axis=2) <= 2).sum() > 50
+
+
+def test_activations_stand_where_they_are() -> None:
+    """A norm after the activation is drawn after it."""
+    blocks = {block.name: block for block in planned("sid-norm-last").blocks}
+    assert blocks["levels.0.first"].words == "conv 3x3, leaky relu 0.2, affine"

@@ -65,7 +65,7 @@ def test_a_damaged_file_or_anothers_is_refused(tmp_path: Path) -> None:
         whole.replace(b"darkroom-t", b"somebody-t"),
     ):
         path.write_bytes(content)
-        with pytest.raises(UsageError, match="is damaged; delete it to begin anew"):
+        with pytest.raises(UsageError, match="is damaged, or of another kind of training"):
             read_state(path)
     with pytest.raises(UsageError):
         read_state(tmp_path / "none")

@@ -13,7 +13,7 @@ MAX_BATCH, MAX_CROP = 1024, 1 << 14
 class PairRecipe:
     """All that decides a training run on pairs, but the pairs and the network themselves.
 
-    `loss`: a name in `pair_loss.LOSSES`. `rate`: Adam's, until `drop_at` (a share of the run) is
+    `loss`: a name in `loss.LOSSES`. `rate`: Adam's, until `drop_at` (a share of the run) is
     over, `rate_after` from there on. `epochs`: how often each scene is seen, each time in a random
     one of its short exposures; or `steps`, if not 0, which count instead. `batch`: crops in a step,
     of all processes together. `crop`: photosites along each side. `flip_rows`, `flip_columns`,

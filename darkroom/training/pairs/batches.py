@@ -27,8 +27,8 @@ from darkroom.pairs.store import PairStore
 from darkroom.raw.black_choice import with_black
 from darkroom.raw.crop import crop_raw
 from darkroom.raw.image import BlackSource, RawImage, Sensor
-from darkroom.training.networks.base import KINDS, PairBatch
-from darkroom.training.recipes import PairRecipe
+from darkroom.training.pairs.networks.base import KINDS, PairBatch
+from darkroom.training.pairs.recipes import PairRecipe
 
 SCALES = {Sensor.BAYER: 2, Sensor.XTRANS: 3}
 """Photosites along each side of a packed pixel."""

@@ -8,8 +8,8 @@ from darkroom.errors import UsageError
 from darkroom.models.architectures import find_architectures, identify
 from darkroom.models.architectures.base import shapes_of
 from darkroom.raw.image import Sensor
-from darkroom.training.networks import NETWORKS, TrainableNetwork, find_network
-from darkroom.training.networks.sid import UP_STD
+from darkroom.training.pairs.networks import NETWORKS, TrainableNetwork, find_network
+from darkroom.training.pairs.networks.sid import UP_STD
 
 PUBLISHED = [network for network in NETWORKS if network.draw is None]
 """Those that take crops alone; safelight is told more, and has tests of its own."""

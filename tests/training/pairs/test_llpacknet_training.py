@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from darkroom.gain import GainRule
 from darkroom.models.loading import load_model
-from darkroom.training.networks.llpacknet import TrainableAmplifier, TrainableLLPackNet
-from darkroom.training.pair_loss import llpacknet_loss
+from darkroom.training.pairs.loss import llpacknet_loss
+from darkroom.training.pairs.networks.llpacknet import TrainableAmplifier, TrainableLLPackNet
 
 FORMS = {
     "llpacknet": {},

@@ -12,8 +12,8 @@ from torch.nn import functional
 from darkroom.color.transfer import bt709_decode
 from darkroom.errors import UsageError
 from darkroom.training.loss import weigh_errors
-from darkroom.training.ms_ssim import ms_ssim
-from darkroom.training.vgg import vgg_distance
+from darkroom.training.pairs.ms_ssim import ms_ssim
+from darkroom.training.pairs.vgg import vgg_distance
 
 Loss = Callable[[Tensor, Tensor, nn.Module, int], Tensor]
 """Of pictures, targets, the network that made the pictures, and the steps taken before."""

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.raw.image import Color, Sensor
-from darkroom.training.recipes import PairRecipe
+from darkroom.training.pairs.recipes import PairRecipe
 
 if TYPE_CHECKING:
     from darkroom.pairs.exposures import ExposurePair
     from darkroom.pairs.store import PairStore
-    from darkroom.training.pair_batches import DrawBatch
+    from darkroom.training.pairs.batches import DrawBatch
 
 KINDS = {Sensor.BAYER: "Bayer", Sensor.XTRANS: "X-Trans"}
 

@@ -9,9 +9,9 @@ from functools import partial
 
 from darkroom.models.architectures.safelight import LARGE_WIDTHS, WIDTHS, Safelight
 from darkroom.raw.image import Sensor
-from darkroom.training.networks.base import TrainableNetwork
-from darkroom.training.networks.safelight_pairs import cut_middle, draw_developed, paint
-from darkroom.training.recipes import PairRecipe
+from darkroom.training.pairs.networks.base import TrainableNetwork
+from darkroom.training.pairs.networks.safelight_pairs import cut_middle, draw_developed, paint
+from darkroom.training.pairs.recipes import PairRecipe
 from darkroom.weights import registry, store
 from darkroom.weights.checkpoint import read_checkpoint
 

@@ -23,8 +23,8 @@ from darkroom.training.log import (
     write_curves,
     write_log,
 )
-from darkroom.training.pair_scores import TestPairs, write_sheet
-from darkroom.training.pair_trainer import PairProgress, PairRun
+from darkroom.training.pairs.scores import TestPairs, write_sheet
+from darkroom.training.pairs.trainer import PairProgress, PairRun
 from darkroom.training.report import write_report
 from darkroom.training.report.runs import REPORT
 

@@ -21,8 +21,10 @@ from darkroom.output.dng import write_dng
 from darkroom.pairs.exposures import ExposurePair
 from darkroom.pairs.store import PairStore
 from darkroom.raw.image import RawImage, Sensor
-from darkroom.training.networks import find_network, safelight_pairs
-from darkroom.training.networks.safelight_pairs import (
+from darkroom.training.pairs.batches import PairSource
+from darkroom.training.pairs.loss import safelight_loss
+from darkroom.training.pairs.networks import find_network, safelight_pairs
+from darkroom.training.pairs.networks.safelight_pairs import (
     cut_middle,
     cut_turned,
     develop_window,
@@ -31,9 +33,7 @@ from darkroom.training.networks.safelight_pairs import (
     measure,
     paint,
 )
-from darkroom.training.pair_batches import PairSource
-from darkroom.training.pair_loss import safelight_loss
-from darkroom.training.pair_trainer import PairJob, train_pairs
+from darkroom.training.pairs.trainer import PairJob, train_pairs
 from darkroom.weights.checkpoint import read_checkpoint
 from darkroom.weights.store import bundled_folder
 

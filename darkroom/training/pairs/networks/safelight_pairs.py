@@ -38,14 +38,14 @@ from darkroom.pairs.exposures import ExposurePair
 from darkroom.pairs.store import PairStore
 from darkroom.raw.crop import crop_raw
 from darkroom.raw.image import CFA, RawImage, Sensor
-from darkroom.training.networks.base import PairBatch
 from darkroom.training.noise_model import draw_sensors
-from darkroom.training.recipes import PairRecipe
+from darkroom.training.pairs.networks.base import PairBatch
+from darkroom.training.pairs.recipes import PairRecipe
 from darkroom.training.scenes import draw_scenes
 from darkroom.training.trainer import photograph_scenes
 
 if TYPE_CHECKING:
-    from darkroom.training.pair_batches import PairSource
+    from darkroom.training.pairs.batches import PairSource
 
 MIDDLE, GRID = 768, 96
 """Photosites per side of a photo's middle that its light is found on, at most, in steps."""

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from darkroom.evaluation.published.redi import Norms, PublishedRedi, RediForm, load_network
 from darkroom.models.loading import load_model
-from darkroom.training.networks.redi import make_redi
-from darkroom.training.pair_loss import redi_loss
+from darkroom.training.pairs.loss import redi_loss
+from darkroom.training.pairs.networks.redi import make_redi
 
 FORMS = {
     "redi": ({}, RediForm(weight_norm="original")),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from darkroom.errors import UsageError
-from darkroom.training.networks.sid import SID_RECIPE
+from darkroom.training.pairs.networks.sid import SID_RECIPE
 
 
 def test_sid_learns_for_4000_epochs_a_tenth_as_fast_from_the_middle_on() -> None:

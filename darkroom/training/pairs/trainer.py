@@ -18,20 +18,21 @@ from torch.optim import Adam
 from darkroom.errors import UsageError
 from darkroom.models.architectures import find_architectures
 from darkroom.models.architectures.base import difference, shapes_of
-from darkroom.output.atomic import make_folder
-from darkroom.training.distributed import Processes
+from darkroom.output.atomic import make_folder, remove_strays
 from darkroom.training.layer_statistics import LayerValues, watch_layers
-from darkroom.training.networks.base import PairBatch, TrainableNetwork
-from darkroom.training.pair_batches import PairSource, draw_batch, draw_batches
-from darkroom.training.pair_export import write_run_facts, write_weights
-from darkroom.training.pair_loss import find_loss
-from darkroom.training.recipes import PairRecipe
+from darkroom.training.pairs.batches import PairSource, draw_batch, draw_batches
+from darkroom.training.pairs.distributed import Processes
+from darkroom.training.pairs.export import write_run_facts, write_weights
+from darkroom.training.pairs.loss import find_loss
+from darkroom.training.pairs.networks.base import PairBatch, TrainableNetwork, run_network
+from darkroom.training.pairs.recipes import PairRecipe
 from darkroom.training.state import (
     DAMAGED,
     STATE,
     damaged,
     load_optimiser,
     read_state,
+    read_step,
     write_state,
 )
 from darkroom.weights.checkpoint import read_checkpoint
@@ -66,6 +67,10 @@ class PairJob:
                 f"--crop {self.recipe.crop}: {self.network.name} takes multiples of {self.grid} "
                 f"photosites, such as {near}"
             )
+        if self.recipe.m and self.network.forward is not run_network:
+            raise UsageError(f"--m changes nothing for {self.network.name}; leave it out")
+        if self.source.photos and not self.recipe.mix:
+            raise UsageError("--photos are for --mix, as 0.5; give both or neither")
         if self.recipe.mix and self.network.draw is None:
             raise UsageError(f"--mix is for safelight; leave it out for {self.network.name}")
         if self.recipe.mix and not self.source.photos:
@@ -218,7 +223,11 @@ class PairRun:
             for name, average in state["average"].items():
                 self.average[name].copy_(average)
             load_optimiser(self.optimiser, state["optimiser"])
-            self.step, self.scores = state["step"], state["scores"]
+            self.step = read_step(state, self.job.steps)
+            self.scores = {
+                name: {"psnr": float(score["psnr"]), "ssim": float(score["ssim"])}
+                for name, score in state["scores"].items()
+            }
         except DAMAGED as error:
             raise damaged(path) from error
 
@@ -283,11 +292,14 @@ def train_pairs(
     run, processes = PairRun(job), job.processes
     if processes.first:
         make_folder(folder)
+        remove_strays(folder)
     processes.wait()
     if (folder / STATE).exists():
         run.restore(folder / STATE)
     elif processes.first:
         write_run_facts(run, folder)
+    if processes.first and run.step and not (folder / f"{job.network.name}.safetensors").exists():
+        write_weights(run, folder)
     processes.wait()
     saved = time.monotonic()
     before = time.perf_counter()
@@ -302,8 +314,8 @@ def train_pairs(
             watch(run, progress)
             due = run.step == job.steps or look(run.step)
             if due or time.monotonic() - saved >= save_seconds:
+                write_weights(run, folder)  # first, so that a state at the end means all is there
                 run.save(folder / STATE)
-                write_weights(run, folder)
                 saved = time.monotonic()
         yield progress
         before = time.perf_counter()

@@ -18,8 +18,8 @@ from darkroom.output.atomic import make_folder
 from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
 from darkroom.pairs.exposures import ExposurePair
 from darkroom.pairs.store import PairStore
-from darkroom.training.networks.base import PairBatch, TrainableNetwork
-from darkroom.training.pair_batches import cut_crop, find_frame, stack_crops
+from darkroom.training.pairs.batches import cut_crop, find_frame, stack_crops
+from darkroom.training.pairs.networks.base import KINDS, PairBatch, TrainableNetwork
 
 SIDE = 1024
 """Photosites along each side of a middle, at most."""
@@ -87,6 +87,17 @@ class TestPairs:
         """Cut the middle of a pair as its network is fed: a batch of one."""
         middle = known.middle or cut_stated_middle
         return middle(self.store, pair, self._side(pair, grid))
+
+    def check(self, known: TrainableNetwork, grid: int) -> None:
+        """Raise UsageError where a pair cannot be scored: before the run, not hours later."""
+        for pair in self.pairs:
+            sensor = self.store.raw(pair.short).cfa.sensor
+            if sensor is not known.sensor:
+                raise UsageError(
+                    f"{pair.short}: {KINDS[sensor]}, and {KINDS[known.sensor]} is learned; test "
+                    "with pairs of one kind"
+                )
+            self._side(pair, grid)
 
     def _side(self, pair: ExposurePair, grid: int) -> int:
         frame = find_frame(self.store.raw(pair.short))

@@ -17,8 +17,8 @@ from torch.nn import functional
 from darkroom.models.architectures import fold
 from darkroom.models.architectures.sid import INPUT_LIMIT, SLOPE, WIDTHS
 from darkroom.raw.image import Sensor
-from darkroom.training.networks.base import TrainableNetwork
-from darkroom.training.recipes import PairRecipe
+from darkroom.training.pairs.networks.base import TrainableNetwork
+from darkroom.training.pairs.recipes import PairRecipe
 
 UP_STD = 0.02
 """Of the up-convolutions at first, a normal cut at two of it. Source: train_Sony.py and

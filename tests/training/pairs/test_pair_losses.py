@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from darkroom.errors import UsageError
-from darkroom.training import vgg
-from darkroom.training.ms_ssim import MIN_SIDE, ms_ssim
-from darkroom.training.pair_loss import llpacknet_loss, redi_loss, total_variation
+from darkroom.training.pairs import vgg
+from darkroom.training.pairs.loss import llpacknet_loss, redi_loss, total_variation
+from darkroom.training.pairs.ms_ssim import MIN_SIDE, ms_ssim
 
 
 def pictures(side: int = 176, noise: float = 0.1, count: int = 2) -> tuple[Tensor, Tensor]:

@@ -27,8 +27,8 @@ from darkroom.models.architectures.perceptilabs import (
 )
 from darkroom.models.architectures.perceptilabs_names import NORM_EPSILON
 from darkroom.raw.image import Sensor
-from darkroom.training.networks.base import TrainableNetwork
-from darkroom.training.recipes import PairRecipe
+from darkroom.training.pairs.networks.base import TrainableNetwork
+from darkroom.training.pairs.recipes import PairRecipe
 
 NORM_KEPT = 0.99
 """Of its moving statistics at each step. Source: tf.compat.v1.layers.batch_normalization."""

@@ -19,8 +19,8 @@ from darkroom.models.architectures.redi_layers import (
     read_layers,
 )
 from darkroom.raw.image import Sensor
-from darkroom.training.networks.base import TrainableNetwork
-from darkroom.training.recipes import PairRecipe
+from darkroom.training.pairs.networks.base import TrainableNetwork
+from darkroom.training.pairs.recipes import PairRecipe
 
 RECIPE = PairRecipe(
     loss="redi",

@@ -12,20 +12,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from pair_photos import make_source
+from pair_photos import XTRANS_PHASE, make_source
 from pair_runs import SID, SMALL, measure_gradients, small_job
 from PIL import Image
 from safetensors import safe_open
 
 from darkroom.errors import UsageError
 from darkroom.models.loading import load_model
-from darkroom.training.networks import find_network
-from darkroom.training.pair_batches import draw_batch
-from darkroom.training.pair_log import PairLog, PairReport
-from darkroom.training.pair_scores import TestPairs
-from darkroom.training.pair_trainer import PairJob, PairRun, train_pairs
+from darkroom.training.pairs.batches import draw_batch
+from darkroom.training.pairs.log import PairLog, PairReport
+from darkroom.training.pairs.networks import find_network
+from darkroom.training.pairs.scores import TestPairs
+from darkroom.training.pairs.trainer import PairJob, PairRun, train_pairs
+from darkroom.training.state import read_state, write_state
 
-TESTS = Path(__file__).parent.parent
+TESTS = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +87,92 @@ def test_another_run_does_not_go_on(tmp_path: Path) -> None:
     other = replace(job, source=make_source(scenes=2, size=(64, 64)))
     with pytest.raises(UsageError, match="begun with data"):
         list(train_pairs(other, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"step": "3"},
+        {"step": -1},
+        {"step": 10**30},
+        {"step": None},
+        {"scores": [1]},
+        {"scores": {"all": {"psnr": "high", "ssim": 1.0}}},
+        {"scores": {"all": 1.0}},
+    ],
+)
+def test_a_state_that_no_run_wrote_is_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
+    run = train_pairs(small_job(), tmp_path, save_seconds=0)
+    next(run), next(run)
+    run.close()
+    path = tmp_path / "state.safetensors"
+    write_state(path, read_state(path) | wrong)
+    with pytest.raises(UsageError, match="is damaged, or of another kind of training"):
+        list(train_pairs(small_job(), tmp_path))
+
+
+def test_weights_that_are_gone_are_written_again(tmp_path: Path) -> None:
+    """As the command says that they are there; what a killed run left behind goes, too."""
+    list(train_pairs(small_job(), tmp_path))
+    path = tmp_path / "sid.safetensors"
+    weights = path.read_bytes()
+    path.unlink()
+    (tmp_path / ".darkroom-0123.part").write_bytes(b"half")
+    assert list(train_pairs(small_job(), tmp_path)) == []
+    assert path.read_bytes() == weights
+    assert not list(tmp_path.glob(".darkroom-*"))
+
+
+@pytest.mark.parametrize("broken", ["write_weights", "write_state"])
+def test_a_run_that_ends_between_its_last_two_files_is_made_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """Where the state says that all is done, the weights are the last ones."""
+    list(train_pairs(small_job(), tmp_path / "straight"))
+
+    def fail(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    run = train_pairs(small_job(), tmp_path / "killed", look=lambda step: step == 3)
+    for _ in range(5):
+        next(run)
+    with monkeypatch.context() as patched:
+        patched.setattr(f"darkroom.training.pairs.trainer.{broken}", fail)
+        with pytest.raises(KeyboardInterrupt):
+            next(run)
+    list(train_pairs(small_job(), tmp_path / "killed"))
+    same = [(tmp_path / way / "sid.safetensors").read_bytes() for way in ("straight", "killed")]
+    assert same[0] == same[1]
+
+
+def test_test_pairs_that_do_not_fit_are_refused_before_the_run() -> None:
+    xtrans = make_source(scenes=1, cfa=XTRANS_PHASE)
+    tests = TestPairs.choose(xtrans.store, xtrans.scenes[0], scored=True)
+    with pytest.raises(UsageError, match="X-Trans, and Bayer is learned"):
+        tests.check(SID, 32)
+    small = make_source(scenes=1, size=(20, 20))
+    tests = TestPairs.choose(small.store, small.scenes[0], scored=True)
+    with pytest.raises(UsageError, match="smaller than 32 photosites"):
+        tests.check(SID, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "m", "words"),
+    [
+        ("redi-two-blocks", 5.0, "amplified by REDI's estimate with m = 5, not by the true ratio"),
+        ("llpacknet-2020-amplifier", 0.0, "amplified by the network itself, not by the true"),
+        ("redi-two-blocks", 0.0, "pairs, at the true ratio"),
+    ],
+)
+def test_cards_say_what_photos_were_amplified_by(
+    tmp_path: Path, name: str, m: float, words: str
+) -> None:
+    known = find_network(name)
+    recipe = replace(known.recipe, steps=1, batch=1, crop=192, m=m)
+    list(train_pairs(PairJob(known, recipe, make_source(1, (192, 192))), tmp_path))
+    card = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
+    assert words in card
+    assert "| epochs |" not in card, "the steps count"
 
 
 def test_two_processes_learn_as_one_does(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from torch.nn.utils import parametrizations
 
 from darkroom.models.architectures.llpacknet import HISTOGRAM_BINS, MIN_AMPLIFICATION, PACK
 from darkroom.raw.image import Sensor
-from darkroom.training.networks.base import PairBatch, TrainableNetwork, run_network
-from darkroom.training.recipes import PairRecipe
+from darkroom.training.pairs.networks.base import PairBatch, TrainableNetwork, run_network
+from darkroom.training.pairs.recipes import PairRecipe
 
 RECIPE = PairRecipe(
     loss="llpacknet",

@@ -14,10 +14,10 @@ from pair_photos import XTRANS_PHASE, make_source
 from torch import Tensor
 
 from darkroom.raw.image import Sensor
-from darkroom.training.networks import find_network
-from darkroom.training.pair_batches import PairSource, draw_batch
-from darkroom.training.pair_trainer import PairJob, PairRun
-from darkroom.training.recipes import PairRecipe
+from darkroom.training.pairs.batches import PairSource, draw_batch
+from darkroom.training.pairs.networks import find_network
+from darkroom.training.pairs.recipes import PairRecipe
+from darkroom.training.pairs.trainer import PairJob, PairRun
 
 PACKED = 32
 

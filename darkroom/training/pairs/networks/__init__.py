@@ -6,9 +6,9 @@ dict is a checkpoint that `darkroom.models` recognises, and an entry in its `NET
 
 from darkroom.errors import UsageError
 from darkroom.raw.image import Sensor
-from darkroom.training.networks import llpacknet, perceptilabs, redi, safelight, sid
-from darkroom.training.networks.base import KINDS
-from darkroom.training.networks.base import TrainableNetwork as TrainableNetwork
+from darkroom.training.pairs.networks import llpacknet, perceptilabs, redi, safelight, sid
+from darkroom.training.pairs.networks.base import KINDS
+from darkroom.training.pairs.networks.base import TrainableNetwork as TrainableNetwork
 
 NETWORKS: tuple[TrainableNetwork, ...] = (
     *sid.NETWORKS,

@@ -15,9 +15,7 @@ from darkroom.gain.redi import redi_gain
 from darkroom.mosaic.packing import align, linearise, pack
 from darkroom.pairs.exposures import ExposurePair
 from darkroom.raw.image import CFA, Sensor
-from darkroom.training.networks import find_network
-from darkroom.training.networks.sid import SID_RECIPE
-from darkroom.training.pair_batches import (
+from darkroom.training.pairs.batches import (
     PairCrop,
     choose_scenes,
     cut_crop,
@@ -27,6 +25,8 @@ from darkroom.training.pair_batches import (
     keep_first_of_bursts,
     turn_crop,
 )
+from darkroom.training.pairs.networks import find_network
+from darkroom.training.pairs.networks.sid import SID_RECIPE
 
 RECIPE = replace(SID_RECIPE, crop=48, batch=4)
 PHASES = [CFA("RGGB"), CFA("GRBG"), CFA("GBRG"), CFA("BGGR")]

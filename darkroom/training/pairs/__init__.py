@@ -1,0 +1,1 @@
+"""Training published networks, and safelight, on pairs of exposures: by their papers' recipes."""
