@@ -1,12 +1,13 @@
 """One photo, RAW to picture."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from darkroom.calibration.correction import Correction
@@ -24,11 +25,12 @@ from darkroom.models.tiling import Edges, Part, TiledModel, TileOption, run_tile
 from darkroom.mosaic.hot_pixels import HotPixels, repair_hot_pixels
 from darkroom.mosaic.packing import Mosaic, align, linearise, pack
 from darkroom.mosaic.saturation import measure_saturation
+from darkroom.output.linear_dng import CameraPicture, DngKind
 from darkroom.output.orientation import Pixels, square, upright
 from darkroom.raw.black_choice import default_black, with_black
 from darkroom.raw.black_level import explain_black
 from darkroom.raw.filter_check import with_cfa
-from darkroom.raw.image import Black, Color, RawImage
+from darkroom.raw.image import CFA, Black, Color, RawImage
 from darkroom.weights.registry import Output
 
 
@@ -47,6 +49,7 @@ class Options:
     measured for those of camera RGB (`darkroom.raw.black_choice`). `cfa`: a Bayer pattern such as
     RGGB in place of the file's; None keeps that. `profile`: the camera's, for its black,
     noise and hot pixels; `dark`: frames to take off. A `black` of one's own goes before theirs.
+    `dng`: the picture in the camera's own colours too, for a DNG of that kind.
     Raises UsageError for a `denoise` out of range.
     """
 
@@ -64,6 +67,7 @@ class Options:
     cfa: str | None = None
     profile: CameraProfile | None = None
     dark: DarkReference | None = None
+    dng: DngKind | None = None
 
     def __post_init__(self) -> None:
         check_range(self.denoise)
@@ -84,6 +88,11 @@ class Options:
                 f"--highlights roll: {model.name} paints finished pictures, which end at white; "
                 "take --highlights clip, or --model safelight"
             )
+        if paints and self.dng is not None:
+            raise UsageError(
+                f"{model.name} paints finished pictures, and a DNG holds the camera's colours; "
+                "choose PNG, TIFF or JPEG, or --model safelight"
+            )
         if self.dark is not None and self.black is not None:
             raise UsageError("--dark and --black both decide the black level; give one of them")
         rule = self.rule or model.gain_rule
@@ -100,6 +109,7 @@ class Options:
             edges=self.edges,
             black=default_black(paints) if self.black is None else self.black,
             cfa=self.cfa,
+            dng=self.dng,
             correction=Correction(
                 self.profile,
                 self.dark,
@@ -125,6 +135,7 @@ class ResolvedOptions:
     edges: Edges
     black: Black
     cfa: str | None
+    dng: DngKind | None
     correction: Correction
 
 
@@ -132,13 +143,15 @@ class ResolvedOptions:
 class Picture:
     """A finished picture: (H, W, 3) sRGB, upright, and how it came about.
 
-    `black`: which level was taken off, as `darkroom.raw.black_level.explain_black` says.
+    `black`: which level was taken off, as `darkroom.raw.black_level.explain_black` says. `camera`:
+    the same in the camera's own colours, where a DNG was asked for.
     """
 
     pixels: Pixels
     gain: Gain
     warnings: tuple[str, ...]
     black: Mapping[str, Any] | None = None
+    camera: CameraPicture | None = None
 
 
 def enhance(
@@ -158,11 +171,28 @@ def enhance(
     warnings = [*raw.warnings, *model.check(raw), *settings.correction.check(raw)]
     photo = prepare(raw, model, settings, warnings.append)
     pixels = np.empty((*photo.shape, 3), np.uint8 if settings.bits == 8 else np.uint16)
+    light = None if settings.dng is None else np.empty(pixels.shape, np.float32)
     for part in photo.run(settings.tile, warnings.append):
         photo.finish(part, pixels)
+        if light is not None:
+            photo.keep_light(part, light)
         watch(min(part.rows.stop * part.cols.stop / (photo.shape[0] * photo.shape[1]), 1.0))
     pixels = upright(square(pixels, raw.pixel_aspect), raw.orientation)
-    return Picture(pixels, photo.gain, tuple(warnings), explain_black(raw))
+    picture = Picture(pixels, photo.gain, tuple(warnings), explain_black(raw))
+    if light is None or settings.dng is None:
+        return picture
+    camera = CameraPicture(
+        light,
+        settings.dng,
+        photo.multipliers,
+        raw.color.xyz_to_camera,
+        photo.cfa,
+        raw.orientation,
+        raw.pixel_aspect,
+        raw.camera,
+        settings.denoise,
+    )
+    return replace(picture, camera=camera)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,16 +200,26 @@ class PreparedPhoto:
     """A photo that is ready for its network, and what its picture is finished with.
 
     `shape`: rows and columns of the picture. `packed`: (C, h, w), amplified, as the network takes
-    it. `color`: None where the network paints finished sRGB. `shoulder`: None where nothing is
-    above white.
+    it; `cfa`: its filters, phase as at the picture's first site. `color`: None where the network
+    paints finished sRGB. `shoulder`: None where nothing is above white. `white`: light above which
+    there is none that can be told, or that is wanted.
     """
 
     shape: tuple[int, ...]
     packed: Tensor
     gain: Gain
     network: TiledModel
+    cfa: CFA
     color: Color | None = None
     shoulder: Shoulder | None = None
+    white: float = 1.0
+
+    @property
+    def multipliers(self) -> NDArray[np.float64]:
+        """The white balance, (3,), the smallest 1; all 1 where the network paints finished sRGB."""
+        if self.color is None or self.color.white_balance is None:
+            return np.ones(3)
+        return np.asarray(self.color.white_balance / self.color.white_balance.min())
 
     def run(self, tile: TileOption, warn: Callable[[str], None]) -> Iterator[Part]:
         """Run the network, part by part; `warn` is told of tiles that do not fit."""
@@ -193,6 +233,13 @@ class PreparedPhoto:
             round_into(picture, place)
         else:
             render_into(picture, self.color, place, self.shoulder)
+
+    def keep_light(self, part: Part, light: NDArray[np.float32]) -> None:
+        """Put a part's camera RGB, white balance undone, in its place in the picture, (H, W, 3)."""
+        place = light[part.rows, part.cols]
+        picture = part.picture[:, : place.shape[0], : place.shape[1]].clamp(max=self.white)
+        factors = (1 / self.multipliers).astype(np.float32)
+        np.multiply(picture.permute(1, 2, 0).cpu().numpy(), factors, out=place)
 
 
 def prepare(
@@ -217,13 +264,13 @@ def prepare(
     packed = torch.from_numpy(pack(mosaic, cfa)).mul_(gain.value)
     del mosaic  # the largest thing in memory, and packed holds the same
     if model.output is Output.SRGB:
-        return PreparedPhoto(shape, packed, gain, model)
+        return PreparedPhoto(shape, packed, gain, model, cfa)
     color = with_white_balance(raw.color, packed)
     packed = balance_white(packed, color)
     noise = settings.correction.measure_noise(raw).amplified(gain.value)
     network = with_denoise(model, settings.denoise, noise, color)
     if settings.highlights is Highlights.CLIP:
-        return PreparedPhoto(shape, packed, gain, network, color)
+        return PreparedPhoto(shape, packed, gain, network, cfa, color)
     assert color.white_balance is not None, "it has just been found"
 
     def dimmed(factor: float) -> TiledModel:
@@ -232,7 +279,8 @@ def prepare(
     balance = color.white_balance / color.white_balance.min()
     white = gain.value * measure_saturation(raw) * balance
     network, shoulder = with_highlights(network, dimmed, packed, color, white)
-    return PreparedPhoto(shape, packed, gain, network, color, shoulder)
+    top = max(1.0, float(white.min()))
+    return PreparedPhoto(shape, packed, gain, network, cfa, color, shoulder, top)
 
 
 def _crop(mosaic: Mosaic, step: int) -> Mosaic:

@@ -8,6 +8,7 @@ from conftest import synthetic_raw
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
+from darkroom.color.highlights import Highlights
 from darkroom.color.transfer import srgb_encode
 from darkroom.errors import SensorError, UsageError
 from darkroom.gain import GainRule, given_gain
@@ -18,6 +19,7 @@ from darkroom.models.model import Model
 from darkroom.models.tiling import Edges
 from darkroom.mosaic.hot_pixels import HotPixels
 from darkroom.mosaic.packing import align
+from darkroom.output.linear_dng import DngKind
 from darkroom.output.orientation import square, upright
 from darkroom.pipeline import Options, enhance, find_gain, prepare
 from darkroom.raw.image import CFA, BlackOrigin, BlackSource, RawImage, Sensor, WhiteBalance
@@ -371,3 +373,40 @@ def test_the_default_model_paints_a_gray_card_gray(cfa: str) -> None:
     expected = 255 * float(srgb_encode(torch.tensor(0.2)))
     assert np.abs(found - found.mean()).max() < 3
     assert found.mean() == pytest.approx(expected, abs=6)
+
+
+def test_a_dng_has_the_networks_own_light(binning: Model) -> None:
+    """White balance undone to float32's rounding; the same samples wherever the white is."""
+    raw = synthetic_raw(30, 34, "GBRG", read_noise=0)
+    options = Options(gain=given_gain(1.0), dng=DngKind.LINEAR, highlights=Highlights.CLIP)
+    picture = enhance(raw, binning, options)
+    assert picture.camera is not None
+    settings = options.resolve(binning)
+    (part,) = (photo := prepare(raw, binning, settings, print)).run("off", print)
+    balanced = part.picture[:, : photo.shape[0], : photo.shape[1]].clamp(max=1)
+    multipliers = raw.color.white_balance / raw.color.white_balance.min()
+    expected = balanced.permute(1, 2, 0).numpy() / multipliers
+    np.testing.assert_allclose(picture.camera.light, expected, rtol=1e-6)
+    assert picture.camera.cfa.pattern == "RGGB"
+    assert picture.pixels.shape == picture.camera.light.shape
+    np.testing.assert_array_equal(enhance(raw, binning, RATIO).pixels.shape, picture.pixels.shape)
+
+
+@pytest.mark.parametrize("highlights", Highlights)
+def test_light_above_white_stays_in_a_dng_unless_it_is_clipped(
+    binning: Model, highlights: Highlights
+) -> None:
+    raw = synthetic_raw(96, 96, read_noise=0)
+    mosaic = np.full_like(raw.mosaic, 600)
+    mosaic[40:56, 40:56] = 1500  # x 50: some three times white
+    options = Options(gain=given_gain(50.0), dng=DngKind.LINEAR, highlights=highlights)
+    picture = enhance(replace(raw, mosaic=mosaic), binning, options)
+    assert picture.camera is not None
+    brightest = float(picture.camera.light.max())
+    assert brightest <= 1 if highlights is Highlights.CLIP else brightest > 2.5
+
+
+def test_networks_that_paint_give_no_dng(model: Model) -> None:
+    painter = replace(model, output=Output.SRGB)
+    with pytest.raises(UsageError, match="DNG holds the camera's colours"):
+        Options(dng=DngKind.LINEAR).resolve(painter)

@@ -109,8 +109,8 @@ class OutputNaming:
 class Search:
     """How folders are searched.
 
-    `recursive`: their subfolders too. `everything`: files of any ending, but for finished pictures:
-    those that a batch's journal tells of, whole PNGs and JPEGs, and reports. `skip`: a folder
+    Pictures that a batch's journal tells of are no photos. `recursive`: their subfolders too.
+    `everything`: files of any ending, but for whole PNGs and JPEGs, and reports. `skip`: a folder
     that is left out, the output's; `skip_file`: a file, the report. `missing`: names of nothing
     count as photos, to fail one by one.
     """
@@ -128,9 +128,9 @@ def find_jobs(
     """Return the jobs of files, folders and globs, in order, each photo once.
 
     Files are taken as they are named; in folders, only those with a RAW photo's ending, hidden
-    ones never. Where two photos of one folder would get one name (IMG.ARW and IMG.DNG), both keep
-    their ending (IMG.ARW.png). Raises RawError for a source that is not there, UsageError where a
-    photo lies outside `naming.base`.
+    ones and DNGs that a batch made never. Where two photos of one folder would get one name
+    (IMG.ARW and IMG.DNG), both keep their ending (IMG.ARW.png). Raises RawError for a
+    source that is not there, UsageError where a photo lies outside `naming.base`.
     """
     found: dict[Path, None] = {}
     roots: list[Path] = []
@@ -195,13 +195,12 @@ def _photos(folder: Path, search: Search) -> Iterator[Path]:
         folders[:] = sorted(
             name for name in folders if search.recursive and name[0] != "." and place / name != skip
         )
-        if search.everything and JOURNAL in files:
+        if JOURNAL in files:
             finished |= _list_finished(place)
         for name in sorted(files):
             path = place / name
-            if name[0] != "." and (
-                name.lower().endswith(RAW_ENDINGS)
-                or (search.everything and path not in finished and not _is_finished(path))
+            if (name[0] != "." and path not in finished) and (
+                name.lower().endswith(RAW_ENDINGS) or (search.everything and not _is_finished(path))
             ):
                 yield path
 

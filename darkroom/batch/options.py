@@ -15,7 +15,7 @@ from darkroom.models.model import Model
 from darkroom.output.picture import PictureFormat, SaveOptions
 from darkroom.pipeline import Options
 
-APART = ("tile", "profile", "dark")
+APART = ("tile", "profile", "dark", "dng")
 """Options of the picture that pixels do not depend on, or that are told of by what identifies them.
 """
 MAX_JOBS = 8
@@ -48,6 +48,8 @@ class BatchOptions:
             raise UsageError(f"--timeout {self.timeout:g}: give seconds, more than 0")
         if self.picture.bits != self.save.bits:
             raise UsageError("pictures are made and saved with the same bits; give both 8 or 16")
+        if (self.picture.dng is None) == (self.save.format is PictureFormat.DNG):
+            raise UsageError("DNGs are made and saved as such; ask for both, or for neither")
 
     @property
     def decoders(self) -> int:
@@ -79,6 +81,8 @@ def settings(options: BatchOptions, model: Model) -> Settings:
     for name, reference in (("profile", options.picture.profile), ("dark", options.picture.dark)):
         if reference is not None:  # else records stay as they were before there was such a thing
             decided[name] = reference.identity
+    if options.picture.dng is not None:
+        decided["dng"] = options.picture.dng.value
     decided |= {
         "format": options.save.format.value,
         "precision": str(model.dtype)[6:],

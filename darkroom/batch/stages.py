@@ -170,7 +170,9 @@ def _write(
     make_folder(task.target.parent)
     check_target(task.target, save.overwrite, save.inputs)
     task.mark()
-    save_picture(picture.pixels, task.target, save, metadata=metadata, time=time)
+    save_picture(
+        picture.pixels, task.target, save, metadata=metadata, time=time, camera=picture.camera
+    )
 
 
 def describe_metadata(
@@ -197,7 +199,7 @@ def describe_metadata(
         "Denoise": f"{options.denoise:g}",
     }
     said = {name: text for name, text in processing.items() if text}
-    return describe_picture(raw, size, said, gps=save.gps)
+    return describe_picture(raw, size, said, gps=save.gps, is_upright=picture.camera is None)
 
 
 def describe(raw: RawImage, picture: Picture, model: Model) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def batch(
     cfa: options.Cfa = None,
     profile: options.Profile = None,
     file_format: Annotated[
-        str, typer.Option("--format", metavar="png|tif|jpg", help="Of the pictures.")
+        str, typer.Option("--format", metavar="png|tif|jpg|dng", help="Of the pictures.")
     ] = "png",
     suffix: Annotated[
         str, typer.Option("--suffix", help="Added to each picture's name, before its ending.")
@@ -77,7 +77,8 @@ def batch(
             help="Keep the folder tree below this one. Default: the folder that all sources share.",
         ),
     ] = None,
-    bits: Annotated[int, typer.Option("--bits", help="8 or 16 per sample (PNG and TIFF).")] = 8,
+    dng: options.Dng = None,
+    bits: options.Bits = None,
     quality: Annotated[int, typer.Option("--quality", help="Of JPEG, 1 to 100.")] = 92,
     strip: options.Strip = False,
     no_gps: options.NoGps = False,
@@ -142,10 +143,23 @@ def batch(
     from darkroom.batch.run import run
     from darkroom.output.picture import PictureFormat, SaveOptions
 
-    save = SaveOptions(PictureFormat.from_name(file_format), bits, quality, overwrite)
+    kind = PictureFormat.from_name(file_format, dng=True)
+    save = SaveOptions(kind, inputs.sample_bits(bits, kind), quality, overwrite)
     save = replace(save, strip=strip, gps=not no_gps, keep_time=keep_time)
     picture = inputs.enhance_options(
-        ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights, edges, black, cfa, profile
+        ratio,
+        gain,
+        ev,
+        tile,
+        save.bits,
+        hot_pixels,
+        denoise,
+        highlights,
+        edges,
+        black,
+        cfa,
+        profile,
+        dng=inputs.dng_kind(dng, kind),
     )
     request = BatchRequest(
         out,

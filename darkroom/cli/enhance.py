@@ -26,7 +26,7 @@ def enhance(
             "-o",
             "--output",
             metavar="FILE",
-            help="Where the picture goes: .png, .tif or .jpg, or - for standard output. "
+            help="Where the picture goes: .png, .tif, .jpg or .dng, or - for standard output. "
             "Default: PHOTO's name with .png, in this folder.",
         ),
     ] = None,
@@ -53,9 +53,10 @@ def enhance(
     ] = None,
     file_format: Annotated[
         str | None,
-        typer.Option("--format", metavar="png|tif|jpg", help="Needed where the output is -."),
+        typer.Option("--format", metavar="png|tif|jpg|dng", help="Needed where the output is -."),
     ] = None,
-    bits: Annotated[int, typer.Option("--bits", help="8 or 16 per sample (PNG and TIFF).")] = 8,
+    dng: options.Dng = None,
+    bits: options.Bits = None,
     quality: Annotated[int, typer.Option("--quality", help="Of JPEG, 1 to 100.")] = 92,
     strip: options.Strip = False,
     no_gps: options.NoGps = False,
@@ -95,7 +96,7 @@ def enhance(
                 gain,
                 ev,
                 tile,
-                bits,
+                save.bits,
                 hot_pixels,
                 denoise,
                 highlights,
@@ -104,6 +105,7 @@ def enhance(
                 cfa,
                 profile,
                 dark or (),
+                inputs.dng_kind(dng, save.format),
             )
             from darkroom.batch.devices import weights_sha256
             from darkroom.models.loading import load_model
@@ -125,9 +127,13 @@ def enhance(
             metadata = describe_metadata(raw, picture, used, digest, picture_options, save)
             path = None if photo == inputs.STANDARD else photo
             time = find_time(raw, path) if keep_time else None
-            save_picture(picture.pixels, sink, save, metadata=metadata, time=time)
+            save_picture(
+                picture.pixels, sink, save, metadata=metadata, time=time, camera=picture.camera
+            )
     facts = describe(raw, picture, network) | {
         "network": network.for_sensor(raw.cfa.sensor).architecture.name,
+        "format": save.format.value,
+        "bits": save.bits,
         "norm_statistics": norm_statistics,
         "profile": picture_options.profile and picture_options.profile.identity,
         "dark": picture_options.dark and picture_options.dark.identity,
@@ -152,7 +158,7 @@ def _plan_output(
     photo: Path,
     out: Path | None,
     file_format: str | None,
-    bits: int,
+    bits: int | None,
     quality: int,
     overwrite: bool,
     model: str,
@@ -171,13 +177,17 @@ def _plan_output(
         raise UsageError("the photo comes from standard input: name the output with -o")
     target = out or Path(f"{photo.stem}.{file_format or 'png'}")
     if target == inputs.STANDARD and file_format is None:
-        raise UsageError("-o - needs --format png, tif or jpg")
+        raise UsageError("-o - needs --format png, tif, jpg or dng")
     read = (STDIN if photo == inputs.STANDARD else photo, *list_files(model), *references)
-    kind = PictureFormat.from_name(file_format) if file_format else PictureFormat.from_path(target)
+    kind = (
+        PictureFormat.from_name(file_format, dng=True)
+        if file_format
+        else PictureFormat.from_path(target, dng=True)
+    )
     if target != inputs.STANDARD:
         check_target(target, overwrite, read)
     elif sys.stdout.isatty():
         raise UsageError("standard output is a terminal; redirect it, or name a file with -o")
     else:
         spare_inputs(STDOUT, read)
-    return target, SaveOptions(kind, bits, quality, overwrite, read)
+    return target, SaveOptions(kind, inputs.sample_bits(bits, kind), quality, overwrite, read)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from darkroom.gain import Gain, GainRule
     from darkroom.models.model import Model
     from darkroom.models.tiling import TileOption
+    from darkroom.output.linear_dng import DngKind
+    from darkroom.output.picture import PictureFormat
     from darkroom.pipeline import Options
     from darkroom.raw.image import Black, RawImage
 
@@ -119,6 +121,7 @@ def enhance_options(
     cfa: str | None = None,
     profile: Path | None = None,
     dark: Sequence[Path] = (),
+    dng: "DngKind | None" = None,
 ) -> "Options":
     """Gather what the user decided about the picture."""
     from darkroom.calibration.dark_reference import read_dark_frames
@@ -144,7 +147,28 @@ def enhance_options(
         cfa=bayer_pattern(cfa),
         profile=None if profile is None else read_profile(profile),
         dark=read_dark_frames(dark) if dark else None,
+        dng=dng,
     )
+
+
+def dng_kind(text: str | None, kind: "PictureFormat") -> "DngKind | None":
+    """Read `--dng`; None for other formats. Raises UsageError where there is none to be of it."""
+    from darkroom.output.linear_dng import DngKind
+    from darkroom.output.picture import PictureFormat
+
+    chosen = choice("--dng", DngKind, text)
+    if kind is PictureFormat.DNG:
+        return chosen or DngKind.LINEAR
+    if chosen is not None:
+        raise UsageError(f"--dng {text}: is about DNGs; name the output .dng, or --format dng")
+    return None
+
+
+def sample_bits(bits: int | None, kind: "PictureFormat") -> int:
+    """Read `--bits`; where it was left out, what is usual in the format."""
+    from darkroom.output.picture import PictureFormat
+
+    return bits if bits is not None else 16 if kind is PictureFormat.DNG else 8
 
 
 def list_references(profile: Path | None, dark: Sequence[Path]) -> list[Path]:

@@ -126,6 +126,19 @@ Profile = Annotated[
         help="The camera's profile (darkroom calibrate): its black, noise and hot pixels.",
     ),
 ]
+Bits = Annotated[
+    int | None,
+    typer.Option("--bits", help="8 or 16 per sample (PNG and TIFF). Default: 8; DNGs have 16."),
+]
+Dng = Annotated[
+    str | None,
+    typer.Option(
+        "--dng",
+        metavar="linear|mosaic",
+        help="What a DNG holds: the picture in the camera's own colours, denoised and demosaiced "
+        "(the default), or denoised alone, as the sensor's filters have it.",
+    ),
+]
 Strip = Annotated[
     bool,
     typer.Option("--strip", help="Write no metadata but orientation, size and colour profile."),

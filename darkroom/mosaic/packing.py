@@ -109,6 +109,18 @@ def align(mosaic: Mosaic, cfa: CFA) -> Aligned:
     raise SensorError(f"colour filter array {cfa.pattern} is no Bayer or X-Trans array of R, G, B")
 
 
+def sample_mosaic(picture: NDArray[np.float32], cfa: CFA) -> Mosaic:
+    """Return what a filter array, phase as at the first site, lets through of a picture: (H, W).
+
+    `picture`: (H, W, 3), camera RGB.
+    """
+    mosaic = np.empty(picture.shape[:2], dtype=np.float32)
+    for (row, column), channel in np.ndenumerate(cfa.channels):
+        sites = np.s_[row :: cfa.period, column :: cfa.period]
+        mosaic[sites] = picture[(*sites, channel)]
+    return mosaic
+
+
 def pack(mosaic: Mosaic, cfa: CFA) -> Packed:
     """Pack an aligned (H, W) mosaic: (4, H/2, W/2) for Bayer, (9, H/3, W/3) for X-Trans.
 

@@ -4,7 +4,7 @@ Source of all tags and rules: Adobe, Digital Negative Specification 1.4.0.0, cha
 EXIF 2.32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
@@ -104,7 +104,11 @@ def _tag(code: int, kind: DATATYPE, values: TagValues) -> TiffTag:
         values = values.encode("ascii", "replace")
     if kind not in (RATIONAL, SRATIONAL):
         return code, kind, len(values), values, True
-    limits = (min(MAX_DENOMINATOR, int(2**31 / max(1, abs(n))) or 1) for n in values)
-    parts = map(Fraction.limit_denominator, map(Fraction, values), limits)
-    pairs = [whole for part in parts for whole in part.as_integer_ratio()]
-    return code, kind, len(values), pairs, True
+    return code, kind, len(values), to_fractions(values), True
+
+
+def to_fractions(values: Iterable[float]) -> list[int]:
+    """Return numbers as pairs of whole ones, numerator and denominator, as rationals hold them."""
+    limits = ((n, min(MAX_DENOMINATOR, int(2**31 / max(1, abs(n))) or 1)) for n in values)
+    parts = (Fraction(n).limit_denominator(limit) for n, limit in limits)
+    return [whole for part in parts for whole in part.as_integer_ratio()]

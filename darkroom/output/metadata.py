@@ -85,40 +85,51 @@ class PictureMetadata:
             exif[Base.ComponentsConfiguration] = TagValue(UNDEFINED, len(YCC), YCC)
         return pack_exif(main, exif, self.gps)
 
+    def tiff_directories(self) -> tuple[Tags, Tags, Tags]:
+        """Return the first page's tags, XMP and IPTC among them, EXIF's own and those of GPS.
+
+        Without sizes and resolution, which each page of a TIFF has for itself.
+        """
+        sizes = (Base.ExifImageWidth, Base.ExifImageHeight)
+        exif = {code: value for code, value in self.exif.items() if code not in sizes}
+        main = dict(self.main)
+        if self.xmp:
+            main[XMP_TAG] = TagValue(BYTE, len(self.xmp), self.xmp)
+        if self.iptc:
+            words = self.iptc + bytes(-len(self.iptc) % 4)
+            main[Base.IPTCNAA] = TagValue(LONG, len(words) // 4, words)
+        method = TagValue(UNDEFINED, len(UNSAID_METHOD), UNSAID_METHOD)
+        return main, exif, {GPS.GPSProcessingMethod: method, **self.gps} if self.gps else {}
+
     def embed(self, writer: Any) -> list[TiffTag]:
         """Write EXIF's directories with tifffile's little-endian `writer`, before any picture.
 
         Returns the tags of the first page, which has its own size and resolution: they are not
         among them.
         """
-        sizes = (Base.ExifImageWidth, Base.ExifImageHeight)
-        exif = {code: value for code, value in self.exif.items() if code not in sizes}
-        main = {code: value for code, value in self.main.items() if code != Base.Software}
-        if self.xmp:
-            main[XMP_TAG] = TagValue(BYTE, len(self.xmp), self.xmp)
-        if self.iptc:
-            words = self.iptc + bytes(-len(self.iptc) % 4)
-            main[Base.IPTCNAA] = TagValue(LONG, len(words) // 4, words)
+        main, exif, gps = self.tiff_directories()
+        main = {code: value for code, value in main.items() if code != Base.Software}
         tags = [*to_tiff_tags(main), embed_directory(writer, "ExifTag", exif)]
-        if self.gps:
-            method = TagValue(UNDEFINED, len(UNSAID_METHOD), UNSAID_METHOD)
-            tags.append(
-                embed_directory(writer, "GPSTag", {GPS.GPSProcessingMethod: method, **self.gps})
-            )
-        return tags
+        return [*tags, embed_directory(writer, "GPSTag", gps)] if gps else tags
 
 
 def describe_picture(
-    raw: RawImage, size: tuple[int, int], processing: Mapping[str, str], *, gps: bool = True
+    raw: RawImage,
+    size: tuple[int, int],
+    processing: Mapping[str, str],
+    *,
+    gps: bool = True,
+    is_upright: bool = True,
 ) -> PictureMetadata:
     """Say of a finished picture what its photo says, and how it was made.
 
     `size`: rows and columns. `processing`: as `darkroom.output.xmp.pack_xmp` takes it. `gps`:
-    whether coordinates are kept.
+    whether coordinates are kept. `is_upright`: whether that is how the file holds
+    it, not as the sensor was.
     """
     bare, said = describe_file(size), raw.metadata
     exif = dict(shot_tags(raw))
-    if raw.orientation in TURNED:
+    if is_upright and raw.orientation in TURNED:
         across, down = Base.FocalPlaneXResolution, Base.FocalPlaneYResolution
         turned = {across: exif.pop(down, None), down: exif.pop(across, None)}
         exif |= {code: value for code, value in turned.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Finished pictures out: PNG, TIFF and JPEG, in sRGB, whole or not at all."""
+"""Finished pictures out: PNG, TIFF and JPEG in sRGB, DNG; whole or not at all."""
 
 import errno
 import io
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,13 @@ from PIL import Image, ImageCms
 from darkroom.errors import OutputError, UsageError
 from darkroom.output.atomic import atomic_write
 from darkroom.output.exif import EXIF_MARK
-from darkroom.output.metadata import PictureMetadata
+from darkroom.output.metadata import PictureMetadata, describe_file
 from darkroom.output.png import write_png
 from darkroom.output.tiff import MAX_BYTES, write_tiff
 from darkroom.raw.embedded import IPTC_RESOURCE, PHOTOSHOP_MARK
+
+if TYPE_CHECKING:
+    from darkroom.output.linear_dng import CameraPicture
 
 FULL_CHROMA_QUALITY = 90
 """JPEG quality from which colour is stored at full resolution."""
@@ -38,22 +41,25 @@ class PictureFormat(Enum):
     PNG = "png"
     TIFF = "tif"
     JPEG = "jpg"
+    DNG = "dng"
 
     @classmethod
-    def from_name(cls, name: str) -> "PictureFormat":
-        """Find the format called `name`, as in `tiff` or `.JPG`. Raises UsageError."""
+    def from_name(cls, name: str, *, dng: bool = False) -> "PictureFormat":
+        """Find the format called `name`, as `tiff` or `.JPG`; `dng`: or DNG. Raises UsageError."""
+        known = NAMES | DNG_NAME if dng else NAMES
         try:
-            return NAMES[name.lower().removeprefix(".")]
+            return known[name.lower().removeprefix(".")]
         except KeyError:
-            raise UsageError(f"{name}: no picture format; use {KNOWN_NAMES}") from None
+            raise UsageError(f"{name}: no picture format; use {', '.join(known)}") from None
 
     @classmethod
-    def from_path(cls, path: Path) -> "PictureFormat":
-        """Find the format by a file's ending. Raises UsageError."""
-        if path.suffix.lower().removeprefix(".") not in NAMES:
+    def from_path(cls, path: Path, *, dng: bool = False) -> "PictureFormat":
+        """Find the format by a file's ending; `dng`: or DNG. Raises UsageError."""
+        known = NAMES | DNG_NAME if dng else NAMES
+        if path.suffix.lower().removeprefix(".") not in known:
             ending = f"ends in {path.suffix}" if path.suffix else "has no ending"
-            raise UsageError(f"{path}: {ending}, no picture format; end it in {KNOWN_NAMES}")
-        return cls.from_name(path.suffix)
+            raise UsageError(f"{path}: {ending}, no picture format; end it in {', '.join(known)}")
+        return cls.from_name(path.suffix, dng=dng)
 
 
 NAMES = {
@@ -63,7 +69,8 @@ NAMES = {
     "jpg": PictureFormat.JPEG,
     "jpeg": PictureFormat.JPEG,
 }
-KNOWN_NAMES = ", ".join(NAMES)
+DNG_NAME = {"dng": PictureFormat.DNG}
+"""Apart, as not every picture can be one: it holds the camera's colours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,8 @@ class SaveOptions:
             raise UsageError(f"quality {self.quality} is out of range; use 1 to 100")
         if self.format is PictureFormat.JPEG and self.bits == 16:
             raise UsageError("JPEG holds 8 bits, not 16; use PNG or TIFF, or 8 bits")
+        if self.format is PictureFormat.DNG and self.bits == 8:
+            raise UsageError("DNG holds 16 bits, not 8; use 16 bits, or PNG, TIFF or JPEG")
 
 
 def save_picture(
@@ -102,14 +111,16 @@ def save_picture(
     *,
     metadata: PictureMetadata | None = None,
     time: float | None = None,
+    camera: "CameraPicture | None" = None,
 ) -> None:
-    """Write a finished picture with the sRGB profile embedded.
+    """Write a finished picture with the sRGB profile embedded, or a DNG.
 
     `picture`: (H, W, 3) sRGB, upright, uint8 or uint16 as `options.bits` says, any memory layout.
     `target`: a path, which gets the whole file or nothing, or a binary stream such as standard
     output. `metadata`: what it says besides. `time`: when the file is to say it was written, in
-    seconds since 1970; None: now. Raises OutputError where it cannot be written; a closed pipe
-    stays BrokenPipeError.
+    seconds since 1970; None: now. `camera`: what a DNG holds, `picture`
+    then being its preview. Raises OutputError where it cannot be written; a closed pipe stays
+    BrokenPipeError.
     """
     if picture.dtype != np.dtype(f"uint{options.bits}"):
         raise TypeError(f"{options.bits} bits asked for, the picture has {picture.dtype}")
@@ -117,17 +128,21 @@ def save_picture(
         raise OutputError(
             f"{target}: JPEG holds at most {MAX_JPEG_SIDE} pixels a side; use PNG or TIFF"
         )
-    if options.format is PictureFormat.TIFF and picture.nbytes > MAX_BYTES:
-        raise OutputError(f"{target}: TIFF holds at most 4 GB; use PNG")
+    if options.format in (PictureFormat.TIFF, PictureFormat.DNG) and picture.nbytes > MAX_BYTES:
+        raise OutputError(f"{target}: {options.format.name} holds at most 4 GB; use PNG")
+    if options.format is PictureFormat.DNG and camera is None:
+        raise UsageError(
+            f"{target}: a DNG needs the camera's colours, there is sRGB alone; write PNG or TIFF"
+        )
     if isinstance(target, Path):
         size = picture.nbytes + picture.nbytes // 64 + 4096  # pure noise does not compress
         with atomic_write(
             target, options.overwrite, size=size, inputs=options.inputs, written=time
         ) as stream:
-            _encode(picture, stream, options, metadata)
+            _encode(picture, stream, options, metadata, camera)
         return
     try:
-        _encode(picture, target, options, metadata)
+        _encode(picture, target, options, metadata, camera)
         target.flush()
     except OSError as error:
         if error.errno == errno.EPIPE:
@@ -153,6 +168,7 @@ def _encode(
     stream: BinaryIO,
     options: SaveOptions,
     metadata: PictureMetadata | None,
+    camera: "CameraPicture | None",
 ) -> None:
     """Write the picture's bytes, in order where the stream cannot go back."""
     match options.format:
@@ -160,6 +176,12 @@ def _encode(
             write_png(stream, picture, profile=srgb_profile(), metadata=metadata)
         case PictureFormat.JPEG:
             _write_jpeg(stream, picture, options.quality, metadata)
+        case PictureFormat.DNG:
+            from darkroom.output.linear_dng import write_linear_dng
+
+            assert camera is not None, "save_picture has looked"
+            said = describe_file(picture.shape[:2]) if metadata is None else metadata
+            write_linear_dng(stream, camera, picture, said)
         case PictureFormat.TIFF:
             if stream.seekable() and stream.readable():  # not so: a device, a terminal, a pipe
                 write_tiff(stream, picture, profile=srgb_profile(), metadata=metadata)

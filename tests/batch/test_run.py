@@ -17,7 +17,7 @@ from PIL import Image
 
 from darkroom.batch import devices, stages
 from darkroom.batch import run as batch
-from darkroom.batch.jobs import Job
+from darkroom.batch.jobs import Job, OutputNaming, find_jobs
 from darkroom.batch.journal import JOURNAL, Journal, read_outcomes
 from darkroom.batch.record import Outcome, Status
 from darkroom.batch.run import BatchOptions, enhance_all, load_models
@@ -27,6 +27,7 @@ from darkroom.gain import given_gain
 from darkroom.models.loading import load_model
 from darkroom.models.model import Model
 from darkroom.output.atomic import TEMPORARY_PATTERN
+from darkroom.output.linear_dng import DngKind
 from darkroom.output.picture import PictureFormat, SaveOptions
 from darkroom.pipeline import Options, enhance
 from darkroom.raw.reader import read_raw
@@ -495,3 +496,22 @@ def test_public_names_load_on_first_use() -> None:
     assert darkroom.enhance_all is batch.enhance_all
     with pytest.raises(AttributeError):
         darkroom.nothing  # noqa: B018
+
+
+def test_dngs_are_made_resumed_and_never_taken_for_photos(tmp_path: Path, model: Model) -> None:
+    photos = write_photos(tmp_path / "card", 2)
+    for photo in photos:
+        photo.rename(photo.with_suffix(".raw"))
+    options = {
+        "picture": Options(tile="off", bits=16, dng=DngKind.LINEAR),
+        "save": SaveOptions(PictureFormat.DNG, bits=16),
+    }
+    folder = tmp_path / "card"
+    jobs = find_jobs([folder], OutputNaming(".dng"))
+    assert statuses(go(jobs, folder, model, **options)) == {"p000.dng": "done", "p001.dng": "done"}
+    assert find_jobs([folder], OutputNaming(".dng")) == jobs
+    assert set(statuses(go(jobs, folder, model, **options)).values()) == {"skipped"}
+    changed = options | {"picture": Options(tile="off", bits=16, dng=DngKind.MOSAIC)}
+    assert set(statuses(go(jobs, folder, model, **changed)).values()) == {"done"}
+    with pytest.raises(UsageError, match="DNGs are made and saved as such"):
+        BatchOptions(Options(bits=16), SaveOptions(PictureFormat.DNG, bits=16))

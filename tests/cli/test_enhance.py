@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rawpy
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -66,6 +67,47 @@ def test_enhance_writes_a_picture(dng_path: Dng, tmp_path: Path, weights: str, e
         assert image.size == (64, 48)
         assert image.info["icc_profile"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [target.name, "photo.dng"]
+
+
+@pytest.mark.parametrize("kind", ["linear", "mosaic"])
+@pytest.mark.parametrize("cfa", ["RGGB", "GBRG", "xtrans"])
+def test_enhance_writes_a_dng(
+    dng_path: Dng, tmp_path: Path, weights: str, kind: str, cfa: str
+) -> None:
+    target, asked = tmp_path / "out.dng", ["--dng", "mosaic"] if kind == "mosaic" else []
+    photo = dng_path(width=66, cfa=cfa, exposure=0.05, orientation=6)
+    model = "safelight" if cfa == "xtrans" else weights
+    result = run("enhance", photo, "-o", target, "--model", model, "--json", *asked)
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert (facts["format"], facts["bits"]) == ("dng", 16)
+    with rawpy.imread(str(target)) as raw:
+        assert raw.sizes.flip == 6
+        assert (raw.color_desc, raw.num_colors) == (b"RGBG", 3)
+        assert (raw.raw_image.ndim == 2) == (kind == "mosaic")
+        assert (raw.sizes.width, raw.sizes.height) == (facts["height"], facts["width"])
+
+
+def test_a_dng_goes_through_pipes(dng_path: Dng, weights: str) -> None:
+    done = process(
+        *("enhance", "-", "-o", "-", "--format", "dng", "--model", weights),
+        stdin=dng_path().read_bytes(),
+    )
+    assert done.returncode == 0, done.stderr
+    with rawpy.imread(io.BytesIO(done.stdout)) as raw:
+        assert raw.raw_image.shape[:2] == (48, 64)
+
+
+def test_what_a_dng_cannot_be_is_said_in_a_line(
+    dng_path: Dng, tmp_path: Path, weights: str
+) -> None:
+    photo, target = dng_path(), tmp_path / "out.dng"
+    fails(run("enhance", photo, "-o", target, "--bits", "8"), 2, "16 bits")
+    fails(run("enhance", photo, "-o", tmp_path / "a.png", "--dng", "mosaic"), 2, "--format dng")
+    fails(run("enhance", photo, "-o", target, "--dng", "raw"), 2, "linear, mosaic")
+    fails(run("enhance", photo, "-o", photo, "--model", weights, "--overwrite"), 5, "photo.dng")
+    run("enhance", photo, "-o", target, "--model", weights)
+    fails(run("enhance", target, "-o", tmp_path / "again.png", "--model", weights), 4, "out.dng")
 
 
 def test_enhance_turns_the_picture_upright(dng_path: Dng, tmp_path: Path, weights: str) -> None:

@@ -20,10 +20,11 @@ from programs import find_program
 from tagged import EXPOSED, IPTC, MAIN, OF_THE_FILE, PLACE, add_directory, tag_dng
 
 from darkroom.output.exif import SOFTWARE
+from darkroom.output.linear_dng import CameraPicture, DngKind
 from darkroom.output.metadata import PictureMetadata, describe_file, describe_picture, find_time
 from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
 from darkroom.output.tiff import write_tiff
-from darkroom.raw.image import PhotoMetadata, RawImage
+from darkroom.raw.image import CFA, PhotoMetadata, RawImage
 from darkroom.raw.reader import read_raw
 
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
@@ -31,6 +32,7 @@ DC = "{http://purl.org/dc/elements/1.1/}"
 OURS = "{urn:x-darkroom:1.0/}"
 EXIFTOOL = find_program("exiftool", says=r"^[\d.]+$", option="-ver")
 SIZE = (30, 20)
+PICTURES = [kind for kind in PictureFormat if kind is not PictureFormat.DNG]  # of sRGB
 PROCESSING = {"Model": "safelight", "Gain": "12.5"}
 UTF8_TAGS = {270}
 """Text that Pillow takes for Latin-1, as EXIF says nothing of its letters."""
@@ -60,7 +62,7 @@ def plain(value: Any) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore:Metadata Warning, tag 33723")  # LONG, as libtiff has it
-@pytest.mark.parametrize("kind", PictureFormat)
+@pytest.mark.parametrize("kind", PICTURES)
 def test_every_field_comes_out_equal(raw: RawImage, kind: PictureFormat) -> None:
     image = written(describe_picture(raw, SIZE, PROCESSING), kind)
     exif = image.getexif()
@@ -97,7 +99,7 @@ def test_every_field_comes_out_equal(raw: RawImage, kind: PictureFormat) -> None
         assert expected_iptc.hex() in image.info["Raw profile type iptc"].replace("\n", "")
 
 
-@pytest.mark.parametrize("kind", PictureFormat)
+@pytest.mark.parametrize("kind", PICTURES)
 def test_what_is_of_the_file_itself_is_not_the_photos(raw: RawImage, kind: PictureFormat) -> None:
     image = written(describe_picture(raw, SIZE, PROCESSING), kind)
     exif = image.getexif()
@@ -115,7 +117,7 @@ def test_what_is_of_the_file_itself_is_not_the_photos(raw: RawImage, kind: Pictu
     assert "PixelXDimension" not in text
 
 
-@pytest.mark.parametrize("kind", PictureFormat)
+@pytest.mark.parametrize("kind", PICTURES)
 def test_no_gps_leaves_out_coordinates_alone(raw: RawImage, kind: PictureFormat) -> None:
     image = written(describe_picture(raw, SIZE, PROCESSING, gps=False), kind)
     exif = image.getexif()
@@ -126,7 +128,7 @@ def test_no_gps_leaves_out_coordinates_alone(raw: RawImage, kind: PictureFormat)
     assert "Wald" in text
 
 
-@pytest.mark.parametrize("kind", PictureFormat)
+@pytest.mark.parametrize("kind", PICTURES)
 def test_a_stripped_picture_says_nothing_of_its_photo(kind: PictureFormat) -> None:
     image = written(describe_file(SIZE), kind)
     exif = image.getexif()
@@ -155,7 +157,7 @@ def test_the_largest_metadata_fits_a_jpeg(raw: RawImage) -> None:
 
 @pytest.mark.skipif(EXIFTOOL is None, reason="needs exiftool")
 @pytest.mark.parametrize("stripped", [False, True])
-@pytest.mark.parametrize("kind", PictureFormat)
+@pytest.mark.parametrize("kind", PICTURES)
 def test_exiftool_finds_no_fault(
     raw: RawImage, kind: PictureFormat, stripped: bool, tmp_path: Path
 ) -> None:
@@ -209,9 +211,12 @@ def test_what_exiftool_writes_into_a_photo_it_reads_from_the_picture(
     subprocess.run([str(EXIFTOOL), "-q", "-m", *words, photo], check=True, timeout=60)
     metadata = describe_picture(read_raw(photo), SIZE, PROCESSING)
     pictures = [tmp_path / f"picture.{kind.value}" for kind in PictureFormat]
-    for path in pictures:
-        save = SaveOptions(PictureFormat.from_path(path))
-        save_picture(np.zeros((*SIZE, 3), np.uint8), path, save, metadata=metadata)
+    black = np.zeros((*SIZE, 3), np.float32)
+    camera = CameraPicture(black, DngKind.LINEAR, np.ones(3), np.eye(3), CFA("RGGB"))
+    for path, kind in zip(pictures, PictureFormat, strict=True):
+        save = SaveOptions(kind, bits=16 if kind is PictureFormat.DNG else 8)
+        pixels = black.astype(f"uint{save.bits}")
+        save_picture(pixels, path, save, metadata=metadata, camera=camera)
     asked = [f"-{tag.partition('=')[0].removesuffix('#')}" for tag in tags]
     told = subprocess.run(
         [str(EXIFTOOL), "-j", "-G1", "-n", *asked, photo, *pictures],

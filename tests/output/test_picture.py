@@ -33,6 +33,7 @@ LOSSLESS = [
     (PictureFormat.TIFF, 8),
     (PictureFormat.TIFF, 16),
 ]
+PICTURES = [kind for kind in PictureFormat if kind is not PictureFormat.DNG]  # of sRGB
 
 
 def gradient(height: int, width: int, bits: int = 8) -> Picture:
@@ -85,7 +86,7 @@ def test_tiff_gives_back_any_picture(
     np.testing.assert_array_equal(tifffile.imread(stream), picture)
 
 
-@pytest.mark.parametrize("kind", PictureFormat)
+@pytest.mark.parametrize("kind", PICTURES)
 def test_profile_and_exif_come_along(tmp_path: Path, kind: PictureFormat) -> None:
     target = tmp_path / f"picture.{kind.value}"
     save_picture(gradient(20, 30), target, SaveOptions(kind), metadata=sample())
@@ -104,7 +105,7 @@ def test_profile_and_exif_come_along(tmp_path: Path, kind: PictureFormat) -> Non
         assert EXIF_DIRECTORY not in image.getexif()
 
 
-@pytest.mark.parametrize("kind", PictureFormat)
+@pytest.mark.parametrize("kind", PICTURES)
 def test_a_photos_facts_reach_its_picture(
     tmp_path: Path, kind: PictureFormat, synthetic_raw: Callable[..., RawImage]
 ) -> None:
@@ -153,7 +154,7 @@ def test_jpeg_keeps_full_colour_at_high_quality(
     assert difference.mean() < 2  # of 255: a smooth gradient survives even quality 75
 
 
-@pytest.mark.parametrize("kind", PictureFormat)
+@pytest.mark.parametrize("kind", PICTURES)
 def test_a_pipe_gets_the_bytes_of_the_file(tmp_path: Path, kind: PictureFormat) -> None:
     target, piped = tmp_path / "picture", tmp_path / "piped"
     options = SaveOptions(kind)
@@ -166,7 +167,7 @@ def test_a_pipe_gets_the_bytes_of_the_file(tmp_path: Path, kind: PictureFormat) 
     assert piped.read_bytes() == target.read_bytes()
 
 
-@pytest.mark.parametrize("kind", PictureFormat)
+@pytest.mark.parametrize("kind", PICTURES)
 def test_a_closed_pipe_stays_a_broken_pipe(kind: PictureFormat) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -175,7 +176,7 @@ def test_a_closed_pipe_stays_a_broken_pipe(kind: PictureFormat) -> None:
         save_picture(gradient(50, 60), sink, SaveOptions(kind))
 
 
-@pytest.mark.parametrize("kind", PictureFormat)
+@pytest.mark.parametrize("kind", PICTURES)
 def test_a_full_disk_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: PictureFormat
 ) -> None:
@@ -189,7 +190,7 @@ def test_a_full_disk_leaves_nothing(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
-@pytest.mark.parametrize("kind", PictureFormat)
+@pytest.mark.parametrize("kind", PICTURES)
 def test_every_format_names_a_full_disk(kind: PictureFormat) -> None:
     with pytest.raises(OutputError, match="the disk is full"):
         save_picture(gradient(200, 300), Path("/dev/full"), SaveOptions(kind))

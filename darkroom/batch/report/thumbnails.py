@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from darkroom.batch.decoders import Decoders
 from darkroom.batch.record import Outcome
@@ -94,7 +94,7 @@ def _read_finished(path: Path) -> Image.Image | None:
         with image:
             image.draft("RGB", (2 * SIDE, 2 * SIDE))  # JPEG is decoded at reduced size
             image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
-            return image.convert("RGB")
+            return ImageOps.exif_transpose(image).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
 
