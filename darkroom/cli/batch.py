@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -136,7 +136,7 @@ def batch(
     after, which are read again for it, the others in one line each.
     """
     share_one_arena()
-    from darkroom.batch.jobs import OutputNaming, Search
+    from darkroom.batch.jobs import OutputNaming, Search, describe_companions
     from darkroom.batch.options import BatchOptions
     from darkroom.batch.request import BatchRequest, prepare
     from darkroom.batch.run import run
@@ -166,6 +166,8 @@ def batch(
     if not quiet:
         for line in notes:
             output.warn(line)
+        if isinstance(found.jobs, Sequence) and (line := describe_companions(found.jobs)):
+            output.say(line)
     with (
         _report_afterwards(request, quiet=quiet),
         Display(found.total, request.folder, quiet=quiet, as_json=as_json, said=notes) as display,
