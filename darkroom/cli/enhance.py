@@ -1,33 +1,35 @@
-"""darkroom enhance: one dark RAW photo in, one finished picture out."""
+"""darkroom enhance: dark RAW photos in, finished pictures out, one after the other."""
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from darkroom.cli import inputs, options, output
-from darkroom.errors import UsageError
+from darkroom.cli import inputs, options, output, targets
+from darkroom.errors import DarkroomError, UsageError
 
 if TYPE_CHECKING:
+    from darkroom.models.model import Model
     from darkroom.output.picture import SaveOptions
+    from darkroom.pipeline import Options
 
 STDIN, STDOUT = 0, 1
 """Descriptors: a shell may have opened a file there."""
 
 
 def enhance(
-    photo: options.Photo,
+    photos: options.Photos,
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "-o",
             "--output",
-            metavar="FILE",
-            help="Where the picture goes: .png, .tif or .jpg, or - for standard output. "
-            "Default: PHOTO's name with .png, in this folder.",
+            metavar="FILE|FOLDER",
+            help="Where the picture goes: .png, .tif or .jpg, or - for standard output; a folder "
+            "for one or more. Default: PHOTO's name with .png, in this folder.",
         ),
     ] = None,
     model: options.ModelName = "safelight",
@@ -53,7 +55,9 @@ def enhance(
     ] = None,
     file_format: Annotated[
         str | None,
-        typer.Option("--format", metavar="png|tif|jpg", help="Needed where the output is -."),
+        typer.Option(
+            "--format", metavar="png|tif|jpg", help="In folders; needed where the output is -."
+        ),
     ] = None,
     bits: Annotated[int, typer.Option("--bits", help="8 or 16 per sample (PNG and TIFF).")] = 8,
     quality: Annotated[int, typer.Option("--quality", help="Of JPEG, 1 to 100.")] = 92,
@@ -67,115 +71,175 @@ def enhance(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Brighten one dark RAW photo.
+    """Brighten dark RAW photos, one or a few; darkroom batch is for many.
 
     Examples:
 
     darkroom enhance IMG.ARW -o out.png
 
+    darkroom enhance IMG_1.ARW IMG_2.ARW -o bright/
+
     darkroom enhance IMG.ARW -o out.tif --bits 16 --ratio 100
 
     cat IMG.DNG | darkroom enhance - -o - --format jpg > out.jpg
+
+    Of several photos, one that fails costs only itself; the exit code is then 1.
     """
     references = inputs.list_references(profile, dark or ())
-    target, save = _plan_output(
-        photo, out, file_format, bits, quality, overwrite, model, references
-    )
+    plan, save = _plan_output(photos, out, file_format, bits, quality, overwrite, model, references)
     save = replace(save, strip=strip, gps=not no_gps, keep_time=keep_time)
-    if keep_time and target == inputs.STANDARD:
+    piped = any(target == inputs.STANDARD for _, target in plan.pairs)
+    if keep_time and piped:
         raise UsageError("--keep-time needs a file; name it with -o")
-    if target == inputs.STANDARD and as_json:
+    if piped and as_json:
         raise UsageError("--json and -o - both want standard output; write the picture to a file")
-    with output.Stages(quiet) as stages:
-        with stages.stage("load the model"):
-            picture_options = inputs.enhance_options(
-                ratio,
-                gain,
-                ev,
-                tile,
-                bits,
-                hot_pixels,
-                denoise,
-                highlights,
-                edges,
-                black,
-                cfa,
-                profile,
-                dark or (),
-            )
-            from darkroom.batch.devices import weights_sha256
-            from darkroom.models.loading import load_model
+    if plan.companions and not quiet:
+        output.say(plan.companions)
+    with output.Stages(quiet) as stages, stages.stage("load the model"):
+        picture_options = inputs.enhance_options(
+            ratio,
+            gain,
+            ev,
+            tile,
+            bits,
+            hot_pixels,
+            denoise,
+            highlights,
+            edges,
+            black,
+            cfa,
+            profile,
+            dark or (),
+        )
+        from darkroom.batch.devices import weights_sha256
+        from darkroom.models.loading import load_model
 
-            network = load_model(model, device, precision, norm_statistics)
-            digest = weights_sha256(network)
+        network = load_model(model, device, precision, norm_statistics)
+        digest = weights_sha256(network)
+    job = _Job(network, digest, picture_options, save, norm_statistics, quiet, as_json)
+    if not plan.several:
+        job.make(*plan.pairs[0], stages)
+        return
+    if failed := _make_each(job, plan, stages):
+        if not quiet:
+            output.say(f"{failed} of {len(plan.pairs)} photos failed")
+        raise typer.Exit(1)
+
+
+def _make_each(job: "_Job", plan: targets.TargetPlan, loading: output.Stages) -> int:
+    """Make several pictures, in folders made where they are not there; returns how many failed."""
+    from darkroom.batch.failures import ends_all, reason
+    from darkroom.output.atomic import check_target, make_folder
+
+    failed = 0
+    for photo, target in plan.pairs:
+        stages = output.Stages(job.quiet)
+        stages.seconds, loading.seconds = loading.seconds, {}
+        try:
+            make_folder(target.parent)
+            check_target(target, job.save.overwrite, job.save.inputs)
+            job.make(photo, target, stages)
+        except DarkroomError as error:
+            if ends_all(error):
+                raise
+            failed += 1
+            line = reason(error, str(photo))
+            output.report(line)
+            if job.as_json:
+                facts = {"error": line, "exit_code": error.exit_code}
+                output.print_json({"photo": str(photo), "output": str(target), **facts})
+    return failed
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is done to each photo, by a network that is loaded once; `digest`: of its tensors."""
+
+    network: "Model"
+    digest: str
+    options: "Options"
+    save: "SaveOptions"
+    norm_statistics: str
+    quiet: bool
+    as_json: bool
+
+    def make(self, photo: Path, target: Path, stages: output.Stages) -> None:
+        """Make one picture and say so; `stages` may have the time that loading took."""
         from darkroom.batch.stages import describe, describe_metadata
         from darkroom.output.metadata import find_time
         from darkroom.output.picture import save_picture
         from darkroom.pipeline import enhance
 
-        with stages.stage("read"):
-            raw = inputs.read_photo(photo)
-        with stages.stage("enhance") as watch:
-            picture = enhance(raw, network, picture_options, watch)
-        with stages.stage("write"):
-            sink = sys.stdout.buffer if target == inputs.STANDARD else target
-            used = network.for_sensor(raw.cfa.sensor)
-            metadata = describe_metadata(raw, picture, used, digest, picture_options, save)
-            path = None if photo == inputs.STANDARD else photo
-            time = find_time(raw, path) if keep_time else None
-            save_picture(picture.pixels, sink, save, metadata=metadata, time=time)
-    facts = describe(raw, picture, network) | {
-        "network": network.for_sensor(raw.cfa.sensor).architecture.name,
-        "norm_statistics": norm_statistics,
-        "profile": picture_options.profile and picture_options.profile.identity,
-        "dark": picture_options.dark and picture_options.dark.identity,
-    }
-    seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
-    if not quiet:
-        if keep_time and time is None:
-            output.warn("nothing tells when the photo was taken; the file keeps today's time")
-        for line in picture.warnings:
-            output.warn(line)
-        output.say(
-            "{output}: {width} x {height}, x{gain:.4g} ({gain_reason}), {model} on {device} "
-            "in {precision}, {total:.1f} s".format(
-                **facts, output=target, total=sum(seconds.values())
+        network, save = self.network, self.save
+        with stages:
+            with stages.stage("read"):
+                raw = inputs.read_photo(photo)
+            with stages.stage("enhance") as watch:
+                picture = enhance(raw, network, self.options, watch)
+            with stages.stage("write"):
+                sink = sys.stdout.buffer if target == inputs.STANDARD else target
+                used = network.for_sensor(raw.cfa.sensor)
+                metadata = describe_metadata(raw, picture, used, self.digest, self.options, save)
+                path = None if photo == inputs.STANDARD else photo
+                time = find_time(raw, path) if save.keep_time else None
+                save_picture(picture.pixels, sink, save, metadata=metadata, time=time)
+        facts = describe(raw, picture, network) | {
+            "network": used.architecture.name,
+            "norm_statistics": self.norm_statistics,
+            "profile": self.options.profile and self.options.profile.identity,
+            "dark": self.options.dark and self.options.dark.identity,
+        }
+        seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
+        if not self.quiet:
+            if save.keep_time and time is None:
+                output.warn("nothing tells when the photo was taken; the file keeps today's time")
+            for line in picture.warnings:
+                output.warn(line)
+            output.say(
+                "{output}: {width} x {height}, x{gain:.4g} ({gain_reason}), {model} on {device} "
+                "in {precision}, {total:.1f} s".format(
+                    **facts, output=target, total=sum(seconds.values())
+                )
             )
-        )
-    if as_json:
-        output.print_json({"photo": str(photo), "output": str(target), **facts, "seconds": seconds})
+        if self.as_json:
+            record = {"photo": str(photo), "output": str(target), **facts, "seconds": seconds}
+            output.print_json(record)
 
 
 def _plan_output(
-    photo: Path,
-    out: Path | None,
+    photos: Sequence[Path],
+    out: str | None,
     file_format: str | None,
     bits: int,
     quality: int,
     overwrite: bool,
     model: str,
     references: Sequence[Path],
-) -> tuple[Path, "SaveOptions"]:
-    """Settle where and how the picture is written, and fail now if it could not be.
+) -> tuple[targets.TargetPlan, "SaveOptions"]:
+    """Settle where and how pictures are written, and fail now if they could not be.
 
     `references`: a profile and dark frames, which are read too.
     """
     from darkroom.models.loading import list_files
-    from darkroom.output.atomic import check_target, spare_inputs
+    from darkroom.output.atomic import check_target, make_folder, spare_inputs
     from darkroom.output.picture import PictureFormat, SaveOptions
 
-    inputs.refuse_folder(out)
-    if out is None and photo == inputs.STANDARD:
-        raise UsageError("the photo comes from standard input: name the output with -o")
-    target = out or Path(f"{photo.stem}.{file_format or 'png'}")
-    if target == inputs.STANDARD and file_format is None:
+    kind = PictureFormat.from_name(file_format) if file_format else None
+    plan = targets.plan_targets(photos, out, file_format or "png")
+    target = plan.pairs[0][1]
+    if target == inputs.STANDARD and kind is None:
         raise UsageError("-o - needs --format png, tif or jpg")
-    read = (STDIN if photo == inputs.STANDARD else photo, *list_files(model), *references)
-    kind = PictureFormat.from_name(file_format) if file_format else PictureFormat.from_path(target)
+    known = [STDIN if one == inputs.STANDARD else one for one, _ in plan.pairs]
+    read = (*known, *list_files(model), *references)
+    save = SaveOptions(kind or PictureFormat.from_path(target), bits, quality, overwrite, read)
+    if plan.several:
+        return plan, save
     if target != inputs.STANDARD:
+        if plan.folder:
+            make_folder(target.parent)
         check_target(target, overwrite, read)
     elif sys.stdout.isatty():
         raise UsageError("standard output is a terminal; redirect it, or name a file with -o")
     else:
         spare_inputs(STDOUT, read)
-    return target, SaveOptions(kind, bits, quality, overwrite, read)
+    return plan, save
