@@ -19,7 +19,7 @@ from darkroom.errors import DISK_FULL, DarkroomError, OutputError
 INTERRUPTED = 130
 """Exit code after Ctrl-C. Source: shells report 128 + the signal's number."""
 
-NEED_PHOTOS = ("enhance", "batch", "estimate")
+NEED_PHOTOS = ("enhance", "batch", "compare", "estimate")
 """Commands that without arguments show their help."""
 OTHERS = (
     "inspect",

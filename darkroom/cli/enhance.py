@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from darkroom.cli import inputs, options, output, targets
-from darkroom.errors import DarkroomError, UsageError
+from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
     from darkroom.models.model import Model
@@ -116,44 +116,21 @@ def enhance(
 
         network = load_model(model, device, precision, norm_statistics)
         digest = weights_sha256(network)
-    job = _Job(network, digest, picture_options, save, norm_statistics, quiet, as_json)
-    if not plan.several:
-        job.make(*plan.pairs[0], stages)
-        return
-    if failed := _make_each(job, plan, stages):
-        if not quiet:
-            output.say(f"{failed} of {len(plan.pairs)} photos failed")
-        raise typer.Exit(1)
-
-
-def _make_each(job: "_Job", plan: targets.TargetPlan, loading: output.Stages) -> int:
-    """Make several pictures, in folders made where they are not there; returns how many failed."""
-    from darkroom.batch.failures import ends_all, reason
-    from darkroom.output.atomic import check_target, make_folder
-
-    failed = 0
-    for photo, target in plan.pairs:
-        stages = output.Stages(job.quiet)
-        stages.seconds, loading.seconds = loading.seconds, {}
-        try:
-            make_folder(target.parent)
-            check_target(target, job.save.overwrite, job.save.inputs)
-            job.make(photo, target, stages)
-        except DarkroomError as error:
-            if ends_all(error):
-                raise
-            failed += 1
-            line = reason(error, str(photo))
-            output.report(line)
-            if job.as_json:
-                facts = {"error": line, "exit_code": error.exit_code}
-                output.print_json({"photo": str(photo), "output": str(target), **facts})
-    return failed
+    job = _Job(
+        network, digest, picture_options, save, norm_statistics, quiet, as_json, stages.seconds
+    )
+    if plan.several:
+        targets.make_each(plan, job.make, save, quiet=quiet, as_json=as_json)
+    else:
+        job.make(*plan.pairs[0])
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What is done to each photo, by a network that is loaded once; `digest`: of its tensors."""
+    """What is done to each photo, by a network that is loaded once.
+
+    `digest`: of its tensors. `loading`: seconds, which the first photo's are told to have taken.
+    """
 
     network: "Model"
     digest: str
@@ -162,16 +139,17 @@ class _Job:
     norm_statistics: str
     quiet: bool
     as_json: bool
+    loading: dict[str, float]
 
-    def make(self, photo: Path, target: Path, stages: output.Stages) -> None:
-        """Make one picture and say so; `stages` may have the time that loading took."""
+    def make(self, photo: Path, target: Path) -> None:
+        """Make one picture and say so."""
         from darkroom.batch.stages import describe, describe_metadata
         from darkroom.output.metadata import find_time
         from darkroom.output.picture import save_picture
         from darkroom.pipeline import enhance
 
         network, save = self.network, self.save
-        with stages:
+        with output.Stages(self.quiet) as stages:
             with stages.stage("read"):
                 raw = inputs.read_photo(photo)
             with stages.stage("enhance") as watch:
@@ -189,7 +167,9 @@ class _Job:
             "profile": self.options.profile and self.options.profile.identity,
             "dark": self.options.dark and self.options.dark.identity,
         }
-        seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
+        taken = self.loading | stages.seconds
+        self.loading.clear()
+        seconds = {name: round(seconds, 3) for name, seconds in taken.items()}
         if not self.quiet:
             if save.keep_time and time is None:
                 output.warn("nothing tells when the photo was taken; the file keeps today's time")

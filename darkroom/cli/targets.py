@@ -2,12 +2,19 @@
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import typer
+
+from darkroom.cli import output
 from darkroom.cli.inputs import STANDARD
-from darkroom.errors import UsageError
+from darkroom.errors import DarkroomError, UsageError
+
+if TYPE_CHECKING:
+    from darkroom.output.picture import SaveOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +78,40 @@ def _plan_folder(photos: Sequence[Path], folder: Path, ending: str, several: boo
     said = any(photo.is_dir() or is_companion(photo, jobs) for photo in photos)
     pairs = [(Path(job.source), folder / job.target) for job in jobs]
     return TargetPlan(pairs, several, True, describe_companions(jobs) if said else "")
+
+
+def make_each(
+    plan: TargetPlan,
+    make: Callable[[Path, Path], None],
+    save: "SaveOptions",
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Make each photo's file, one after the other; one that fails costs only itself.
+
+    Folders are made where they are not there. Raises typer.Exit(1) at the end where one failed, and
+    OutputError at once where none can be written any more.
+    """
+    from darkroom.batch.failures import ends_all, reason
+    from darkroom.output.atomic import check_target, make_folder
+
+    failed = 0
+    for photo, target in plan.pairs:
+        try:
+            make_folder(target.parent)
+            check_target(target, save.overwrite, save.inputs)
+            make(photo, target)
+        except DarkroomError as error:
+            if ends_all(error):
+                raise
+            failed += 1
+            line = reason(error, str(photo))
+            output.report(line)
+            if as_json:
+                facts = {"error": line, "exit_code": error.exit_code}
+                output.print_json({"photo": str(photo), "output": str(target), **facts})
+    if failed and not quiet:
+        output.say(f"{failed} of {len(plan.pairs)} photos failed")
+    if failed:
+        raise typer.Exit(1)
