@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from darkroom.batch.journal import JOURNAL
-from darkroom.cli import inputs, options, output
+from darkroom.cli import config, inputs, options, output
 from darkroom.cli.allocator import share_one_arena
 from darkroom.cli.batch_display import Display
 from darkroom.errors import UsageError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 def batch(
+    ctx: typer.Context,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -116,7 +117,10 @@ def batch(
         ),
     ] = None,
     as_json: options.Json = False,
+    no_config: config.NoConfig = False,
+    preset: config.Preset = None,
     quiet: options.Quiet = False,
+    verbose: config.Verbose = False,
 ) -> None:
     """Brighten many dark RAW photos; run it again to go on where it ended.
 
@@ -135,6 +139,7 @@ def batch(
     a page of the whole journal, with --watch when it is ended: up to 400 photos with before and
     after, which are read again for it, the others in one line each.
     """
+    config.tell_options(ctx, quiet=quiet, verbose=verbose)
     share_one_arena()
     from darkroom.batch.jobs import OutputNaming, Search, describe_companions
     from darkroom.batch.options import BatchOptions

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from darkroom.cli import inputs, options, output, targets
+from darkroom.cli import config, inputs, options, output, targets
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ STDIN, STDOUT = 0, 1
 
 
 def enhance(
+    ctx: typer.Context,
     photos: options.Photos,
     out: Annotated[
         str | None,
@@ -69,7 +70,10 @@ def enhance(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     as_json: options.Json = False,
+    no_config: config.NoConfig = False,
+    preset: config.Preset = None,
     quiet: options.Quiet = False,
+    verbose: config.Verbose = False,
 ) -> None:
     """Brighten dark RAW photos, one or a few; darkroom batch is for many.
 
@@ -85,6 +89,7 @@ def enhance(
 
     Of several photos, one that fails costs only itself; the exit code is then 1.
     """
+    config.tell_options(ctx, quiet=quiet, verbose=verbose)
     references = inputs.list_references(profile, dark or ())
     plan, save = _plan_output(photos, out, file_format, bits, quality, overwrite, model, references)
     save = replace(save, strip=strip, gps=not no_gps, keep_time=keep_time)
