@@ -65,6 +65,10 @@ def enhance(
     strip: options.Strip = False,
     no_gps: options.NoGps = False,
     keep_time: options.KeepTime = False,
+    preview: Annotated[
+        bool,
+        typer.Option("--preview", help="A quick look: the picture reduced to 2 megapixels."),
+    ] = False,
     overwrite: options.Overwrite = False,
     tile: options.Tile = "auto",
     device: options.Device = "auto",
@@ -98,6 +102,8 @@ def enhance(
         raise UsageError("--keep-time needs a file; name it with -o")
     if piped and as_json:
         raise UsageError("--json and -o - both want standard output; write the picture to a file")
+    if preview and references:
+        raise UsageError("--preview makes the photo smaller; leave --profile and --dark out")
     if plan.companions and not quiet:
         output.say(plan.companions)
     with output.Stages(quiet) as stages, stages.stage("load the model"):
@@ -122,7 +128,15 @@ def enhance(
         network = load_model(model, device, precision, norm_statistics)
         digest = weights_sha256(network)
     job = _Job(
-        network, digest, picture_options, save, norm_statistics, quiet, as_json, stages.seconds
+        network,
+        digest,
+        picture_options,
+        save,
+        norm_statistics,
+        quiet,
+        as_json,
+        preview,
+        stages.seconds,
     )
     if plan.several:
         targets.make_each(plan, job.make, save, quiet=quiet, as_json=as_json)
@@ -144,11 +158,13 @@ class _Job:
     norm_statistics: str
     quiet: bool
     as_json: bool
+    preview: bool
     loading: dict[str, float]
 
     def make(self, photo: Path, target: Path) -> None:
         """Make one picture and say so."""
         from darkroom.batch.stages import describe, describe_metadata
+        from darkroom.mosaic.binning import shrink_photo
         from darkroom.output.metadata import find_time
         from darkroom.output.picture import save_picture
         from darkroom.pipeline import enhance
@@ -157,6 +173,8 @@ class _Job:
         with output.Stages(self.quiet) as stages:
             with stages.stage("read"):
                 raw = inputs.read_photo(photo)
+                if self.preview:
+                    raw = shrink_photo(raw)
             with stages.stage("enhance") as watch:
                 picture = enhance(raw, network, self.options, watch)
             with stages.stage("write"):

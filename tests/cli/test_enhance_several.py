@@ -161,3 +161,16 @@ def test_jpegs_and_sidecars_beside_photos_are_left_and_counted(
     done = run("batch", folder, "--all", "-o", tmp_path / "batch", "-m", weights)
     assert done.exit_code == 0, done.output
     assert said in done.stderr
+
+
+def test_a_preview_is_small_and_refuses_what_is_of_the_whole(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("darkroom.mosaic.binning.shrink_photo.__defaults__", (64 * 96 // 4,))
+    (photo,) = write_photos(tmp_path, 1)
+    done = run("enhance", photo, "-o", tmp_path / "o.png", "-m", weights, "--preview")
+    assert done.exit_code == 0, done.output
+    with Image.open(tmp_path / "o.png") as image:
+        assert image.size == (48, 32)
+    refused = run("enhance", photo, "-m", weights, "--preview", "--dark", photo)
+    assert (refused.exit_code, "--dark" in refused.stderr) == (2, True)
