@@ -69,6 +69,12 @@ def enhance(
         bool,
         typer.Option("--preview", help="A quick look: the picture reduced to 2 megapixels."),
     ] = False,
+    show: Annotated[
+        bool,
+        typer.Option(
+            "--show", help="Draw the picture on the terminal (kitty, iTerm2, sixel) as well."
+        ),
+    ] = False,
     overwrite: options.Overwrite = False,
     tile: options.Tile = "auto",
     device: options.Device = "auto",
@@ -100,6 +106,8 @@ def enhance(
     piped = any(target == inputs.STANDARD for _, target in plan.pairs)
     if keep_time and piped:
         raise UsageError("--keep-time needs a file; name it with -o")
+    if piped and show:
+        raise UsageError("--show says where the file is if need be; name it with -o")
     if piped and as_json:
         raise UsageError("--json and -o - both want standard output; write the picture to a file")
     if preview and references:
@@ -133,10 +141,11 @@ def enhance(
         picture_options,
         save,
         norm_statistics,
-        quiet,
-        as_json,
-        preview,
-        stages.seconds,
+        quiet=quiet,
+        as_json=as_json,
+        preview=preview,
+        show=show,
+        loading=stages.seconds,
     )
     if plan.several:
         targets.make_each(plan, job.make, save, quiet=quiet, as_json=as_json)
@@ -159,11 +168,13 @@ class _Job:
     quiet: bool
     as_json: bool
     preview: bool
+    show: bool
     loading: dict[str, float]
 
     def make(self, photo: Path, target: Path) -> None:
         """Make one picture and say so."""
         from darkroom.batch.stages import describe, describe_metadata
+        from darkroom.cli.terminal_picture import show_picture
         from darkroom.mosaic.binning import shrink_photo
         from darkroom.output.metadata import find_time
         from darkroom.output.picture import save_picture
@@ -204,6 +215,8 @@ class _Job:
                     **facts, output=target, total=sum(seconds.values())
                 )
             )
+        if self.show:
+            show_picture(picture.pixels, target)
         if self.as_json:
             record = {"photo": str(photo), "output": str(target), **facts, "seconds": seconds}
             output.print_json(record)
