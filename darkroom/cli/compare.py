@@ -103,6 +103,8 @@ def compare(
                 else:
                     save_picture(draw_comparison(made), target, save)
         if not quiet:
+            for line in dict.fromkeys(line for one in made for line in one.warnings):
+                output.warn(line)
             output.say(f"{target}: " + "; ".join(f"{one.name} {one.caption}" for one in made))
         if as_json:
             facts = [

@@ -32,12 +32,16 @@ Place = tuple[slice, slice]
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """A photo's picture, (H, W, 3) uint8 sRGB, upright: whose, how bright, in how many seconds."""
+    """A photo's picture, (H, W, 3) uint8 sRGB, upright: whose, how bright, in how many seconds.
+
+    `warnings`: what is odd about it, as of `Picture`.
+    """
 
     name: str
     pixels: Picture
     gain: float
     seconds: float
+    warnings: tuple[str, ...] = ()
 
     @property
     def caption(self) -> str:
@@ -63,7 +67,8 @@ def render_photo(
         if number == 0:
             options = replace(options, gain=picture.gain, ev=0.0, rule=None, brightness=None)
         pixels = picture.pixels.astype(np.uint8, copy=False)
-        made.append(Rendering(model.for_sensor(raw.cfa.sensor).name, pixels, 0.0, seconds))
+        name = model.for_sensor(raw.cfa.sensor).name
+        made.append(Rendering(name, pixels, 0.0, seconds, picture.warnings))
     gain = picture.gain.value
     made = [replace(one, gain=gain) for one in made]
     plain = [

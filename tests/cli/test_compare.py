@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from batches import tiny_weights, write_photos
 from browser import CHROMIUM, DRIVER, Browser, driver
+from conftest import synthetic_raw
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from darkroom.cli import app
+from darkroom.output.dng import write_dng
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +37,19 @@ def test_a_sheet_and_what_is_said(tmp_path: Path, weights: Path) -> None:
     assert "sheet.png: as taken x1, " in done.stderr
     with Image.open(sheet) as image:
         assert image.format == "PNG"
+    assert "warning" not in done.stderr
     again = run(photo, "-m", weights, "-o", sheet)
     assert (again.exit_code, "--overwrite" in again.stderr) == (5, True)
+
+
+def test_what_is_odd_is_said_once(tmp_path: Path, weights: Path) -> None:
+    photo = tmp_path / "odd.dng"
+    raw = synthetic_raw(64, 96, exposure=0.02)
+    raw.mosaic[20, 30] = 16000
+    write_dng(photo, raw)
+    done = run(photo, "-m", weights, "-m", weights, "-o", tmp_path / "o.png", "--ratio", 20)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("hot or dead") == 1
 
 
 def test_folders_give_a_sheet_each(tmp_path: Path, weights: Path) -> None:
