@@ -14,7 +14,7 @@ from typing import NamedTuple
 from darkroom.batch.journal import JOURNAL, list_pictures
 from darkroom.errors import OutputError, RawError, UsageError
 from darkroom.output.atomic import TEMPORARY_PATTERN
-from darkroom.raw.endings import RAW_ENDINGS
+from darkroom.raw.endings import COMPANION_ENDINGS, RAW_ENDINGS
 
 URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 """Two characters at least: C:/ is a drive."""
@@ -128,9 +128,10 @@ def find_jobs(
     """Return the jobs of files, folders and globs, in order, each photo once.
 
     Files are taken as they are named; in folders, only those with a RAW photo's ending, hidden
-    ones and DNGs that a batch made never. Where two photos of one folder would get one name
-    (IMG.ARW and IMG.DNG), both keep their ending (IMG.ARW.png). Raises RawError for a
-    source that is not there, UsageError where a photo lies outside `naming.base`.
+    ones and DNGs that a batch made never. What belongs to a RAW photo, its JPEG or sidecar, is
+    left alone beside it, even if named. Where two photos of one folder would get one name (IMG.ARW
+    and IMG.DNG), both keep their ending (IMG.ARW.png). Raises RawError for a source that is not
+    there, UsageError where a photo lies outside `naming.base`.
     """
     found: dict[Path, None] = {}
     roots: list[Path] = []
@@ -143,8 +144,44 @@ def find_jobs(
             found |= dict.fromkeys(_photos(path, search) if is_folder else [path])
     if not found:
         return []
+    owners = _owners(found)
+    found = {path: None for path in found if not _belongs(path, owners)}
     base = common_folder(roots) if naming.base is None else _absolute(naming.base)
     return name_jobs(list(found), naming, base)
+
+
+def describe_companions(jobs: Sequence[Job]) -> str:
+    """Say in a line how many JPEGs and sidecars lie beside photos on this machine; "" for none."""
+    photos = [Path(job.source) for job in jobs if not URL.match(job.source)]
+    owners = _owners(photos)
+    counts: Counter[str] = Counter()
+    for folder in {photo.parent for photo in photos}:
+        with suppress(OSError):  # gone meanwhile
+            beside = (path for path in folder.iterdir() if path.name[0] != ".")
+            found = (path.suffix.lower() for path in beside if _belongs(path, owners))
+            counts.update(COMPANION_ENDINGS[ending] for ending in found)
+    if not counts:
+        return ""
+    kinds = ", ".join(f"{number} {kind}{'s' * (number > 1)}" for kind, number in counts.items())
+    return f"{len(jobs)} photo{'s' * (len(jobs) > 1)}; left as they are beside: {kinds}"
+
+
+def is_companion(path: Path, jobs: Sequence[Job]) -> bool:
+    """Whether a file is the JPEG or a sidecar of one of these photos."""
+    return _belongs(_absolute(path), _owners(Path(job.source) for job in jobs))
+
+
+def _owners(photos: Iterable[Path]) -> set[str]:
+    """Return what is told from RAW photos: their paths with and without ending, in any case."""
+    raws = [path for path in photos if path.name.lower().endswith(RAW_ENDINGS)]
+    return {str(name).casefold() for path in raws for name in (path, path.with_suffix(""))}
+
+
+def _belongs(path: Path, owners: set[str]) -> bool:
+    """Whether a file is called like a photo: IMG.jpg, or IMG.ARW.xmp, beside IMG.ARW."""
+    if path.suffix.lower() not in COMPANION_ENDINGS:
+        return False
+    return str(path.with_suffix("")).casefold() in owners
 
 
 def common_folder(folders: Iterable[Path]) -> Path:

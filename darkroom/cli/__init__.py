@@ -14,12 +14,13 @@ from typer.core import TyperGroup
 from darkroom import __version__
 from darkroom.cli import output
 from darkroom.cli.allocator import check_address_space, use_large_pages
+from darkroom.cli.completion import add_completion
 from darkroom.errors import DISK_FULL, DarkroomError, OutputError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C. Source: shells report 128 + the signal's number."""
 
-NEED_PHOTOS = ("enhance", "batch", "estimate")
+NEED_PHOTOS = ("enhance", "batch", "compare", "estimate")
 """Commands that without arguments show their help."""
 OTHERS = (
     "inspect",
@@ -163,7 +164,9 @@ def darkroom(
 
 for _name in NEED_PHOTOS + OTHERS:
     _command = getattr(import_module(f"darkroom.cli.{_name}"), _name)
-    app.command(_name.replace("_", "-"), no_args_is_help=_name in NEED_PHOTOS)(_command)
+    app.command(_name.replace("_", "-"), no_args_is_help=_name in NEED_PHOTOS)(
+        add_completion(_command)
+    )
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from darkroom.batch.journal import JOURNAL
-from darkroom.cli import inputs, options, output
+from darkroom.cli import config, inputs, options, output
 from darkroom.cli.allocator import share_one_arena
 from darkroom.cli.batch_display import Display
 from darkroom.errors import UsageError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 def batch(
+    ctx: typer.Context,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -117,7 +118,10 @@ def batch(
         ),
     ] = None,
     as_json: options.Json = False,
+    no_config: config.NoConfig = False,
+    preset: config.Preset = None,
     quiet: options.Quiet = False,
+    verbose: config.Verbose = False,
 ) -> None:
     """Brighten many dark RAW photos; run it again to go on where it ended.
 
@@ -136,8 +140,9 @@ def batch(
     a page of the whole journal, with --watch when it is ended: up to 400 photos with before and
     after, which are read again for it, the others in one line each.
     """
+    config.tell_options(ctx, quiet=quiet, verbose=verbose)
     share_one_arena()
-    from darkroom.batch.jobs import OutputNaming, Search
+    from darkroom.batch.jobs import OutputNaming, Search, describe_companions
     from darkroom.batch.options import BatchOptions
     from darkroom.batch.request import BatchRequest, prepare
     from darkroom.batch.run import run
@@ -180,6 +185,8 @@ def batch(
     if not quiet:
         for line in notes:
             output.warn(line)
+        if isinstance(found.jobs, Sequence) and (line := describe_companions(found.jobs)):
+            output.say(line)
     with (
         _report_afterwards(request, quiet=quiet),
         Display(found.total, request.folder, quiet=quiet, as_json=as_json, said=notes) as display,

@@ -1,33 +1,36 @@
-"""darkroom enhance: one dark RAW photo in, one finished picture out."""
+"""darkroom enhance: dark RAW photos in, finished pictures out, one after the other."""
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from darkroom.cli import inputs, options, output
+from darkroom.cli import config, inputs, options, output, targets
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
+    from darkroom.models.model import Model
     from darkroom.output.picture import SaveOptions
+    from darkroom.pipeline import Options
 
 STDIN, STDOUT = 0, 1
 """Descriptors: a shell may have opened a file there."""
 
 
 def enhance(
-    photo: options.Photo,
+    ctx: typer.Context,
+    photos: options.Photos,
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "-o",
             "--output",
-            metavar="FILE",
-            help="Where the picture goes: .png, .tif, .jpg or .dng, or - for standard output. "
-            "Default: PHOTO's name with .png, in this folder.",
+            metavar="FILE|FOLDER",
+            help="Where the picture goes: .png, .tif, .jpg or .dng, or - for standard output; a "
+            "folder for one or more. Default: PHOTO's name with .png, in this folder.",
         ),
     ] = None,
     model: options.ModelName = "safelight",
@@ -53,7 +56,9 @@ def enhance(
     ] = None,
     file_format: Annotated[
         str | None,
-        typer.Option("--format", metavar="png|tif|jpg|dng", help="Needed where the output is -."),
+        typer.Option(
+            "--format", metavar="png|tif|jpg|dng", help="In folders; needed where the output is -."
+        ),
     ] = None,
     dng: options.Dng = None,
     bits: options.Bits = None,
@@ -61,133 +66,208 @@ def enhance(
     strip: options.Strip = False,
     no_gps: options.NoGps = False,
     keep_time: options.KeepTime = False,
+    preview: Annotated[
+        bool,
+        typer.Option("--preview", help="A quick look: the picture reduced to 2 megapixels."),
+    ] = False,
+    show: Annotated[
+        bool,
+        typer.Option(
+            "--show", help="Draw the picture on the terminal (kitty, iTerm2, sixel) as well."
+        ),
+    ] = False,
     overwrite: options.Overwrite = False,
     tile: options.Tile = "auto",
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     as_json: options.Json = False,
+    no_config: config.NoConfig = False,
+    preset: config.Preset = None,
     quiet: options.Quiet = False,
+    verbose: config.Verbose = False,
 ) -> None:
-    """Brighten one dark RAW photo.
+    """Brighten dark RAW photos, one or a few; darkroom batch is for many.
 
     Examples:
 
     darkroom enhance IMG.ARW -o out.png
 
+    darkroom enhance IMG_1.ARW IMG_2.ARW -o bright/
+
     darkroom enhance IMG.ARW -o out.tif --bits 16 --ratio 100
 
     cat IMG.DNG | darkroom enhance - -o - --format jpg > out.jpg
-    """
-    references = inputs.list_references(profile, dark or ())
-    if photo in references and photo != profile:
-        raise UsageError(f"--dark {photo}: is the photo itself; give frames without any light")
-    target, save = _plan_output(
-        photo, out, file_format, bits, quality, overwrite, model, references
-    )
-    save = replace(save, strip=strip, gps=not no_gps, keep_time=keep_time)
-    if keep_time and target == inputs.STANDARD:
-        raise UsageError("--keep-time needs a file; name it with -o")
-    if target == inputs.STANDARD and as_json:
-        raise UsageError("--json and -o - both want standard output; write the picture to a file")
-    with output.Stages(quiet) as stages:
-        with stages.stage("load the model"):
-            picture_options = inputs.enhance_options(
-                ratio,
-                gain,
-                ev,
-                tile,
-                save.bits,
-                hot_pixels,
-                denoise,
-                highlights,
-                edges,
-                black,
-                cfa,
-                profile,
-                dark or (),
-                inputs.dng_kind(dng, save.format),
-            )
-            from darkroom.batch.devices import weights_sha256
-            from darkroom.models.loading import load_model
 
-            network = load_model(model, device, precision, norm_statistics)
-            digest = weights_sha256(network)
+    Of several photos, one that fails costs only itself; the exit code is then 1.
+    """
+    config.tell_options(ctx, quiet=quiet, verbose=verbose)
+    references = inputs.list_references(profile, dark or ())
+    plan, save = _plan_output(photos, out, file_format, bits, quality, overwrite, model, references)
+    save = replace(save, strip=strip, gps=not no_gps, keep_time=keep_time)
+    piped = any(target == inputs.STANDARD for _, target in plan.pairs)
+    if keep_time and piped:
+        raise UsageError("--keep-time needs a file; name it with -o")
+    if piped and show:
+        raise UsageError("--show says where the file is if need be; name it with -o")
+    if piped and as_json:
+        raise UsageError("--json and -o - both want standard output; write the picture to a file")
+    if show and save.format.value == "dng":
+        raise UsageError("--show: a DNG is no finished picture; write a .png, .tif or .jpg")
+    if preview and references:
+        raise UsageError("--preview makes the photo smaller; leave --profile and --dark out")
+    for photo, _ in plan.pairs:
+        if photo in references and photo != profile:
+            raise UsageError(f"--dark {photo}: is the photo itself; give frames without any light")
+    if plan.companions and not quiet:
+        output.say(plan.companions)
+    with output.Stages(quiet) as stages, stages.stage("load the model"):
+        picture_options = inputs.enhance_options(
+            ratio,
+            gain,
+            ev,
+            tile,
+            save.bits,
+            hot_pixels,
+            denoise,
+            highlights,
+            edges,
+            black,
+            cfa,
+            profile,
+            dark or (),
+            inputs.dng_kind(dng, save.format),
+        )
+        from darkroom.batch.devices import weights_sha256
+        from darkroom.models.loading import load_model
+
+        network = load_model(model, device, precision, norm_statistics)
+        digest = weights_sha256(network)
+    job = _Job(
+        network,
+        digest,
+        picture_options,
+        save,
+        norm_statistics,
+        quiet=quiet,
+        as_json=as_json,
+        preview=preview,
+        show=show,
+        loading=stages.seconds,
+    )
+    if plan.several:
+        targets.make_each(plan, job.make, save, quiet=quiet, as_json=as_json)
+    else:
+        job.make(*plan.pairs[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is done to each photo, by a network that is loaded once.
+
+    `digest`: of its tensors. `loading`: seconds, which the first photo's are told to have taken.
+    """
+
+    network: "Model"
+    digest: str
+    options: "Options"
+    save: "SaveOptions"
+    norm_statistics: str
+    quiet: bool
+    as_json: bool
+    preview: bool
+    show: bool
+    loading: dict[str, float]
+
+    def make(self, photo: Path, target: Path) -> None:
+        """Make one picture and say so."""
         from darkroom.batch.stages import describe, describe_metadata
+        from darkroom.cli.terminal_picture import show_picture
+        from darkroom.mosaic.binning import shrink_photo
         from darkroom.output.metadata import find_time
         from darkroom.output.picture import save_picture
         from darkroom.pipeline import enhance
 
-        with stages.stage("read"):
-            raw = inputs.read_photo(photo)
-        with stages.stage("enhance") as watch:
-            picture = enhance(raw, network, picture_options, watch)
-        with stages.stage("write"):
-            sink = sys.stdout.buffer if target == inputs.STANDARD else target
-            used = network.for_sensor(raw.cfa.sensor)
-            metadata = describe_metadata(raw, picture, used, digest, picture_options, save)
-            path = None if photo == inputs.STANDARD else photo
-            time = find_time(raw, path) if keep_time else None
-            save_picture(
-                picture.pixels, sink, save, metadata=metadata, time=time, camera=picture.camera
+        network, save = self.network, self.save
+        with output.Stages(self.quiet) as stages:
+            with stages.stage("read"):
+                raw = inputs.read_photo(photo)
+                if self.preview:
+                    raw = shrink_photo(raw)
+            with stages.stage("enhance") as watch:
+                picture = enhance(raw, network, self.options, watch)
+            with stages.stage("write"):
+                sink = sys.stdout.buffer if target == inputs.STANDARD else target
+                used = network.for_sensor(raw.cfa.sensor)
+                metadata = describe_metadata(raw, picture, used, self.digest, self.options, save)
+                path = None if photo == inputs.STANDARD else photo
+                time = find_time(raw, path) if save.keep_time else None
+                save_picture(
+                    picture.pixels, sink, save, metadata=metadata, time=time, camera=picture.camera
+                )
+        facts = describe(raw, picture, network) | {
+            "network": used.architecture.name,
+            "format": save.format.value,
+            "bits": save.bits,
+            "norm_statistics": self.norm_statistics,
+            "profile": self.options.profile and self.options.profile.identity,
+            "dark": self.options.dark and self.options.dark.identity,
+        }
+        taken = self.loading | stages.seconds
+        self.loading.clear()
+        seconds = {name: round(seconds, 3) for name, seconds in taken.items()}
+        if not self.quiet:
+            if save.keep_time and time is None:
+                output.warn("nothing tells when the photo was taken; the file keeps today's time")
+            for line in picture.warnings:
+                output.warn(line)
+            output.say(
+                "{output}: {width} x {height}, x{gain:.4g} ({gain_reason}), {model} on {device} "
+                "in {precision}, {total:.1f} s".format(
+                    **facts, output=target, total=sum(seconds.values())
+                )
             )
-    facts = describe(raw, picture, network) | {
-        "network": network.for_sensor(raw.cfa.sensor).architecture.name,
-        "format": save.format.value,
-        "bits": save.bits,
-        "norm_statistics": norm_statistics,
-        "profile": picture_options.profile and picture_options.profile.identity,
-        "dark": picture_options.dark and picture_options.dark.identity,
-    }
-    seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
-    if not quiet:
-        if keep_time and time is None:
-            output.warn("nothing tells when the photo was taken; the file keeps today's time")
-        for line in picture.warnings:
-            output.warn(line)
-        output.say(
-            "{output}: {width} x {height}, x{gain:.4g} ({gain_reason}), {model} on {device} "
-            "in {precision}, {total:.1f} s".format(
-                **facts, output=target, total=sum(seconds.values())
-            )
-        )
-    if as_json:
-        output.print_json({"photo": str(photo), "output": str(target), **facts, "seconds": seconds})
+        if self.show:
+            show_picture(picture.pixels, target)
+        if self.as_json:
+            record = {"photo": str(photo), "output": str(target), **facts, "seconds": seconds}
+            output.print_json(record)
 
 
 def _plan_output(
-    photo: Path,
-    out: Path | None,
+    photos: Sequence[Path],
+    out: str | None,
     file_format: str | None,
     bits: int | None,
     quality: int,
     overwrite: bool,
     model: str,
     references: Sequence[Path],
-) -> tuple[Path, "SaveOptions"]:
-    """Settle where and how the picture is written, and fail now if it could not be.
+) -> tuple[targets.TargetPlan, "SaveOptions"]:
+    """Settle where and how pictures are written, and fail now if they could not be.
 
     `references`: a profile and dark frames, which are read too.
     """
     from darkroom.models.loading import list_files
-    from darkroom.output.atomic import check_target, spare_inputs
+    from darkroom.output.atomic import check_target, make_folder, spare_inputs
     from darkroom.output.picture import PictureFormat, SaveOptions
 
-    inputs.refuse_folder(out)
-    if out is None and photo == inputs.STANDARD:
-        raise UsageError("the photo comes from standard input: name the output with -o")
-    target = out or Path(f"{photo.stem}.{file_format or 'png'}")
-    if target == inputs.STANDARD and file_format is None:
+    kind = PictureFormat.from_name(file_format, dng=True) if file_format else None
+    plan = targets.plan_targets(photos, out, file_format or "png")
+    target = plan.pairs[0][1]
+    if target == inputs.STANDARD and kind is None:
         raise UsageError("-o - needs --format png, tif, jpg or dng")
-    read = (STDIN if photo == inputs.STANDARD else photo, *list_files(model), *references)
-    kind = (
-        PictureFormat.from_name(file_format, dng=True)
-        if file_format
-        else PictureFormat.from_path(target, dng=True)
-    )
+    kind = kind or PictureFormat.from_path(target, dng=True)
+    known = [STDIN if one == inputs.STANDARD else one for one, _ in plan.pairs]
+    read = (*known, *list_files(model), *references)
+    save = SaveOptions(kind, inputs.sample_bits(bits, kind), quality, overwrite, read)
+    if plan.several:
+        return plan, save
     if target != inputs.STANDARD:
+        if plan.folder:
+            make_folder(target.parent)
         check_target(target, overwrite, read)
     elif sys.stdout.isatty():
         raise UsageError("standard output is a terminal; redirect it, or name a file with -o")
     else:
         spare_inputs(STDOUT, read)
-    return target, SaveOptions(kind, inputs.sample_bits(bits, kind), quality, overwrite, read)
+    return plan, save

@@ -8,6 +8,12 @@ import typer
 Photo = Annotated[
     Path, typer.Argument(metavar="PHOTO", help="A RAW photo, or - for standard input.")
 ]
+Photos = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="PHOTO...", help="RAW photos, or folders of them; - for one on standard input."
+    ),
+]
 ModelName = Annotated[
     str,
     typer.Option(

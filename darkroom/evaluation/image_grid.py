@@ -17,12 +17,13 @@ def draw_picture_grid(
     *,
     height: int | None = None,
     columns: int | None = None,
+    captions: Sequence[str] = (),
 ) -> NDArray[np.uint8]:
     """Lay labelled pictures out in rows: (H, W, 3) uint8.
 
     `panels`: at least one label and (h, w, 3) picture. `height`: of every picture on the sheet, by
     default that of the tallest; pictures of another height are scaled. `columns`: pictures in a
-    row, by default all.
+    row, by default all. `captions`: lines beneath the last row, one for each of its pictures.
     """
     height = height or max(len(picture) for _, picture in panels)
     columns = columns or len(panels)
@@ -33,7 +34,8 @@ def draw_picture_grid(
     scaled = [(label, _scale(picture, height)) for label, picture in panels]
     rows = [scaled[first : first + columns] for first in range(0, len(scaled), columns)]
     widths = [gap + sum(image.width + gap for _, image in row) for row in rows]
-    whole = Image.new("RGB", (max(widths), len(rows) * (band + height) + gap), BACKGROUND)
+    bottom = len(rows) * (band + height)
+    whole = Image.new("RGB", (max(widths), bottom + (band if captions else gap)), BACKGROUND)
     pen = ImageDraw.Draw(whole)
     for number, row in enumerate(rows):
         left, top = gap, number * (band + height)
@@ -42,6 +44,10 @@ def draw_picture_grid(
             pen.text((left, top + band / 2), fitted, fill=TEXT, font=font, anchor="lm")
             whole.paste(image, (left, top + band))
             left += image.width + gap
+    left = gap
+    for caption, (_, image) in zip(captions, rows[-1], strict=bool(captions)):
+        pen.text((left, bottom + band / 2), caption, fill=TEXT, font=font, anchor="lm")
+        left += image.width + gap
     return np.array(whole)
 
 

@@ -4,7 +4,11 @@ import base64
 import hashlib
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
+from jinja2.loaders import ChoiceLoader
+
+SHARED = PrefixLoader({"shared": PackageLoader("darkroom.output", ".")})
+"""What pages share: shared/page.css, their colours, letters and pictures under a slider."""
 
 
 def find_pages(package: str) -> Environment:
@@ -14,7 +18,7 @@ def find_pages(package: str) -> Environment:
     security policy names an inline style or script.
     """
     pages = Environment(
-        loader=PackageLoader(package, "."),
+        loader=ChoiceLoader([PackageLoader(package, "."), SHARED]),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_replace_surrogates,

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from darkroom.batch import watch
-from darkroom.batch.jobs import Inputs, Job, OutputNaming, Search, find_jobs
+from darkroom.batch.jobs import (
+    Inputs,
+    Job,
+    OutputNaming,
+    Search,
+    describe_companions,
+    find_jobs,
+    is_companion,
+)
 from darkroom.batch.journal import Journal
 from darkroom.batch.record import Outcome, Status
 from darkroom.batch.watch import watch_folders
@@ -184,3 +192,21 @@ def test_watching_waits_until_a_photo_is_complete(
     assert arrived(8) == ["b.png"]
     with pytest.raises(UsageError, match="no folder"):
         next(watch_folders([tmp_path / "b.dng"]))
+
+
+def test_what_belongs_to_a_photo_is_left_and_counted(tmp_path: Path) -> None:
+    names = ("a.ARW", "A.jpg", "a.arw.XMP", "b.nef", "b.xmp", "b.heic", "c.jpg", "d.dng", "d.thm")
+    for name in names:
+        (tmp_path / name).write_bytes(b"-")
+    jobs = find_jobs([tmp_path / name for name in names if name != "d.thm"])
+    assert [Path(job.source).name for job in jobs] == ["a.ARW", "b.nef", "c.jpg", "d.dng"]
+    assert sorted(job.target for job in jobs) == ["a.png", "b.png", "c.png", "d.png"]
+    assert [is_companion(tmp_path / name, jobs) for name in ("A.jpg", "b.nef", "c.jpg")] == [
+        *(True, False, False)
+    ]
+    said, _, kinds = describe_companions(jobs).partition(": ")
+    assert said == "4 photos; left as they are beside"
+    assert sorted(kinds.split(", ")) == ["1 HEIF", "1 JPEG", "1 other sidecar", "2 XMP sidecars"]
+    assert describe_companions(find_jobs([tmp_path / "c.jpg"])) == ""
+    everything = find_jobs([tmp_path], search=Search(everything=True))
+    assert everything == jobs, "sidecars are no photos, whatever is tried"

@@ -204,7 +204,6 @@ def test_an_existing_file_is_kept(dng_path: Dng, tmp_path: Path, weights: str) -
         (["--format", "gif"], 2, ["png"]),
         (["-o", "out.bmp"], 2, [".bmp", "png"]),
         (["-o", "out"], 2, ["ending"]),
-        (["-o", "."], 2, ["folder"]),
         (["-o", "out.jpg", "--bits", "16"], 2, ["JPEG"]),
         (["-o", "missing/out.png"], 5, ["missing"]),
         (["-o", "-"], 2, ["--format"]),

@@ -102,7 +102,7 @@ def test_names_can_be_printed_under_any_locale(
 @pytest.mark.parametrize(
     "words",
     [
-        ["enhance", "one.dng", HOSTILE],
+        ["enhance", HOSTILE, "one.dng"],
         ["enhance", "one.dng", "-o", f"{HOSTILE}.png", "--tile", HOSTILE],
         ["enhance", "one.dng", "-o", HOSTILE],
         ["enhance", "one.dng", "-o", "x.png", "-m", HOSTILE],

@@ -1,6 +1,5 @@
 """No command replaces a file that it reads, whatever it is asked."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from darkroom.cli import app
-from darkroom.evaluation.contact_sheet import write_contact_sheets
-from darkroom.models.loading import list_files, load_model
+from darkroom.models.loading import list_files
 from darkroom.weights import registry
 
 REFUSED = "is a file that is read for it; choose another name"
@@ -112,21 +110,6 @@ def test_training_stays_out_of_its_photographs_folder(tmp_path: Path, option: st
     assert found.stderr == (
         f"error: {out}: lies among the pictures of {photos}; choose another folder\n"
     )
-
-
-def test_contact_sheets_spare_photos_and_weights(tmp_path: Path, weights: Path) -> None:
-    """Also photos of other photos' names: photo.dng would get photo.png."""
-    dng, png = write_photos(tmp_path / "in", 2)
-    png = png.rename(dng.with_suffix(".png"))
-    own = shutil.copy(weights, tmp_path / "own.png")
-    before = png.read_bytes(), own.read_bytes()
-    model = load_model(weights, "cpu", "fp32")
-    found = dict(write_contact_sheets([dng, png], tmp_path / "in", [model], 100.0))
-    assert all(REFUSED in failure for failure in found.values())
-    photo = dng.rename(tmp_path / "own.dng")
-    found = dict(write_contact_sheets([photo], tmp_path, [model], 100.0, [own]))
-    assert REFUSED in found[photo]
-    assert (png.read_bytes(), own.read_bytes()) == before
 
 
 def test_the_files_of_weights(tmp_path: Path, weights: Path) -> None:

@@ -49,7 +49,7 @@ def test_the_layout_is_that_of_sid(pictures: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     train, test = (read_pairs(out / f"{name}_list.txt") for name in ("train", "test"))
     assert {pair.short.name for pair in test} == {
-        f"10005_0{shot}_{seconds}s.dng" for shot in (0, 1) for seconds in ("0.1", "0.04")
+        f"11005_0{shot}_{seconds}s.dng" for shot in (0, 1) for seconds in ("0.1", "0.04")
     }
     assert len(train) == 5 * 4
     assert {pair.ratio for pair in train} == {100, 250}

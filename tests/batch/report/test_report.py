@@ -19,6 +19,7 @@ from conftest import synthetic_raw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from places import ROOT
 from typer.testing import CliRunner
 
 from darkroom.batch.decoders import Decoders
@@ -183,7 +184,8 @@ def test_each_slider_has_a_label(batch: Path) -> None:
 
 def test_colours_can_be_read() -> None:
     """At least 7:1 for text, 4.5:1 for small print. Source: WCAG 2.2, 1.4.6 and 1.4.3."""
-    style = (Path(write_report.__code__.co_filename).parent / "page.css").read_text("utf-8")
+    rooms = (ROOT / "darkroom" / "output", ROOT / "darkroom" / "batch" / "report")
+    style = "".join((room / "page.css").read_text("utf-8") for room in rooms)
     colors = dict(re.findall(r"--(\w+): (#[0-9a-f]{6});", style))
 
     def luminance(color: str) -> float:
