@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from darkroom.calibration.correction import Correction
 from darkroom.calibration.dark_reference import DarkReference
 from darkroom.calibration.profile import CameraProfile
+from darkroom.color.color_space import ColorSpace
+from darkroom.color.finish import AS_IT_IS, Finish, Tone
 from darkroom.color.highlights import Highlights, with_highlights
-from darkroom.color.render import render_into, round_into
+from darkroom.color.render import render_into
 from darkroom.color.tone_curve import Shoulder
 from darkroom.color.white_balance import balance_white, with_white_balance
 from darkroom.errors import UsageError
@@ -47,7 +49,8 @@ class Options:
     measured for those of camera RGB (`darkroom.raw.black_choice`). `cfa`: a Bayer pattern such as
     RGGB in place of the file's; None keeps that. `profile`: the camera's, for its black,
     noise and hot pixels; `dark`: frames to take off. A `black` of one's own goes before theirs.
-    Raises UsageError for a `denoise` out of range.
+    `color_space`, `tone` and `saturation`: as in `darkroom.color.finish`.
+    Raises UsageError for a `denoise` or a `saturation` out of range.
     """
 
     gain: Gain | None = None
@@ -64,9 +67,13 @@ class Options:
     cfa: str | None = None
     profile: CameraProfile | None = None
     dark: DarkReference | None = None
+    color_space: ColorSpace = ColorSpace.SRGB
+    tone: Tone = Tone.NEUTRAL
+    saturation: float = 1.0
 
     def __post_init__(self) -> None:
         check_range(self.denoise)
+        Finish(saturation=self.saturation)
 
     def resolve(self, model: Model) -> "ResolvedOptions":
         """Decide every default, for photos that this model enhances; the one place that does.
@@ -84,6 +91,8 @@ class Options:
                 f"--highlights roll: {model.name} paints finished pictures, which end at white; "
                 "take --highlights clip, or --model safelight"
             )
+        if self.color_space is ColorSpace.LINEAR and self.bits == 8:
+            raise UsageError("--color-space linear: 8 bits are too few for it; add --bits 16")
         if self.dark is not None and self.black is not None:
             raise UsageError("--dark and --black both decide the black level; give one of them")
         rule = self.rule or model.gain_rule
@@ -106,6 +115,7 @@ class Options:
                 black=self.black is None,
                 hot_pixels=self.hot_pixels is not HotPixels.KEEP,
             ),
+            finish=Finish(self.color_space, self.tone, self.saturation),
         )
 
 
@@ -126,11 +136,12 @@ class ResolvedOptions:
     black: Black
     cfa: str | None
     correction: Correction
+    finish: Finish
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A finished picture: (H, W, 3) sRGB, upright, and how it came about.
+    """A finished picture: (H, W, 3) in its colour space, upright, and how it came about.
 
     `black`: which level was taken off, as `darkroom.raw.black_level.explain_black` says.
     """
@@ -139,6 +150,7 @@ class Picture:
     gain: Gain
     warnings: tuple[str, ...]
     black: Mapping[str, Any] | None = None
+    color_space: ColorSpace = ColorSpace.SRGB
 
 
 def enhance(
@@ -162,7 +174,7 @@ def enhance(
         photo.finish(part, pixels)
         watch(min(part.rows.stop * part.cols.stop / (photo.shape[0] * photo.shape[1]), 1.0))
     pixels = upright(square(pixels, raw.pixel_aspect), raw.orientation)
-    return Picture(pixels, photo.gain, tuple(warnings), explain_black(raw))
+    return Picture(pixels, photo.gain, tuple(warnings), explain_black(raw), settings.finish.space)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +183,7 @@ class PreparedPhoto:
 
     `shape`: rows and columns of the picture. `packed`: (C, h, w), amplified, as the network takes
     it. `color`: None where the network paints finished sRGB. `shoulder`: None where nothing is
-    above white.
+    above white. `wanted`: how it is finished.
     """
 
     shape: tuple[int, ...]
@@ -180,6 +192,7 @@ class PreparedPhoto:
     network: TiledModel
     color: Color | None = None
     shoulder: Shoulder | None = None
+    wanted: Finish = AS_IT_IS
 
     def run(self, tile: TileOption, warn: Callable[[str], None]) -> Iterator[Part]:
         """Run the network, part by part; `warn` is told of tiles that do not fit."""
@@ -189,10 +202,7 @@ class PreparedPhoto:
         """Put the finished samples of a part in their place in the picture, (H, W, 3)."""
         place = pixels[part.rows, part.cols]  # cropped where the mosaic's size is odd
         picture = part.picture[:, : place.shape[0], : place.shape[1]]
-        if self.color is None:
-            round_into(picture, place)
-        else:
-            render_into(picture, self.color, place, self.shoulder)
+        render_into(picture, self.color, place, self.shoulder, self.wanted)
 
 
 def prepare(
@@ -217,13 +227,13 @@ def prepare(
     packed = torch.from_numpy(pack(mosaic, cfa)).mul_(gain.value)
     del mosaic  # the largest thing in memory, and packed holds the same
     if model.output is Output.SRGB:
-        return PreparedPhoto(shape, packed, gain, model)
+        return PreparedPhoto(shape, packed, gain, model, wanted=settings.finish)
     color = with_white_balance(raw.color, packed)
     packed = balance_white(packed, color)
     noise = settings.correction.measure_noise(raw).amplified(gain.value)
     network = with_denoise(model, settings.denoise, noise, color)
     if settings.highlights is Highlights.CLIP:
-        return PreparedPhoto(shape, packed, gain, network, color)
+        return PreparedPhoto(shape, packed, gain, network, color, wanted=settings.finish)
     assert color.white_balance is not None, "it has just been found"
 
     def dimmed(factor: float) -> TiledModel:
@@ -232,7 +242,7 @@ def prepare(
     balance = color.white_balance / color.white_balance.min()
     white = gain.value * measure_saturation(raw) * balance
     network, shoulder = with_highlights(network, dimmed, packed, color, white)
-    return PreparedPhoto(shape, packed, gain, network, color, shoulder)
+    return PreparedPhoto(shape, packed, gain, network, color, shoulder, settings.finish)
 
 
 def _crop(mosaic: Mosaic, step: int) -> Mosaic:

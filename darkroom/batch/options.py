@@ -18,6 +18,9 @@ from darkroom.pipeline import Options
 APART = ("tile", "profile", "dark")
 """Options of the picture that pixels do not depend on, or that are told of by what identifies them.
 """
+SINCE = ("color_space", "tone", "saturation")
+"""Options that joined later: told of where they are not left at their default, so that what was
+made before stays valid."""
 MAX_JOBS = 8
 """Decoders by default, at most: enough for a GPU that takes 50 ms for 12 MP."""
 
@@ -73,8 +76,10 @@ def settings(options: BatchOptions, model: Model) -> Settings:
     The network's name is: the same tensors may be read as two networks.
     """
     decided: dict[str, Any] = {}
-    for name in (field.name for field in dataclasses.fields(Options) if field.name not in APART):
-        value = getattr(options.picture, name)
+    for field in dataclasses.fields(Options):
+        name, value = field.name, getattr(options.picture, field.name)
+        if name in APART or (name in SINCE and value == field.default):
+            continue
         decided[name] = value.value if isinstance(value, Enum | Gain) else value
     for name, reference in (("profile", options.picture.profile), ("dark", options.picture.dark)):
         if reference is not None:  # else records stay as they were before there was such a thing

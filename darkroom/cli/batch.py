@@ -79,6 +79,9 @@ def batch(
     ] = None,
     bits: Annotated[int, typer.Option("--bits", help="8 or 16 per sample (PNG and TIFF).")] = 8,
     quality: Annotated[int, typer.Option("--quality", help="Of JPEG, 1 to 100.")] = 92,
+    color_space: options.ColorSpace = "srgb",
+    tone: options.Tone = "neutral",
+    saturation: options.Saturation = 1.0,
     strip: options.Strip = False,
     no_gps: options.NoGps = False,
     keep_time: options.KeepTime = False,
@@ -147,6 +150,7 @@ def batch(
     picture = inputs.enhance_options(
         ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights, edges, black, cfa, profile
     )
+    picture = inputs.finish_options(picture, color_space, tone, saturation)
     request = BatchRequest(
         out,
         BatchOptions(picture, save, jobs, timeout, resume, check_hash),

@@ -57,6 +57,9 @@ def enhance(
     ] = None,
     bits: Annotated[int, typer.Option("--bits", help="8 or 16 per sample (PNG and TIFF).")] = 8,
     quality: Annotated[int, typer.Option("--quality", help="Of JPEG, 1 to 100.")] = 92,
+    color_space: options.ColorSpace = "srgb",
+    tone: options.Tone = "neutral",
+    saturation: options.Saturation = 1.0,
     strip: options.Strip = False,
     no_gps: options.NoGps = False,
     keep_time: options.KeepTime = False,
@@ -103,6 +106,7 @@ def enhance(
                 profile,
                 dark or (),
             )
+            picture_options = inputs.finish_options(picture_options, color_space, tone, saturation)
             from darkroom.batch.devices import weights_sha256
             from darkroom.models.loading import load_model
 
@@ -123,12 +127,16 @@ def enhance(
             metadata = describe_metadata(raw, picture, used, digest, picture_options, save)
             path = None if photo == inputs.STANDARD else photo
             time = find_time(raw, path) if keep_time else None
-            save_picture(picture.pixels, sink, save, metadata=metadata, time=time)
+            space = picture.color_space
+            save_picture(picture.pixels, sink, save, metadata=metadata, time=time, space=space)
     facts = describe(raw, picture, network) | {
         "network": network.for_sensor(raw.cfa.sensor).architecture.name,
         "norm_statistics": norm_statistics,
         "profile": picture_options.profile and picture_options.profile.identity,
         "dark": picture_options.dark and picture_options.dark.identity,
+        "color_space": picture.color_space.value,
+        "tone": tone,
+        "saturation": saturation,
     }
     seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
     if not quiet:

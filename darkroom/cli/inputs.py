@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -144,6 +145,21 @@ def enhance_options(
         cfa=bayer_pattern(cfa),
         profile=None if profile is None else read_profile(profile),
         dark=read_dark_frames(dark) if dark else None,
+    )
+
+
+def finish_options(
+    options: "Options", color_space: str = "srgb", tone: str = "neutral", saturation: float = 1.0
+) -> "Options":
+    """Add what the user decided about the picture's colours and tone."""
+    from darkroom.color.color_space import ColorSpace
+    from darkroom.color.finish import Tone
+
+    return replace(
+        options,
+        color_space=choice("--color-space", ColorSpace, color_space) or ColorSpace.SRGB,
+        tone=choice("--tone", Tone, tone) or Tone.NEUTRAL,
+        saturation=saturation,
     )
 
 

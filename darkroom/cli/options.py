@@ -126,6 +126,26 @@ Profile = Annotated[
         help="The camera's profile (darkroom calibrate): its black, noise and hot pixels.",
     ),
 ]
+ColorSpace = Annotated[
+    str,
+    typer.Option(
+        "--color-space",
+        metavar="NAME",
+        help="Of the picture, with its ICC profile: srgb, display-p3, adobe-rgb, rec2020, "
+        "prophoto, or linear (sRGB's primaries without a curve; needs more than 8 bits).",
+    ),
+]
+Tone = Annotated[
+    str,
+    typer.Option(
+        "--tone",
+        metavar="neutral|soft|contrast",
+        help="Contrast: as the light was, less, or more; middle gray stays.",
+    ),
+]
+Saturation = Annotated[
+    float, typer.Option("--saturation", metavar="0..2", help="Of colours: 0 gray, 1 as they are.")
+]
 Strip = Annotated[
     bool,
     typer.Option("--strip", help="Write no metadata but orientation, size and colour profile."),

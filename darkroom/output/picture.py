@@ -5,17 +5,18 @@ import io
 import struct
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image
 
+from darkroom.color.color_space import ColorSpace
 from darkroom.errors import OutputError, UsageError
 from darkroom.output.atomic import atomic_write
 from darkroom.output.exif import EXIF_MARK
+from darkroom.output.icc import build_profile
 from darkroom.output.metadata import PictureMetadata
 from darkroom.output.png import write_png
 from darkroom.output.tiff import MAX_BYTES, write_tiff
@@ -25,11 +26,6 @@ FULL_CHROMA_QUALITY = 90
 """JPEG quality from which colour is stored at full resolution."""
 MAX_JPEG_SIDE = 65500
 """Source: libjpeg, jmorecfg.h, JPEG_MAX_DIMENSION."""
-PROFILE_DATE = slice(24, 36)
-PROFILE_ID = slice(84, 100)
-"""Source: ICC.1:2022, table 17, "Date and time" and "Profile ID" of the header."""
-DATE = bytes.fromhex("07d0 0001 0001 0000 0000 0000")
-"""2000-01-01 00:00:00, so that the same picture gives the same bytes."""
 
 
 class PictureFormat(Enum):
@@ -102,14 +98,15 @@ def save_picture(
     *,
     metadata: PictureMetadata | None = None,
     time: float | None = None,
+    space: ColorSpace = ColorSpace.SRGB,
 ) -> None:
-    """Write a finished picture with the sRGB profile embedded.
+    """Write a finished picture with the profile of its colour space embedded.
 
-    `picture`: (H, W, 3) sRGB, upright, uint8 or uint16 as `options.bits` says, any memory layout.
-    `target`: a path, which gets the whole file or nothing, or a binary stream such as standard
-    output. `metadata`: what it says besides. `time`: when the file is to say it was written, in
-    seconds since 1970; None: now. Raises OutputError where it cannot be written; a closed pipe
-    stays BrokenPipeError.
+    `picture`: (H, W, 3) in `space`, upright, uint8 or uint16 as `options.bits` says, any memory
+    layout. `target`: a path, which gets the whole file or nothing, or a binary stream such as
+    standard output. `metadata`: what it says besides. `time`: when the file is to say it was
+    written, in seconds since 1970; None: now. Raises OutputError where it cannot be written; a
+    closed pipe stays BrokenPipeError.
     """
     if picture.dtype != np.dtype(f"uint{options.bits}"):
         raise TypeError(f"{options.bits} bits asked for, the picture has {picture.dtype}")
@@ -119,15 +116,16 @@ def save_picture(
         )
     if options.format is PictureFormat.TIFF and picture.nbytes > MAX_BYTES:
         raise OutputError(f"{target}: TIFF holds at most 4 GB; use PNG")
+    profile = build_profile(space)
     if isinstance(target, Path):
         size = picture.nbytes + picture.nbytes // 64 + 4096  # pure noise does not compress
         with atomic_write(
             target, options.overwrite, size=size, inputs=options.inputs, written=time
         ) as stream:
-            _encode(picture, stream, options, metadata)
+            _encode(picture, stream, options, metadata, profile)
         return
     try:
-        _encode(picture, target, options, metadata)
+        _encode(picture, target, options, metadata, profile)
         target.flush()
     except OSError as error:
         if error.errno == errno.EPIPE:
@@ -136,36 +134,25 @@ def save_picture(
         raise OutputError(f"standard output{reason}; write to a file instead") from error
 
 
-@cache
-def srgb_profile() -> bytes:
-    """Return the ICC profile of sRGB, the same bytes on every call and every day.
-
-    Source: IEC 61966-2-1, as Little CMS builds it.
-    """
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    profile[PROFILE_DATE] = DATE
-    profile[PROFILE_ID] = bytes(16)  # "not computed"
-    return bytes(profile)
-
-
 def _encode(
     picture: NDArray[np.uint8] | NDArray[np.uint16],
     stream: BinaryIO,
     options: SaveOptions,
     metadata: PictureMetadata | None,
+    profile: bytes,
 ) -> None:
     """Write the picture's bytes, in order where the stream cannot go back."""
     match options.format:
         case PictureFormat.PNG:
-            write_png(stream, picture, profile=srgb_profile(), metadata=metadata)
+            write_png(stream, picture, profile=profile, metadata=metadata)
         case PictureFormat.JPEG:
-            _write_jpeg(stream, picture, options.quality, metadata)
+            _write_jpeg(stream, picture, options.quality, metadata, profile)
         case PictureFormat.TIFF:
             if stream.seekable() and stream.readable():  # not so: a device, a terminal, a pipe
-                write_tiff(stream, picture, profile=srgb_profile(), metadata=metadata)
+                write_tiff(stream, picture, profile=profile, metadata=metadata)
                 return
             whole = io.BytesIO()  # TIFF needs going back, a pipe cannot
-            write_tiff(whole, picture, profile=srgb_profile(), metadata=metadata)
+            write_tiff(whole, picture, profile=profile, metadata=metadata)
             stream.write(whole.getbuffer())
 
 
@@ -174,6 +161,7 @@ def _write_jpeg(
     picture: NDArray[np.generic],
     quality: int,
     metadata: PictureMetadata | None,
+    profile: bytes,
 ) -> None:
     """Encode in memory first: Pillow hides why a write of its own failed."""
     said = (
@@ -191,7 +179,7 @@ def _write_jpeg(
         "JPEG",
         quality=quality,
         subsampling="4:4:4" if quality >= FULL_CHROMA_QUALITY else "4:2:0",
-        icc_profile=srgb_profile(),
+        icc_profile=profile,
         **said,
     )
     stream.write(encoded.getbuffer())

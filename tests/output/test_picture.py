@@ -18,8 +18,9 @@ from PIL import Image, ImageCms
 from darkroom import parallel
 from darkroom.errors import OutputError, UsageError
 from darkroom.output.exif import encode_rational
+from darkroom.output.icc import srgb_profile
 from darkroom.output.metadata import PictureMetadata, describe_picture
-from darkroom.output.picture import PictureFormat, SaveOptions, save_picture, srgb_profile
+from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
 from darkroom.output.tiff import write_tiff
 from darkroom.raw.exif_tags import encode_text
 from darkroom.raw.image import RawImage
