@@ -27,6 +27,7 @@ from darkroom.mosaic.hot_pixels import HotPixels, repair_hot_pixels
 from darkroom.mosaic.packing import Mosaic, align, linearise, pack
 from darkroom.mosaic.saturation import measure_saturation
 from darkroom.output.orientation import Pixels, square, upright
+from darkroom.output.resize import fit_size, resize
 from darkroom.raw.black_choice import default_black, with_black
 from darkroom.raw.black_level import explain_black
 from darkroom.raw.filter_check import with_cfa
@@ -49,8 +50,9 @@ class Options:
     measured for those of camera RGB (`darkroom.raw.black_choice`). `cfa`: a Bayer pattern such as
     RGGB in place of the file's; None keeps that. `profile`: the camera's, for its black,
     noise and hot pixels; `dark`: frames to take off. A `black` of one's own goes before theirs.
-    `color_space`, `tone` and `saturation`: as in `darkroom.color.finish`.
-    Raises UsageError for a `denoise` or a `saturation` out of range.
+    `color_space`, `tone` and `saturation`: as in `darkroom.color.finish`. `resize`: pixels that the
+    picture's longer side has at most; None keeps its size. Raises UsageError for a `denoise`,
+    `saturation` or `resize` out of range.
     """
 
     gain: Gain | None = None
@@ -70,10 +72,15 @@ class Options:
     color_space: ColorSpace = ColorSpace.SRGB
     tone: Tone = Tone.NEUTRAL
     saturation: float = 1.0
+    resize: int | None = None
 
     def __post_init__(self) -> None:
         check_range(self.denoise)
         Finish(saturation=self.saturation)
+        if self.resize is not None and self.resize < 1:
+            raise UsageError(
+                f"--resize {self.resize}: give pixels of the longer side, such as 2048"
+            )
 
     def resolve(self, model: Model) -> "ResolvedOptions":
         """Decide every default, for photos that this model enhances; the one place that does.
@@ -116,6 +123,7 @@ class Options:
                 hot_pixels=self.hot_pixels is not HotPixels.KEEP,
             ),
             finish=Finish(self.color_space, self.tone, self.saturation),
+            resize=self.resize,
         )
 
 
@@ -137,13 +145,20 @@ class ResolvedOptions:
     cfa: str | None
     correction: Correction
     finish: Finish
+    resize: int | None
+
+    @property
+    def rendered_bits(self) -> int:
+        """Bits at which the picture is rendered: 16 at least where it is made smaller yet."""
+        return self.bits if self.resize is None else max(self.bits, 16)
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A finished picture: (H, W, 3) in its colour space, upright, and how it came about.
 
-    `black`: which level was taken off, as `darkroom.raw.black_level.explain_black` says.
+    `black`: which level was taken off, as `darkroom.raw.black_level.explain_black` says. `resized`:
+    whether it is smaller than the photo.
     """
 
     pixels: Pixels
@@ -151,6 +166,7 @@ class Picture:
     warnings: tuple[str, ...]
     black: Mapping[str, Any] | None = None
     color_space: ColorSpace = ColorSpace.SRGB
+    resized: bool = False
 
 
 def enhance(
@@ -169,12 +185,22 @@ def enhance(
     raw = take_choices(raw, settings)
     warnings = [*raw.warnings, *model.check(raw), *settings.correction.check(raw)]
     photo = prepare(raw, model, settings, warnings.append)
-    pixels = np.empty((*photo.shape, 3), np.uint8 if settings.bits == 8 else np.uint16)
+    pixels = np.empty((*photo.shape, 3), np.uint8 if settings.rendered_bits == 8 else np.uint16)
     for part in photo.run(settings.tile, warnings.append):
         photo.finish(part, pixels)
         watch(min(part.rows.stop * part.cols.stop / (photo.shape[0] * photo.shape[1]), 1.0))
-    pixels = upright(square(pixels, raw.pixel_aspect), raw.orientation)
-    return Picture(pixels, photo.gain, tuple(warnings), explain_black(raw), settings.finish.space)
+    pixels, resized = _fit(square(pixels, raw.pixel_aspect), settings)
+    pixels, space = upright(pixels, raw.orientation), settings.finish.space
+    return Picture(pixels, photo.gain, tuple(warnings), explain_black(raw), space, resized)
+
+
+def _fit(pixels: Pixels, settings: ResolvedOptions) -> tuple[Pixels, bool]:
+    """Make a picture as small as was asked for; and say whether it was larger."""
+    if settings.resize is None:
+        return pixels, False
+    size = fit_size(pixels.shape, settings.resize)
+    small = resize(pixels, size, settings.finish.space.curve, settings.bits)
+    return small, size != pixels.shape[:2]
 
 
 @dataclass(frozen=True, slots=True)

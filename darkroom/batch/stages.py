@@ -206,7 +206,7 @@ def describe_metadata(
         "Denoise": f"{options.denoise:g}",
     }
     said = {name: text for name, text in processing.items() if text}
-    return describe_picture(raw, size, said, gps=save.gps, srgb=srgb)
+    return describe_picture(raw, size, said, gps=save.gps, srgb=srgb, resized=picture.resized)
 
 
 def describe(raw: RawImage, picture: Picture, model: Model) -> dict[str, Any]:

@@ -82,6 +82,7 @@ def batch(
     color_space: options.ColorSpace = "srgb",
     tone: options.Tone = "neutral",
     saturation: options.Saturation = 1.0,
+    resize: options.Resize = None,
     strip: options.Strip = False,
     no_gps: options.NoGps = False,
     keep_time: options.KeepTime = False,
@@ -150,7 +151,7 @@ def batch(
     picture = inputs.enhance_options(
         ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights, edges, black, cfa, profile
     )
-    picture = inputs.finish_options(picture, color_space, tone, saturation)
+    picture = inputs.finish_options(picture, color_space, tone, saturation, resize)
     request = BatchRequest(
         out,
         BatchOptions(picture, save, jobs, timeout, resume, check_hash),

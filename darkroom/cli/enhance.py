@@ -60,6 +60,7 @@ def enhance(
     color_space: options.ColorSpace = "srgb",
     tone: options.Tone = "neutral",
     saturation: options.Saturation = 1.0,
+    resize: options.Resize = None,
     strip: options.Strip = False,
     no_gps: options.NoGps = False,
     keep_time: options.KeepTime = False,
@@ -106,7 +107,9 @@ def enhance(
                 profile,
                 dark or (),
             )
-            picture_options = inputs.finish_options(picture_options, color_space, tone, saturation)
+            picture_options = inputs.finish_options(
+                picture_options, color_space, tone, saturation, resize
+            )
             from darkroom.batch.devices import weights_sha256
             from darkroom.models.loading import load_model
 
@@ -137,6 +140,7 @@ def enhance(
         "color_space": picture.color_space.value,
         "tone": tone,
         "saturation": saturation,
+        "resize": resize,
     }
     seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
     if not quiet:

@@ -149,9 +149,13 @@ def enhance_options(
 
 
 def finish_options(
-    options: "Options", color_space: str = "srgb", tone: str = "neutral", saturation: float = 1.0
+    options: "Options",
+    color_space: str = "srgb",
+    tone: str = "neutral",
+    saturation: float = 1.0,
+    resize: int | None = None,
 ) -> "Options":
-    """Add what the user decided about the picture's colours and tone."""
+    """Add what the user decided about the picture's colours, tone and size."""
     from darkroom.color.color_space import ColorSpace
     from darkroom.color.finish import Tone
 
@@ -160,6 +164,7 @@ def finish_options(
         color_space=choice("--color-space", ColorSpace, color_space) or ColorSpace.SRGB,
         tone=choice("--tone", Tone, tone) or Tone.NEUTRAL,
         saturation=saturation,
+        resize=resize,
     )
 
 

@@ -146,6 +146,15 @@ Tone = Annotated[
 Saturation = Annotated[
     float, typer.Option("--saturation", metavar="0..2", help="Of colours: 0 gray, 1 as they are.")
 ]
+Resize = Annotated[
+    int | None,
+    typer.Option(
+        "--resize",
+        metavar="LONGEDGE",
+        help="Make the picture smaller, in linear light, so that its longer side has at most so "
+        "many pixels; never larger.",
+    ),
+]
 Strip = Annotated[
     bool,
     typer.Option("--strip", help="Write no metadata but orientation, size and colour profile."),

@@ -156,3 +156,19 @@ def _to_xyz(chromaticity: Corner) -> NDArray[np.float64]:
     """Return XYZ of luminance 1."""
     x, y = chromaticity
     return np.array([x / y, 1.0, (1 - x - y) / y])
+
+
+def decode_samples(samples: NDArray[np.float64], curve: TransferCurve) -> NDArray[np.float64]:
+    """Turn samples, 0 to 1, into linear light."""
+    scale = 1 + curve.offset
+    bent = ((np.maximum(samples, 0) + curve.offset) / scale) ** curve.power
+    return np.asarray(np.where(samples <= curve.slope * curve.knee, samples / curve.slope, bent))
+
+
+def encode_light(light: NDArray[np.float32], curve: TransferCurve) -> NDArray[np.float32]:
+    """Turn linear light into samples; what is not in 0 to 1 is brought there."""
+    light = np.clip(light, 0, 1)
+    if curve == LINEAR:
+        return light
+    bent = (1 + curve.offset) * light ** (1 / curve.power) - curve.offset
+    return np.asarray(np.where(light <= curve.knee, curve.slope * light, bent), np.float32)

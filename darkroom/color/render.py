@@ -100,8 +100,8 @@ def _round_into(picture: Tensor, codes: Samples) -> None:
 class Scale(NamedTuple):
     """How samples are handed out: from 0 to 1 times `white`, plus `offset`; light first rolled off.
 
-    `bounded`: whether colours and light are brought into 0 to 1, and encoded. `inside`: whether they
-    are there already.
+    `bounded`: whether colours and light are brought into 0 to 1, and encoded. `inside`: whether
+    they are there already.
     """
 
     white: float

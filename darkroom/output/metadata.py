@@ -46,6 +46,11 @@ UNSAID_METHOD = b"ASCII\0\0\0GPS"
 """GPSProcessingMethod, which exiftool's check of TIFFs demands."""
 XMP_TAG, MAX_SHORT = 700, 65535
 """Source: Adobe, XMP specification part 3, table 12."""
+FOCAL_PLANE = (
+    Base.FocalPlaneXResolution,
+    Base.FocalPlaneYResolution,
+    Base.FocalPlaneResolutionUnit,
+)
 TURNED = range(5, 9)
 """Orientations that swap width and height."""
 
@@ -115,11 +120,13 @@ def describe_picture(
     *,
     gps: bool = True,
     srgb: bool = True,
+    resized: bool = False,
 ) -> PictureMetadata:
     """Say of a finished picture what its photo says, and how it was made.
 
     `size`: rows and columns. `processing`: as `darkroom.output.xmp.pack_xmp` takes it. `gps`:
     whether coordinates are kept. `srgb`: whether its colours are sRGB's.
+    `resized`: whether its pixels are not the sensor's any more, whose resolution is left out then.
     """
     bare, said = describe_file(size, srgb=srgb), raw.metadata
     exif = dict(shot_tags(raw))
@@ -127,6 +134,8 @@ def describe_picture(
         across, down = Base.FocalPlaneXResolution, Base.FocalPlaneYResolution
         turned = {across: exif.pop(down, None), down: exif.pop(across, None)}
         exif |= {code: value for code, value in turned.items() if value is not None}
+    if resized:
+        exif = {code: value for code, value in exif.items() if code not in FOCAL_PLANE}
     exif |= bare.exif
     if exif.keys() & set(KNOWN_SINCE_3):
         exif[Base.ExifVersion] = TagValue(UNDEFINED, len(VERSION_3), VERSION_3)

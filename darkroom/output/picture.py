@@ -18,6 +18,7 @@ from darkroom.output.atomic import atomic_write
 from darkroom.output.exif import EXIF_MARK
 from darkroom.output.icc import build_profile
 from darkroom.output.metadata import PictureMetadata
+from darkroom.output.orientation import Pixels
 from darkroom.output.png import write_png
 from darkroom.output.tiff import MAX_BYTES, write_tiff
 from darkroom.raw.embedded import IPTC_RESOURCE, PHOTOSHOP_MARK
@@ -92,7 +93,7 @@ class SaveOptions:
 
 
 def save_picture(
-    picture: NDArray[np.uint8] | NDArray[np.uint16],
+    picture: Pixels,
     target: Path | BinaryIO,
     options: SaveOptions,
     *,
@@ -135,7 +136,7 @@ def save_picture(
 
 
 def _encode(
-    picture: NDArray[np.uint8] | NDArray[np.uint16],
+    picture: Pixels,
     stream: BinaryIO,
     options: SaveOptions,
     metadata: PictureMetadata | None,

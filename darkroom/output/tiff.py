@@ -10,11 +10,11 @@ from typing import BinaryIO
 
 import numpy as np
 from isal import isal_zlib
-from numpy.typing import NDArray
 from PIL.ExifTags import Base
 
 from darkroom.output.exif import SOFTWARE, TiffTag
 from darkroom.output.metadata import SCREEN, PictureMetadata
+from darkroom.output.orientation import Pixels
 from darkroom.output.png import LEVELS
 from darkroom.parallel import in_bands, rows_per_band
 
@@ -25,7 +25,7 @@ UPRIGHT: list[TiffTag] = [(Base.Orientation, 3, 1, 1, True)]
 
 def write_tiff(
     stream: BinaryIO,
-    picture: NDArray[np.uint8] | NDArray[np.uint16],
+    picture: Pixels,
     *,
     profile: bytes | None = None,
     metadata: PictureMetadata | None = None,
@@ -57,7 +57,7 @@ def write_tiff(
         )
 
 
-def _strip(picture: NDArray[np.uint8] | NDArray[np.uint16], band: slice) -> bytes:
+def _strip(picture: Pixels, band: slice) -> bytes:
     """Compress some rows, each pixel but the first as its difference to the one on its left."""
     itemsize = picture.dtype.itemsize
     samples = np.ascontiguousarray(picture[band], dtype=f"<u{itemsize}")

@@ -415,6 +415,7 @@ def test_colours_and_tone_of_ones_own(dng_path: Dng, tmp_path: Path, weights: st
         (("--color-space", "linear"), "add --bits 16"),
         (("--tone", "loud"), "--tone loud: give one of neutral"),
         (("--saturation", 3), "--saturation 3"),
+        (("--resize", 0), "--resize 0"),
     ],
 )
 def test_finishes_that_cannot_be(
@@ -422,3 +423,18 @@ def test_finishes_that_cannot_be(
 ) -> None:
     fails(run("enhance", dng_path(), "-o", tmp_path / "a.tif", "-m", weights, *words), 2, says)
     assert not (tmp_path / "a.tif").exists()
+
+
+@pytest.mark.parametrize(("edge", "size"), [(20, (15, 20)), (1000, (48, 64))])
+def test_smaller_pictures_have_true_sizes(
+    dng_path: Dng, tmp_path: Path, weights: str, edge: int, size: tuple[int, int]
+) -> None:
+    """The photo stands on its side; nothing is made larger."""
+    target = tmp_path / "out.jpg"
+    photo = dng_path(orientation=6, exposure=0.05)
+    result = run("enhance", photo, "-o", target, "-m", weights, "--resize", edge, "--json")
+    record = json.loads(result.stdout)
+    assert (record["width"], record["height"], record["resize"]) == (*size, edge)
+    with Image.open(target) as image:
+        exif = image.getexif().get_ifd(0x8769)
+        assert image.size == (exif[0xA002], exif[0xA003]) == size

@@ -260,3 +260,10 @@ def test_a_file_gets_the_time_that_it_is_given(tmp_path: Path) -> None:
     save_picture(picture, target, SaveOptions(PictureFormat.PNG), time=987654321.5)
     assert target.stat().st_mtime == 987654321.5
     assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
+
+
+def test_a_smaller_pictures_pixels_are_not_the_sensors(raw: RawImage) -> None:
+    whole = describe_picture(raw, SIZE, PROCESSING).exif
+    small = describe_picture(raw, SIZE, PROCESSING, resized=True).exif
+    assert {41486, 41487} <= whole.keys()
+    assert small.keys() == whole.keys() - {41486, 41487, 41488}
