@@ -34,6 +34,9 @@ from darkroom.raw.filter_check import with_cfa
 from darkroom.raw.image import Black, Color, RawImage
 from darkroom.weights.registry import Output
 
+SAMPLES = {8: np.uint8, 16: np.uint16, 32: np.float32}
+"""Types of samples by their bits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -41,18 +44,19 @@ class Options:
 
     `gain`: the user's own, or None to measure it by `rule` (None: the model's) and, for REDI's
     rules, `brightness` 1 to 9 (None: the rule's own). `ev`: stops on top. `tile`: as in
-    `darkroom.models.tiling`. `bits`: 8 or 16 per sample of the picture. `hot_pixels`: None repairs
-    them for networks of camera RGB, and keeps them for those that are run as published. `denoise`:
-    0 demosaicing alone, 1 the network's result, between them a blend, up to 2 stronger
-    (`darkroom.models.denoise`). `highlights`: None rolls them off for networks of camera RGB, and
-    clips them for others. `edges`: whether a photo that ends off the network's grid is continued or
-    cropped. `black`: None is what the file states for networks that are run as published, and
-    measured for those of camera RGB (`darkroom.raw.black_choice`). `cfa`: a Bayer pattern such as
-    RGGB in place of the file's; None keeps that. `profile`: the camera's, for its black,
-    noise and hot pixels; `dark`: frames to take off. A `black` of one's own goes before theirs.
-    `color_space`, `tone` and `saturation`: as in `darkroom.color.finish`. `resize`: pixels that the
-    picture's longer side has at most; None keeps its size. Raises UsageError for a `denoise`,
-    `saturation` or `resize` out of range.
+    `darkroom.models.tiling`. `bits`: 8 or 16 per sample of the picture, or 32 for floats: linear
+    light, white 1, in which nothing is bent or clipped but what the sensor clipped. `hot_pixels`:
+    None repairs them for networks of camera RGB, and keeps them for those that are run as
+    published. `denoise`: 0 demosaicing alone, 1 the network's result, between them a blend, up to 2
+    stronger (`darkroom.models.denoise`). `highlights`: None rolls them off for networks of camera
+    RGB, and clips them for others. `edges`: whether a photo that ends off the network's grid is
+    continued or cropped. `black`: None is what the file states for networks that are run as
+    published, and measured for those of camera RGB (`darkroom.raw.black_choice`). `cfa`: a Bayer
+    pattern such as RGGB in place of the file's; None keeps that. `profile`: the camera's, for its
+    black, noise and hot pixels; `dark`: frames to take off. A `black` of one's own goes before
+    theirs. `color_space`, `tone` and `saturation`: as in `darkroom.color.finish`. `resize`: pixels
+    that the picture's longer side has at most; None keeps its size. Raises UsageError for a
+    `denoise`, `saturation` or `resize` out of range.
     """
 
     gain: Gain | None = None
@@ -100,9 +104,13 @@ class Options:
             )
         if self.color_space is ColorSpace.LINEAR and self.bits == 8:
             raise UsageError("--color-space linear: 8 bits are too few for it; add --bits 16")
+        if self.bits == 32 and self.tone is not Tone.NEUTRAL:
+            raise UsageError(f"--tone {self.tone.value}: 32 bits hold light as it is; use 8 or 16")
         if self.dark is not None and self.black is not None:
             raise UsageError("--dark and --black both decide the black level; give one of them")
         rule = self.rule or model.gain_rule
+        linear = self.bits == 32 and self.color_space is ColorSpace.SRGB
+        space = ColorSpace.LINEAR if linear else self.color_space
         return ResolvedOptions(
             gain=self.gain,
             rule=rule,
@@ -122,7 +130,7 @@ class Options:
                 black=self.black is None,
                 hot_pixels=self.hot_pixels is not HotPixels.KEEP,
             ),
-            finish=Finish(self.color_space, self.tone, self.saturation),
+            finish=Finish(space, self.tone, self.saturation),
             resize=self.resize,
         )
 
@@ -185,7 +193,7 @@ def enhance(
     raw = take_choices(raw, settings)
     warnings = [*raw.warnings, *model.check(raw), *settings.correction.check(raw)]
     photo = prepare(raw, model, settings, warnings.append)
-    pixels = np.empty((*photo.shape, 3), np.uint8 if settings.rendered_bits == 8 else np.uint16)
+    pixels = np.empty((*photo.shape, 3), SAMPLES[settings.rendered_bits])
     for part in photo.run(settings.tile, warnings.append):
         photo.finish(part, pixels)
         watch(min(part.rows.stop * part.cols.stop / (photo.shape[0] * photo.shape[1]), 1.0))

@@ -8,6 +8,7 @@ from conftest import synthetic_raw
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
+from darkroom.color.color_space import ColorSpace
 from darkroom.color.transfer import srgb_encode
 from darkroom.errors import SensorError, UsageError
 from darkroom.gain import GainRule, given_gain
@@ -371,3 +372,22 @@ def test_the_default_model_paints_a_gray_card_gray(cfa: str) -> None:
     expected = 255 * float(srgb_encode(torch.tensor(0.2)))
     assert np.abs(found - found.mean()).max() < 3
     assert found.mean() == pytest.approx(expected, abs=6)
+
+
+def test_floats_are_the_light_that_codes_are_made_of(binning: Model) -> None:
+    """Where nothing is above white or out of gamut, to half a 16-bit code, times the curve's slope;
+    above white light goes on, by so many times as it is amplified more."""
+    raw = synthetic_raw(64, 64, read_noise=0, exposure=0.2)
+    deep = enhance(raw, binning, replace(RATIO, bits=16))
+    light = enhance(raw, binning, replace(RATIO, bits=32))
+    assert light.pixels.dtype == np.float32
+    assert light.color_space is ColorSpace.LINEAR
+    inside = (light.pixels > 0.02 * light.pixels.max(2, keepdims=True)).all(2)
+    inside &= light.pixels.max(2) < 0.8
+    assert inside.mean() > 0.5
+    again = srgb_encode(torch.from_numpy(light.pixels)).numpy() * 65535
+    plain = inside & (light.pixels.min(2) > 0.1 * light.pixels.max(2))
+    assert np.abs(again - deep.pixels)[plain].max() < 1
+    more = enhance(raw, binning, Options(gain=given_gain(16.0), bits=32)).pixels
+    assert more.max() > 2
+    np.testing.assert_allclose(more, 16 * light.pixels, rtol=1e-3, atol=1e-4)

@@ -50,7 +50,7 @@ class BatchOptions:
         if not self.timeout > 0:
             raise UsageError(f"--timeout {self.timeout:g}: give seconds, more than 0")
         if self.picture.bits != self.save.bits:
-            raise UsageError("pictures are made and saved with the same bits; give both 8 or 16")
+            raise UsageError("pictures are made and saved with the same bits; give both alike")
 
     @property
     def decoders(self) -> int:

@@ -191,7 +191,7 @@ def describe_metadata(
 ) -> PictureMetadata:
     """Say what a picture's file is to say, as `save` allows: its photo's words, and how it came."""
     size = picture.pixels.shape[:2]
-    srgb = picture.color_space is ColorSpace.SRGB
+    srgb = picture.color_space is ColorSpace.SRGB  # floats are linear
     if save.strip:
         return describe_file(size, srgb=srgb)
     black = picture.black or {}

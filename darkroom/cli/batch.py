@@ -77,7 +77,7 @@ def batch(
             help="Keep the folder tree below this one. Default: the folder that all sources share.",
         ),
     ] = None,
-    bits: Annotated[int, typer.Option("--bits", help="8 or 16 per sample (PNG and TIFF).")] = 8,
+    bits: options.Bits = 8,
     quality: Annotated[int, typer.Option("--quality", help="Of JPEG, 1 to 100.")] = 92,
     color_space: options.ColorSpace = "srgb",
     tone: options.Tone = "neutral",

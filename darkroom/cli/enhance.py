@@ -55,7 +55,7 @@ def enhance(
         str | None,
         typer.Option("--format", metavar="png|tif|jpg", help="Needed where the output is -."),
     ] = None,
-    bits: Annotated[int, typer.Option("--bits", help="8 or 16 per sample (PNG and TIFF).")] = 8,
+    bits: options.Bits = 8,
     quality: Annotated[int, typer.Option("--quality", help="Of JPEG, 1 to 100.")] = 92,
     color_space: options.ColorSpace = "srgb",
     tone: options.Tone = "neutral",

@@ -126,6 +126,14 @@ Profile = Annotated[
         help="The camera's profile (darkroom calibrate): its black, noise and hot pixels.",
     ),
 ]
+Bits = Annotated[
+    int,
+    typer.Option(
+        "--bits",
+        help="8, or 16 per sample (PNG and TIFF), or 32: floats of linear light (TIFF), in which "
+        "what is above white goes on.",
+    ),
+]
 ColorSpace = Annotated[
     str,
     typer.Option(

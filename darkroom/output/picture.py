@@ -67,11 +67,12 @@ KNOWN_NAMES = ", ".join(NAMES)
 class SaveOptions:
     """How a picture is written.
 
-    `bits`: 8 or 16 per sample. `quality`: of JPEG, 1 to 100; other formats lose nothing. `inputs`:
-    files, or descriptors of open ones, that it never replaces, whatever `overwrite` says. `strip`:
-    say nothing of the photo; `gps`: keep its coordinates; `keep_time`: give the file the photo's
-    time; these three are the caller's to carry out, by `save_picture`'s arguments. Raises
-    UsageError for bits or a quality that the format does not have.
+    `bits`: 8 or 16 per sample, or 32 for linear light as floats. `quality`: of JPEG, 1 to 100;
+    other formats lose nothing. `inputs`: files, or descriptors of open ones, that it never
+    replaces, whatever `overwrite` says. `strip`: say nothing of the photo; `gps`: keep its
+    coordinates; `keep_time`: give the file the photo's time; these three are the caller's to carry
+    out, by `save_picture`'s arguments. Raises UsageError for bits or a quality that the format does
+    not have.
     """
 
     format: PictureFormat
@@ -84,8 +85,12 @@ class SaveOptions:
     keep_time: bool = False
 
     def __post_init__(self) -> None:
-        if self.bits not in (8, 16):
-            raise UsageError(f"{self.bits} bits per sample cannot be written; use 8 or 16")
+        if self.bits not in (8, 16, 32):
+            raise UsageError(
+                f"{self.bits} bits per sample cannot be written; use 8 or 16, or 32 for TIFF"
+            )
+        if self.bits == 32 and self.format is not PictureFormat.TIFF:
+            raise UsageError("only TIFF holds 32 bits; end the name in .tif, or use 8 or 16 bits")
         if not 1 <= self.quality <= 100:
             raise UsageError(f"quality {self.quality} is out of range; use 1 to 100")
         if self.format is PictureFormat.JPEG and self.bits == 16:
@@ -103,13 +108,13 @@ def save_picture(
 ) -> None:
     """Write a finished picture with the profile of its colour space embedded.
 
-    `picture`: (H, W, 3) in `space`, upright, uint8 or uint16 as `options.bits` says, any memory
-    layout. `target`: a path, which gets the whole file or nothing, or a binary stream such as
-    standard output. `metadata`: what it says besides. `time`: when the file is to say it was
-    written, in seconds since 1970; None: now. Raises OutputError where it cannot be written; a
-    closed pipe stays BrokenPipeError.
+    `picture`: (H, W, 3) in `space`, upright, uint8, uint16 or, of its light, float32, as
+    `options.bits` says, any memory layout. `target`: a path, which gets the whole file or nothing,
+    or a binary stream such as standard output. `metadata`: what it says besides. `time`: when the
+    file is to say it was written, in seconds since 1970; None: now. Raises OutputError where it
+    cannot be written; a closed pipe stays BrokenPipeError.
     """
-    if picture.dtype != np.dtype(f"uint{options.bits}"):
+    if picture.dtype != np.dtype("float32" if options.bits == 32 else f"uint{options.bits}"):
         raise TypeError(f"{options.bits} bits asked for, the picture has {picture.dtype}")
     if options.format is PictureFormat.JPEG and max(picture.shape) > MAX_JPEG_SIDE:
         raise OutputError(
@@ -117,7 +122,7 @@ def save_picture(
         )
     if options.format is PictureFormat.TIFF and picture.nbytes > MAX_BYTES:
         raise OutputError(f"{target}: TIFF holds at most 4 GB; use PNG")
-    profile = build_profile(space)
+    profile = build_profile(space, linear=options.bits == 32)
     if isinstance(target, Path):
         size = picture.nbytes + picture.nbytes // 64 + 4096  # pure noise does not compress
         with atomic_write(

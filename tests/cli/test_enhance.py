@@ -416,6 +416,8 @@ def test_colours_and_tone_of_ones_own(dng_path: Dng, tmp_path: Path, weights: st
         (("--tone", "loud"), "--tone loud: give one of neutral"),
         (("--saturation", 3), "--saturation 3"),
         (("--resize", 0), "--resize 0"),
+        (("--bits", 32, "--tone", "soft"), "32 bits hold light as it is"),
+        (("--bits", 32, "--format", "png"), "only TIFF holds 32 bits"),
     ],
 )
 def test_finishes_that_cannot_be(

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from darkroom import parallel
+from darkroom.color.color_space import ColorSpace
 from darkroom.errors import OutputError, UsageError
 from darkroom.output.exif import encode_rational
-from darkroom.output.icc import srgb_profile
+from darkroom.output.icc import build_profile, srgb_profile
 from darkroom.output.metadata import PictureMetadata, describe_picture
 from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
 from darkroom.output.tiff import write_tiff
@@ -227,3 +228,19 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="65500 pixels a side; use PNG or TIFF"):
         save_picture(wide, tmp_path / "a.jpg", SaveOptions(PictureFormat.JPEG))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_floats_come_back_from_two_readers(tmp_path: Path) -> None:
+    """Linear light, above white and below black too, to the bit; the profile has no curve."""
+    light = np.random.default_rng(1).normal(0.5, 1, (40, 30, 3)).astype(np.float32)
+    target, space = tmp_path / "light.tif", ColorSpace.REC2020
+    save_picture(light, target, SaveOptions(PictureFormat.TIFF, 32), metadata=sample(), space=space)
+    decoded = cv2.imread(str(target), cv2.IMREAD_UNCHANGED)
+    assert decoded is not None
+    np.testing.assert_array_equal(decoded[:, :, ::-1], light)
+    np.testing.assert_array_equal(tifffile.imread(target), light)
+    with tifffile.TiffFile(target) as file:
+        assert file.pages.first.tags[34675].value == build_profile(space, linear=True)
+    for kind in (PictureFormat.PNG, PictureFormat.JPEG):
+        with pytest.raises(UsageError, match="32 bits"):
+            SaveOptions(kind, 32)
