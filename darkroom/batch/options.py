@@ -12,7 +12,7 @@ from darkroom.batch.devices import weights_sha256
 from darkroom.errors import UsageError
 from darkroom.gain import Gain
 from darkroom.models.model import Model
-from darkroom.output.picture import PictureFormat, SaveOptions
+from darkroom.output.picture import LOSSY, PictureFormat, SaveOptions
 from darkroom.pipeline import Options
 
 APART = ("tile", "profile", "dark")
@@ -90,7 +90,7 @@ def settings(options: BatchOptions, model: Model) -> Settings:
         "network": model.architecture.name,
         "norm_statistics": model.norm_statistics,
     }
-    if options.save.format is PictureFormat.JPEG:
+    if options.save.format in LOSSY:
         decided["quality"] = options.save.quality
     save = options.save
     chosen = {"strip": save.strip, "no_gps": not save.gps, "keep_time": save.keep_time}

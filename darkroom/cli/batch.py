@@ -66,7 +66,7 @@ def batch(
     cfa: options.Cfa = None,
     profile: options.Profile = None,
     file_format: Annotated[
-        str, typer.Option("--format", metavar="png|tif|jpg", help="Of the pictures.")
+        str, typer.Option("--format", metavar="png|tif|jpg|webp|avif", help="Of the pictures.")
     ] = "png",
     suffix: Annotated[
         str, typer.Option("--suffix", help="Added to each picture's name, before its ending.")
@@ -78,7 +78,9 @@ def batch(
         ),
     ] = None,
     bits: options.Bits = 8,
-    quality: Annotated[int, typer.Option("--quality", help="Of JPEG, 1 to 100.")] = 92,
+    quality: Annotated[
+        int, typer.Option("--quality", help="Of JPEG, WebP and AVIF, 1 to 100.")
+    ] = 92,
     color_space: options.ColorSpace = "srgb",
     tone: options.Tone = "neutral",
     saturation: options.Saturation = 1.0,

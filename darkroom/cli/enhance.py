@@ -26,8 +26,8 @@ def enhance(
             "-o",
             "--output",
             metavar="FILE",
-            help="Where the picture goes: .png, .tif or .jpg, or - for standard output. "
-            "Default: PHOTO's name with .png, in this folder.",
+            help="Where the picture goes: .png, .tif, .jpg, .webp, .avif, or - for standard "
+            "output. Default: PHOTO's name with .png, in this folder.",
         ),
     ] = None,
     model: options.ModelName = "safelight",
@@ -53,10 +53,14 @@ def enhance(
     ] = None,
     file_format: Annotated[
         str | None,
-        typer.Option("--format", metavar="png|tif|jpg", help="Needed where the output is -."),
+        typer.Option(
+            "--format", metavar="png|tif|jpg|webp|avif", help="Needed where the output is -."
+        ),
     ] = None,
     bits: options.Bits = 8,
-    quality: Annotated[int, typer.Option("--quality", help="Of JPEG, 1 to 100.")] = 92,
+    quality: Annotated[
+        int, typer.Option("--quality", help="Of JPEG, WebP and AVIF, 1 to 100.")
+    ] = 92,
     color_space: options.ColorSpace = "srgb",
     tone: options.Tone = "neutral",
     saturation: options.Saturation = 1.0,
@@ -113,7 +117,7 @@ def enhance(
             from darkroom.batch.devices import weights_sha256
             from darkroom.models.loading import load_model
 
-            network = load_model(model, device, precision, norm_statistics)
+            network = load_model(model, device, precision, norm_statistics, bits)
             digest = weights_sha256(network)
         from darkroom.batch.stages import describe, describe_metadata
         from darkroom.output.metadata import find_time
@@ -181,7 +185,7 @@ def _plan_output(
         raise UsageError("the photo comes from standard input: name the output with -o")
     target = out or Path(f"{photo.stem}.{file_format or 'png'}")
     if target == inputs.STANDARD and file_format is None:
-        raise UsageError("-o - needs --format png, tif or jpg")
+        raise UsageError("-o - needs --format png, tif, jpg, webp or avif")
     read = (STDIN if photo == inputs.STANDARD else photo, *list_files(model), *references)
     kind = PictureFormat.from_name(file_format) if file_format else PictureFormat.from_path(target)
     if target != inputs.STANDARD:

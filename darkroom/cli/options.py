@@ -54,7 +54,7 @@ Precision = Annotated[
     typer.Option(
         "--precision",
         metavar="auto|fp32|bf16|fp16",
-        help="auto: half precision only where the hardware has it.",
+        help="auto: half precision for 8 bits where the hardware has it, else fp32.",
     ),
 ]
 Tile = Annotated[
@@ -134,6 +134,7 @@ Bits = Annotated[
         "what is above white goes on.",
     ),
 ]
+Quality = Annotated[int, typer.Option("--quality", help="Of JPEG, WebP and AVIF, 1 to 100.")]
 ColorSpace = Annotated[
     str,
     typer.Option(
