@@ -1,7 +1,7 @@
 """One photo, RAW to picture."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,12 @@ from darkroom.color.finish import AS_IT_IS, Finish, Tone
 from darkroom.color.highlights import Highlights, with_highlights
 from darkroom.color.render import render_into
 from darkroom.color.tone_curve import Shoulder
-from darkroom.color.white_balance import balance_white, with_white_balance
+from darkroom.color.white_balance import (
+    balance_white,
+    choose_white_balance,
+    find_illuminant,
+    with_white_balance,
+)
 from darkroom.errors import UsageError
 from darkroom.gain import Gain, GainRule, choose_gain, find_m
 from darkroom.models.denoise import check_range, with_denoise
@@ -31,7 +36,7 @@ from darkroom.output.resize import fit_size, resize
 from darkroom.raw.black_choice import default_black, with_black
 from darkroom.raw.black_level import explain_black
 from darkroom.raw.filter_check import with_cfa
-from darkroom.raw.image import Black, Color, RawImage
+from darkroom.raw.image import Black, Color, RawImage, WhiteBalance
 from darkroom.weights.registry import Output
 
 SAMPLES = {8: np.uint8, 16: np.uint16, 32: np.float32}
@@ -55,8 +60,9 @@ class Options:
     pattern such as RGGB in place of the file's; None keeps that. `profile`: the camera's, for its
     black, noise and hot pixels; `dark`: frames to take off. A `black` of one's own goes before
     theirs. `color_space`, `tone` and `saturation`: as in `darkroom.color.finish`. `resize`: pixels
-    that the picture's longer side has at most; None keeps its size. Raises UsageError for a
-    `denoise`, `saturation` or `resize` out of range.
+    that the picture's longer side has at most; None keeps its size. `white_balance`: the photo's
+    own, another, or kelvin. Raises UsageError for a `denoise`, `saturation`, `resize` or
+    temperature out of range.
     """
 
     gain: Gain | None = None
@@ -77,10 +83,13 @@ class Options:
     tone: Tone = Tone.NEUTRAL
     saturation: float = 1.0
     resize: int | None = None
+    white_balance: WhiteBalance | float = WhiteBalance.AS_SHOT
 
     def __post_init__(self) -> None:
         check_range(self.denoise)
         Finish(saturation=self.saturation)
+        if not isinstance(self.white_balance, WhiteBalance):
+            find_illuminant(self.white_balance)
         if self.resize is not None and self.resize < 1:
             raise UsageError(
                 f"--resize {self.resize}: give pixels of the longer side, such as 2048"
@@ -101,6 +110,11 @@ class Options:
             raise UsageError(
                 f"--highlights roll: {model.name} paints finished pictures, which end at white; "
                 "take --highlights clip, or --model safelight"
+            )
+        if paints and self.white_balance is not WhiteBalance.AS_SHOT:
+            raise UsageError(
+                f"--wb: {model.name} paints the colours it learned; leave --wb out, or take "
+                "--model safelight"
             )
         if self.color_space is ColorSpace.LINEAR and self.bits == 8:
             raise UsageError("--color-space linear: 8 bits are too few for it; add --bits 16")
@@ -132,6 +146,7 @@ class Options:
             ),
             finish=Finish(space, self.tone, self.saturation),
             resize=self.resize,
+            white_balance=self.white_balance,
         )
 
 
@@ -154,6 +169,7 @@ class ResolvedOptions:
     correction: Correction
     finish: Finish
     resize: int | None
+    white_balance: WhiteBalance | float
 
     @property
     def rendered_bits(self) -> int:
@@ -292,13 +308,14 @@ def _crop(mosaic: Mosaic, step: int) -> Mosaic:
 
 
 def take_choices(raw: RawImage, settings: ResolvedOptions) -> RawImage:
-    """Take the filters and the black that were decided for a photo; may be repeated.
+    """Take the filters, black and white balance that were decided for a photo; may be repeated.
 
     Raises UsageError where the photo cannot have them, SensorError where a profile or dark frames
     are of another camera.
     """
     raw = with_black(with_cfa(raw, settings.cfa), settings.black)
     settings.correction.check(raw)
+    raw = replace(raw, color=choose_white_balance(raw.color, settings.white_balance))
     return settings.correction.correct_black(raw)
 
 

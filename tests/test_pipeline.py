@@ -391,3 +391,14 @@ def test_floats_are_the_light_that_codes_are_made_of(binning: Model) -> None:
     more = enhance(raw, binning, Options(gain=given_gain(16.0), bits=32)).pixels
     assert more.max() > 2
     np.testing.assert_allclose(more, 16 * light.pixels, rtol=1e-3, atol=1e-4)
+
+
+def test_a_white_balance_of_ones_own(binning: Model) -> None:
+    raw = synthetic_raw(64, 64, read_noise=0)
+    cast = replace(raw, color=replace(raw.color, white_balance=np.array([4.0, 1.0, 0.5])))
+    asked = replace(RATIO, white_balance=WhiteBalance.GRAY_WORLD)
+    means = enhance(cast, binning, asked).pixels.mean((0, 1))
+    assert np.ptp(means) < 0.1 * means.mean()
+    assert np.ptp(enhance(cast, binning, RATIO).pixels.mean((0, 1))) > 0.5 * means.mean()
+    with pytest.raises(UsageError, match="--wb: tiny paints the colours it learned"):
+        asked.resolve(replace(binning, output=Output.SRGB))

@@ -18,7 +18,7 @@ from darkroom.pipeline import Options
 APART = ("tile", "profile", "dark")
 """Options of the picture that pixels do not depend on, or that are told of by what identifies them.
 """
-SINCE = ("color_space", "tone", "saturation", "resize")
+SINCE = ("color_space", "tone", "saturation", "resize", "white_balance")
 """Options that joined later: told of where they are not left at their default, so that what was
 made before stays valid."""
 MAX_JOBS = 8

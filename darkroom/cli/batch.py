@@ -85,6 +85,7 @@ def batch(
     tone: options.Tone = "neutral",
     saturation: options.Saturation = 1.0,
     resize: options.Resize = None,
+    wb: options.WhiteBalance = "as-shot",
     strip: options.Strip = False,
     no_gps: options.NoGps = False,
     keep_time: options.KeepTime = False,
@@ -153,7 +154,7 @@ def batch(
     picture = inputs.enhance_options(
         ratio, gain, ev, tile, bits, hot_pixels, denoise, highlights, edges, black, cfa, profile
     )
-    picture = inputs.finish_options(picture, color_space, tone, saturation, resize)
+    picture = inputs.finish_options(picture, color_space, tone, saturation, resize, wb)
     request = BatchRequest(
         out,
         BatchOptions(picture, save, jobs, timeout, resume, check_hash),

@@ -65,6 +65,7 @@ def enhance(
     tone: options.Tone = "neutral",
     saturation: options.Saturation = 1.0,
     resize: options.Resize = None,
+    wb: options.WhiteBalance = "as-shot",
     strip: options.Strip = False,
     no_gps: options.NoGps = False,
     keep_time: options.KeepTime = False,
@@ -112,7 +113,7 @@ def enhance(
                 dark or (),
             )
             picture_options = inputs.finish_options(
-                picture_options, color_space, tone, saturation, resize
+                picture_options, color_space, tone, saturation, resize, wb
             )
             from darkroom.batch.devices import weights_sha256
             from darkroom.models.loading import load_model
@@ -145,6 +146,7 @@ def enhance(
         "tone": tone,
         "saturation": saturation,
         "resize": resize,
+        "wb": wb,
     }
     seconds = {name: round(seconds, 3) for name, seconds in stages.seconds.items()}
     if not quiet:

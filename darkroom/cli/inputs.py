@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from darkroom.models.model import Model
     from darkroom.models.tiling import TileOption
     from darkroom.pipeline import Options
-    from darkroom.raw.image import Black, RawImage
+    from darkroom.raw.image import Black, RawImage, WhiteBalance
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -154,6 +154,7 @@ def finish_options(
     tone: str = "neutral",
     saturation: float = 1.0,
     resize: int | None = None,
+    wb: str = "as-shot",
 ) -> "Options":
     """Add what the user decided about the picture's colours, tone and size."""
     from darkroom.color.color_space import ColorSpace
@@ -165,7 +166,26 @@ def finish_options(
         tone=choice("--tone", Tone, tone) or Tone.NEUTRAL,
         saturation=saturation,
         resize=resize,
+        white_balance=white_balance(wb),
     )
+
+
+def white_balance(text: str) -> "WhiteBalance | float":
+    """Read `--wb`: as-shot, auto, daylight or kelvin. Raises UsageError for anything else."""
+    from darkroom.raw.image import WhiteBalance
+
+    names = {
+        "as-shot": WhiteBalance.AS_SHOT,
+        "auto": WhiteBalance.GRAY_WORLD,
+        "daylight": WhiteBalance.DAYLIGHT,
+    }
+    if text in names:
+        return names[text]
+    try:
+        return float(text.lower().removesuffix("k"))
+    except ValueError:
+        message = f"--wb {text}: give {', '.join(names)}, or kelvin such as 3200"
+        raise UsageError(message) from None
 
 
 def list_references(profile: Path | None, dark: Sequence[Path]) -> list[Path]:

@@ -155,6 +155,15 @@ Tone = Annotated[
 Saturation = Annotated[
     float, typer.Option("--saturation", metavar="0..2", help="Of colours: 0 gray, 1 as they are.")
 ]
+WhiteBalance = Annotated[
+    str,
+    typer.Option(
+        "--wb",
+        metavar="as-shot|auto|daylight|KELVIN",
+        help="White balance: the camera's, measured on the picture (gray world), of daylight, or "
+        "of light of so many kelvin, 2000 to 25000; not for networks that paint their own colours.",
+    ),
+]
 Resize = Annotated[
     int | None,
     typer.Option(
