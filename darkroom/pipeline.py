@@ -10,141 +10,46 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from darkroom.calibration.correction import Correction
-from darkroom.calibration.dark_reference import DarkReference
-from darkroom.calibration.profile import CameraProfile
+from darkroom.color.color_space import ColorSpace
+from darkroom.color.finish import AS_IT_IS, Finish
 from darkroom.color.highlights import Highlights, with_highlights
-from darkroom.color.render import render_into, round_into
+from darkroom.color.render import render_into
 from darkroom.color.tone_curve import Shoulder
-from darkroom.color.white_balance import balance_white, with_white_balance
+from darkroom.color.white_balance import (
+    balance_white,
+    choose_white_balance,
+    with_white_balance,
+)
 from darkroom.errors import UsageError
-from darkroom.gain import Gain, GainRule, choose_gain, find_m
-from darkroom.models.denoise import check_range, with_denoise
+from darkroom.gain import Gain, choose_gain
+from darkroom.models.denoise import with_denoise
 from darkroom.models.model import Model
 from darkroom.models.tiling import Edges, Part, TiledModel, TileOption, run_tiles
 from darkroom.mosaic.hot_pixels import HotPixels, repair_hot_pixels
 from darkroom.mosaic.packing import Mosaic, align, linearise, pack
 from darkroom.mosaic.saturation import measure_saturation
-from darkroom.output.linear_dng import CameraPicture, DngKind
+from darkroom.options import Options as Options
+from darkroom.options import ResolvedOptions as ResolvedOptions
+from darkroom.output.linear_dng import CameraPicture
 from darkroom.output.orientation import Pixels, square, upright
-from darkroom.raw.black_choice import default_black, with_black
+from darkroom.output.resize import fit_size, resize
+from darkroom.raw.black_choice import with_black
 from darkroom.raw.black_level import explain_black
 from darkroom.raw.filter_check import with_cfa
-from darkroom.raw.image import CFA, Black, Color, RawImage
+from darkroom.raw.image import CFA, Color, RawImage
 from darkroom.weights.registry import Output
 
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a user may decide about one photo; the defaults decide by themselves.
-
-    `gain`: the user's own, or None to measure it by `rule` (None: the model's) and, for REDI's
-    rules, `brightness` 1 to 9 (None: the rule's own). `ev`: stops on top. `tile`: as in
-    `darkroom.models.tiling`. `bits`: 8 or 16 per sample of the picture. `hot_pixels`: None repairs
-    them for networks of camera RGB, and keeps them for those that are run as published. `denoise`:
-    0 demosaicing alone, 1 the network's result, between them a blend, up to 2 stronger
-    (`darkroom.models.denoise`). `highlights`: None rolls them off for networks of camera RGB, and
-    clips them for others. `edges`: whether a photo that ends off the network's grid is continued or
-    cropped. `black`: None is what the file states for networks that are run as published, and
-    measured for those of camera RGB (`darkroom.raw.black_choice`). `cfa`: a Bayer pattern such as
-    RGGB in place of the file's; None keeps that. `profile`: the camera's, for its black,
-    noise and hot pixels; `dark`: frames to take off. A `black` of one's own goes before theirs.
-    `dng`: the picture in the camera's own colours too, for a DNG of that kind.
-    Raises UsageError for a `denoise` out of range.
-    """
-
-    gain: Gain | None = None
-    rule: GainRule | None = None
-    brightness: float | None = None
-    ev: float = 0.0
-    tile: TileOption = "auto"
-    bits: int = 8
-    hot_pixels: HotPixels | None = None
-    denoise: float = 1.0
-    highlights: Highlights | None = None
-    edges: Edges = Edges.REFLECT
-    black: Black | None = None
-    cfa: str | None = None
-    profile: CameraProfile | None = None
-    dark: DarkReference | None = None
-    dng: DngKind | None = None
-
-    def __post_init__(self) -> None:
-        check_range(self.denoise)
-
-    def resolve(self, model: Model) -> "ResolvedOptions":
-        """Decide every default, for photos that this model enhances; the one place that does.
-
-        Raises UsageError where the model cannot do what was asked for.
-        """
-        paints = model.output is Output.SRGB
-        if paints and self.denoise != 1:
-            raise UsageError(
-                f"--denoise {self.denoise:g}: {model.name} denoises, demosaics and colours in one; "
-                "leave --denoise out, or take --model safelight"
-            )
-        if paints and self.highlights is Highlights.ROLL:
-            raise UsageError(
-                f"--highlights roll: {model.name} paints finished pictures, which end at white; "
-                "take --highlights clip, or --model safelight"
-            )
-        if paints and self.dng is not None:
-            raise UsageError(
-                f"{model.name} paints finished pictures, and a DNG holds the camera's colours; "
-                "choose PNG, TIFF or JPEG, or --model safelight"
-            )
-        if self.dark is not None and self.black is not None:
-            raise UsageError("--dark and --black both decide the black level; give one of them")
-        rule = self.rule or model.gain_rule
-        return ResolvedOptions(
-            gain=self.gain,
-            rule=rule,
-            brightness=find_m(rule, self.brightness),
-            ev=self.ev,
-            tile=self.tile,
-            bits=self.bits,
-            hot_pixels=self.hot_pixels or (HotPixels.KEEP if paints else HotPixels.REPAIR),
-            denoise=self.denoise,
-            highlights=self.highlights or (Highlights.CLIP if paints else Highlights.ROLL),
-            edges=self.edges,
-            black=default_black(paints) if self.black is None else self.black,
-            cfa=self.cfa,
-            dng=self.dng,
-            correction=Correction(
-                self.profile,
-                self.dark,
-                black=self.black is None,
-                hot_pixels=self.hot_pixels is not HotPixels.KEEP,
-            ),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedOptions:
-    """What is done to a photo: `Options` with nothing left open but the gain that it needs."""
-
-    gain: Gain | None
-    rule: GainRule
-    brightness: float | None
-    ev: float
-    tile: TileOption
-    bits: int
-    hot_pixels: HotPixels
-    denoise: float
-    highlights: Highlights
-    edges: Edges
-    black: Black
-    cfa: str | None
-    dng: DngKind | None
-    correction: Correction
+SAMPLES = {8: np.uint8, 16: np.uint16, 32: np.float32}
+"""Types of samples by their bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A finished picture: (H, W, 3) sRGB, upright, and how it came about.
+    """A finished picture: (H, W, 3) in its colour space, upright, and how it came about.
 
     `black`: which level was taken off, as `darkroom.raw.black_level.explain_black` says. `camera`:
-    the same in the camera's own colours, where a DNG was asked for.
+    the same in the camera's own colours, where a DNG was asked for. `resized`: whether it is
+    smaller than the photo.
     """
 
     pixels: Pixels
@@ -152,6 +57,8 @@ class Picture:
     warnings: tuple[str, ...]
     black: Mapping[str, Any] | None = None
     camera: CameraPicture | None = None
+    color_space: ColorSpace = ColorSpace.SRGB
+    resized: bool = False
 
 
 def enhance(
@@ -170,15 +77,23 @@ def enhance(
     raw = take_choices(raw, settings)
     warnings = [*raw.warnings, *model.check(raw), *settings.correction.check(raw)]
     photo = prepare(raw, model, settings, warnings.append)
-    pixels = np.empty((*photo.shape, 3), np.uint8 if settings.bits == 8 else np.uint16)
+    pixels = np.empty((*photo.shape, 3), SAMPLES[settings.rendered_bits])
     light = None if settings.dng is None else np.empty(pixels.shape, np.float32)
     for part in photo.run(settings.tile, warnings.append):
         photo.finish(part, pixels)
         if light is not None:
             photo.keep_light(part, light)
         watch(min(part.rows.stop * part.cols.stop / (photo.shape[0] * photo.shape[1]), 1.0))
-    pixels = upright(square(pixels, raw.pixel_aspect), raw.orientation)
-    picture = Picture(pixels, photo.gain, tuple(warnings), explain_black(raw))
+    pixels, resized = _fit(square(pixels, raw.pixel_aspect), settings)
+    pixels, space = upright(pixels, raw.orientation), settings.finish.space
+    picture = Picture(
+        pixels,
+        photo.gain,
+        tuple(warnings),
+        explain_black(raw),
+        color_space=space,
+        resized=resized,
+    )
     if light is None or settings.dng is None:
         return picture
     camera = CameraPicture(
@@ -195,6 +110,15 @@ def enhance(
     return replace(picture, camera=camera)
 
 
+def _fit(pixels: Pixels, settings: ResolvedOptions) -> tuple[Pixels, bool]:
+    """Make a picture as small as was asked for; and say whether it was larger."""
+    if settings.resize is None:
+        return pixels, False
+    size = fit_size(pixels.shape, settings.resize)
+    small = resize(pixels, size, settings.finish.space.curve, settings.bits)
+    return small, size != pixels.shape[:2]
+
+
 @dataclass(frozen=True, slots=True)
 class PreparedPhoto:
     """A photo that is ready for its network, and what its picture is finished with.
@@ -203,6 +127,7 @@ class PreparedPhoto:
     it; `cfa`: its filters, phase as at the picture's first site. `color`: None where the network
     paints finished sRGB. `shoulder`: None where nothing is above white. `white`: light above which
     there is none that can be told, or that is wanted.
+    `wanted`: how it is finished.
     """
 
     shape: tuple[int, ...]
@@ -213,6 +138,7 @@ class PreparedPhoto:
     color: Color | None = None
     shoulder: Shoulder | None = None
     white: float = 1.0
+    wanted: Finish = AS_IT_IS
 
     @property
     def multipliers(self) -> NDArray[np.float64]:
@@ -229,10 +155,7 @@ class PreparedPhoto:
         """Put the finished samples of a part in their place in the picture, (H, W, 3)."""
         place = pixels[part.rows, part.cols]  # cropped where the mosaic's size is odd
         picture = part.picture[:, : place.shape[0], : place.shape[1]]
-        if self.color is None:
-            round_into(picture, place)
-        else:
-            render_into(picture, self.color, place, self.shoulder)
+        render_into(picture, self.color, place, self.shoulder, self.wanted)
 
     def keep_light(self, part: Part, light: NDArray[np.float32]) -> None:
         """Put a part's camera RGB, white balance undone, in its place in the picture, (H, W, 3)."""
@@ -264,13 +187,13 @@ def prepare(
     packed = torch.from_numpy(pack(mosaic, cfa)).mul_(gain.value)
     del mosaic  # the largest thing in memory, and packed holds the same
     if model.output is Output.SRGB:
-        return PreparedPhoto(shape, packed, gain, model, cfa)
+        return PreparedPhoto(shape, packed, gain, model, cfa, wanted=settings.finish)
     color = with_white_balance(raw.color, packed)
     packed = balance_white(packed, color)
     noise = settings.correction.measure_noise(raw).amplified(gain.value)
     network = with_denoise(model, settings.denoise, noise, color)
     if settings.highlights is Highlights.CLIP:
-        return PreparedPhoto(shape, packed, gain, network, cfa, color)
+        return PreparedPhoto(shape, packed, gain, network, cfa, color, wanted=settings.finish)
     assert color.white_balance is not None, "it has just been found"
 
     def dimmed(factor: float) -> TiledModel:
@@ -280,7 +203,8 @@ def prepare(
     white = gain.value * measure_saturation(raw) * balance
     network, shoulder = with_highlights(network, dimmed, packed, color, white)
     top = max(1.0, float(white.min()))
-    return PreparedPhoto(shape, packed, gain, network, cfa, color, shoulder, top)
+    finish = settings.finish
+    return PreparedPhoto(shape, packed, gain, network, cfa, color, shoulder, top, finish)
 
 
 def _crop(mosaic: Mosaic, step: int) -> Mosaic:
@@ -296,13 +220,14 @@ def _crop(mosaic: Mosaic, step: int) -> Mosaic:
 
 
 def take_choices(raw: RawImage, settings: ResolvedOptions) -> RawImage:
-    """Take the filters and the black that were decided for a photo; may be repeated.
+    """Take the filters, black and white balance that were decided for a photo; may be repeated.
 
     Raises UsageError where the photo cannot have them, SensorError where a profile or dark frames
     are of another camera.
     """
     raw = with_black(with_cfa(raw, settings.cfa), settings.black)
     settings.correction.check(raw)
+    raw = replace(raw, color=choose_white_balance(raw.color, settings.white_balance))
     return settings.correction.correct_black(raw)
 
 

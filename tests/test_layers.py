@@ -22,6 +22,7 @@ ORDER = (
     "models",
     "color",
     "output",
+    "options",
     "pipeline",
     "pairs",
     "evaluation",

@@ -8,6 +8,7 @@ from conftest import synthetic_raw
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
+from darkroom.color.color_space import ColorSpace
 from darkroom.color.highlights import Highlights
 from darkroom.color.transfer import srgb_encode
 from darkroom.errors import SensorError, UsageError
@@ -410,3 +411,33 @@ def test_networks_that_paint_give_no_dng(model: Model) -> None:
     painter = replace(model, output=Output.SRGB)
     with pytest.raises(UsageError, match="DNG holds the camera's colours"):
         Options(dng=DngKind.LINEAR).resolve(painter)
+
+
+def test_floats_are_the_light_that_codes_are_made_of(binning: Model) -> None:
+    """Where nothing is above white or out of gamut, to half a 16-bit code, times the curve's slope;
+    above white light goes on, by so many times as it is amplified more."""
+    raw = synthetic_raw(64, 64, read_noise=0, exposure=0.2)
+    deep = enhance(raw, binning, replace(RATIO, bits=16))
+    light = enhance(raw, binning, replace(RATIO, bits=32))
+    assert light.pixels.dtype == np.float32
+    assert light.color_space is ColorSpace.LINEAR
+    inside = (light.pixels > 0.02 * light.pixels.max(2, keepdims=True)).all(2)
+    inside &= light.pixels.max(2) < 0.8
+    assert inside.mean() > 0.5
+    again = srgb_encode(torch.from_numpy(light.pixels)).numpy() * 65535
+    plain = inside & (light.pixels.min(2) > 0.1 * light.pixels.max(2))
+    assert np.abs(again - deep.pixels)[plain].max() < 1
+    more = enhance(raw, binning, Options(gain=given_gain(16.0), bits=32)).pixels
+    assert more.max() > 2
+    np.testing.assert_allclose(more, 16 * light.pixels, rtol=1e-3, atol=1e-4)
+
+
+def test_a_white_balance_of_ones_own(binning: Model) -> None:
+    raw = synthetic_raw(64, 64, read_noise=0)
+    cast = replace(raw, color=replace(raw.color, white_balance=np.array([4.0, 1.0, 0.5])))
+    asked = replace(RATIO, white_balance=WhiteBalance.GRAY_WORLD)
+    means = enhance(cast, binning, asked).pixels.mean((0, 1))
+    assert np.ptp(means) < 0.1 * means.mean()
+    assert np.ptp(enhance(cast, binning, RATIO).pixels.mean((0, 1))) > 0.5 * means.mean()
+    with pytest.raises(UsageError, match="--wb: tiny paints the colours it learned"):
+        asked.resolve(replace(binning, output=Output.SRGB))

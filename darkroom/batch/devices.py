@@ -95,15 +95,16 @@ def load_models(
     device: str = "auto",
     precision: str = "auto",
     norm_statistics: str = "stored",
+    bits: int = 8,
 ) -> tuple[Model, ...]:
     """Load a model once per device: `device` as for `load_model`, or cuda:all for all there are."""
     if device != "cuda:all":
-        return (load_model(name_or_path, device, precision, norm_statistics),)
+        return (load_model(name_or_path, device, precision, norm_statistics, bits),)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count == 0:
         raise UsageError("--device cuda:all: there is no CUDA device; use --device cpu")
     places = [f"cuda:{n}" for n in range(count)]
-    return tuple(load_model(name_or_path, one, precision, norm_statistics) for one in places)
+    return tuple(load_model(name_or_path, one, precision, norm_statistics, bits) for one in places)
 
 
 def weights_sha256(model: Model) -> str:

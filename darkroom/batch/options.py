@@ -12,12 +12,15 @@ from darkroom.batch.devices import weights_sha256
 from darkroom.errors import UsageError
 from darkroom.gain import Gain
 from darkroom.models.model import Model
-from darkroom.output.picture import PictureFormat, SaveOptions
+from darkroom.output.picture import LOSSY, PictureFormat, SaveOptions
 from darkroom.pipeline import Options
 
 APART = ("tile", "profile", "dark", "dng")
 """Options of the picture that pixels do not depend on, or that are told of by what identifies them.
 """
+SINCE = ("color_space", "tone", "saturation", "resize", "white_balance")
+"""Options that joined later: told of where they are not left at their default, so that what was
+made before stays valid."""
 MAX_JOBS = 8
 """Decoders by default, at most: enough for a GPU that takes 50 ms for 12 MP."""
 
@@ -47,7 +50,7 @@ class BatchOptions:
         if not self.timeout > 0:
             raise UsageError(f"--timeout {self.timeout:g}: give seconds, more than 0")
         if self.picture.bits != self.save.bits:
-            raise UsageError("pictures are made and saved with the same bits; give both 8 or 16")
+            raise UsageError("pictures are made and saved with the same bits; give both alike")
         if (self.picture.dng is None) == (self.save.format is PictureFormat.DNG):
             raise UsageError("DNGs are made and saved as such; ask for both, or for neither")
 
@@ -75,8 +78,10 @@ def settings(options: BatchOptions, model: Model) -> Settings:
     The network's name is: the same tensors may be read as two networks.
     """
     decided: dict[str, Any] = {}
-    for name in (field.name for field in dataclasses.fields(Options) if field.name not in APART):
-        value = getattr(options.picture, name)
+    for field in dataclasses.fields(Options):
+        name, value = field.name, getattr(options.picture, field.name)
+        if name in APART or (name in SINCE and value == field.default):
+            continue
         decided[name] = value.value if isinstance(value, Enum | Gain) else value
     for name, reference in (("profile", options.picture.profile), ("dark", options.picture.dark)):
         if reference is not None:  # else records stay as they were before there was such a thing
@@ -89,7 +94,7 @@ def settings(options: BatchOptions, model: Model) -> Settings:
         "network": model.architecture.name,
         "norm_statistics": model.norm_statistics,
     }
-    if options.save.format is PictureFormat.JPEG:
+    if options.save.format in LOSSY:
         decided["quality"] = options.save.quality
     save = options.save
     chosen = {"strip": save.strip, "no_gps": not save.gps, "keep_time": save.keep_time}

@@ -84,7 +84,13 @@ def prepare(request: BatchRequest, sources: Sequence[str]) -> PreparedBatch:
             request.norm_statistics,
         )
         return PreparedBatch(jobs, out, options, cluster=cluster, known=known, inputs=inputs)
-    models = load_models(request.model, request.device, request.precision, request.norm_statistics)
+    models = load_models(
+        request.model,
+        request.device,
+        request.precision,
+        request.norm_statistics,
+        options.picture.bits,
+    )
     for model in models:
         options.picture.resolve(model)
     return PreparedBatch(jobs, out, options, models, inputs=inputs)

@@ -15,6 +15,7 @@ from darkroom.batch.devices import Device, DeviceRun
 from darkroom.batch.jobs import Job, local_state
 from darkroom.batch.options import BatchOptions, Settings, settings
 from darkroom.batch.record import Outcome, Status
+from darkroom.color.color_space import ColorSpace
 from darkroom.models.model import Model
 from darkroom.output.atomic import check_target, make_folder
 from darkroom.output.metadata import (
@@ -171,7 +172,13 @@ def _write(
     check_target(task.target, save.overwrite, save.inputs)
     task.mark()
     save_picture(
-        picture.pixels, task.target, save, metadata=metadata, time=time, camera=picture.camera
+        picture.pixels,
+        task.target,
+        save,
+        metadata=metadata,
+        time=time,
+        space=picture.color_space,
+        camera=picture.camera,
     )
 
 
@@ -185,8 +192,9 @@ def describe_metadata(
 ) -> PictureMetadata:
     """Say what a picture's file is to say, as `save` allows: its photo's words, and how it came."""
     size = picture.pixels.shape[:2]
+    srgb = picture.color_space is ColorSpace.SRGB  # floats are linear
     if save.strip:
-        return describe_file(size)
+        return describe_file(size, srgb=srgb)
     black = picture.black or {}
     processing = {
         "Model": model.name,
@@ -199,7 +207,15 @@ def describe_metadata(
         "Denoise": f"{options.denoise:g}",
     }
     said = {name: text for name, text in processing.items() if text}
-    return describe_picture(raw, size, said, gps=save.gps, is_upright=picture.camera is None)
+    return describe_picture(
+        raw,
+        size,
+        said,
+        gps=save.gps,
+        is_upright=picture.camera is None,
+        srgb=srgb,
+        resized=picture.resized,
+    )
 
 
 def describe(raw: RawImage, picture: Picture, model: Model) -> dict[str, Any]:

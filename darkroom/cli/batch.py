@@ -67,7 +67,7 @@ def batch(
     cfa: options.Cfa = None,
     profile: options.Profile = None,
     file_format: Annotated[
-        str, typer.Option("--format", metavar="png|tif|jpg|dng", help="Of the pictures.")
+        str, typer.Option("--format", metavar="png|tif|jpg|webp|avif|dng", help="Of the pictures.")
     ] = "png",
     suffix: Annotated[
         str, typer.Option("--suffix", help="Added to each picture's name, before its ending.")
@@ -80,7 +80,12 @@ def batch(
     ] = None,
     dng: options.Dng = None,
     bits: options.Bits = None,
-    quality: Annotated[int, typer.Option("--quality", help="Of JPEG, 1 to 100.")] = 92,
+    quality: options.Quality = 92,
+    color_space: options.ColorSpace = "srgb",
+    tone: options.Tone = "neutral",
+    saturation: options.Saturation = 1.0,
+    resize: options.Resize = None,
+    wb: options.WhiteBalance = "as-shot",
     strip: options.Strip = False,
     no_gps: options.NoGps = False,
     keep_time: options.KeepTime = False,
@@ -166,6 +171,7 @@ def batch(
         profile,
         dng=inputs.dng_kind(dng, kind),
     )
+    picture = inputs.finish_options(picture, color_space, tone, saturation, resize, wb)
     request = BatchRequest(
         out,
         BatchOptions(picture, save, jobs, timeout, resume, check_hash),

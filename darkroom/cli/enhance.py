@@ -29,8 +29,9 @@ def enhance(
             "-o",
             "--output",
             metavar="FILE|FOLDER",
-            help="Where the picture goes: .png, .tif, .jpg or .dng, or - for standard output; a "
-            "folder for one or more. Default: PHOTO's name with .png, in this folder.",
+            help="Where the picture goes: .png, .tif, .jpg, .webp, .avif or .dng, or - for "
+            "standard output; a folder for one or more. Default: PHOTO's name with .png, in this "
+            "folder.",
         ),
     ] = None,
     model: options.ModelName = "safelight",
@@ -57,12 +58,19 @@ def enhance(
     file_format: Annotated[
         str | None,
         typer.Option(
-            "--format", metavar="png|tif|jpg|dng", help="In folders; needed where the output is -."
+            "--format",
+            metavar="png|tif|jpg|webp|avif|dng",
+            help="In folders; needed where the output is -.",
         ),
     ] = None,
     dng: options.Dng = None,
     bits: options.Bits = None,
-    quality: Annotated[int, typer.Option("--quality", help="Of JPEG, 1 to 100.")] = 92,
+    quality: options.Quality = 92,
+    color_space: options.ColorSpace = "srgb",
+    tone: options.Tone = "neutral",
+    saturation: options.Saturation = 1.0,
+    resize: options.Resize = None,
+    wb: options.WhiteBalance = "as-shot",
     strip: options.Strip = False,
     no_gps: options.NoGps = False,
     keep_time: options.KeepTime = False,
@@ -137,10 +145,13 @@ def enhance(
             dark or (),
             inputs.dng_kind(dng, save.format),
         )
+        picture_options = inputs.finish_options(
+            picture_options, color_space, tone, saturation, resize, wb
+        )
         from darkroom.batch.devices import weights_sha256
         from darkroom.models.loading import load_model
 
-        network = load_model(model, device, precision, norm_statistics)
+        network = load_model(model, device, precision, norm_statistics, save.bits)
         digest = weights_sha256(network)
     job = _Job(
         network,
@@ -148,6 +159,7 @@ def enhance(
         picture_options,
         save,
         norm_statistics,
+        wb,
         quiet=quiet,
         as_json=as_json,
         preview=preview,
@@ -172,6 +184,7 @@ class _Job:
     options: "Options"
     save: "SaveOptions"
     norm_statistics: str
+    wb: str
     quiet: bool
     as_json: bool
     preview: bool
@@ -202,7 +215,13 @@ class _Job:
                 path = None if photo == inputs.STANDARD else photo
                 time = find_time(raw, path) if save.keep_time else None
                 save_picture(
-                    picture.pixels, sink, save, metadata=metadata, time=time, camera=picture.camera
+                    picture.pixels,
+                    sink,
+                    save,
+                    metadata=metadata,
+                    time=time,
+                    space=picture.color_space,
+                    camera=picture.camera,
                 )
         facts = describe(raw, picture, network) | {
             "network": used.architecture.name,
@@ -211,6 +230,11 @@ class _Job:
             "norm_statistics": self.norm_statistics,
             "profile": self.options.profile and self.options.profile.identity,
             "dark": self.options.dark and self.options.dark.identity,
+            "color_space": picture.color_space.value,
+            "tone": self.options.tone.value,
+            "saturation": self.options.saturation,
+            "resize": self.options.resize,
+            "wb": self.wb,
         }
         taken = self.loading | stages.seconds
         self.loading.clear()
@@ -255,7 +279,7 @@ def _plan_output(
     plan = targets.plan_targets(photos, out, file_format or "png")
     target = plan.pairs[0][1]
     if target == inputs.STANDARD and kind is None:
-        raise UsageError("-o - needs --format png, tif, jpg or dng")
+        raise UsageError("-o - needs --format png, tif, jpg, webp, avif or dng")
     kind = kind or PictureFormat.from_path(target, dng=True)
     known = [STDIN if one == inputs.STANDARD else one for one, _ in plan.pairs]
     read = (*known, *list_files(model), *references)

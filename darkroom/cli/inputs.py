@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from darkroom.output.linear_dng import DngKind
     from darkroom.output.picture import PictureFormat
     from darkroom.pipeline import Options
-    from darkroom.raw.image import Black, RawImage
+    from darkroom.raw.image import Black, RawImage, WhiteBalance
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -169,6 +170,46 @@ def sample_bits(bits: int | None, kind: "PictureFormat") -> int:
     from darkroom.output.picture import PictureFormat
 
     return bits if bits is not None else 16 if kind is PictureFormat.DNG else 8
+
+
+def finish_options(
+    options: "Options",
+    color_space: str = "srgb",
+    tone: str = "neutral",
+    saturation: float = 1.0,
+    resize: int | None = None,
+    wb: str = "as-shot",
+) -> "Options":
+    """Add what the user decided about the picture's colours, tone and size."""
+    from darkroom.color.color_space import ColorSpace
+    from darkroom.color.finish import Tone
+
+    return replace(
+        options,
+        color_space=choice("--color-space", ColorSpace, color_space) or ColorSpace.SRGB,
+        tone=choice("--tone", Tone, tone) or Tone.NEUTRAL,
+        saturation=saturation,
+        resize=resize,
+        white_balance=white_balance(wb),
+    )
+
+
+def white_balance(text: str) -> "WhiteBalance | float":
+    """Read `--wb`: as-shot, auto, daylight or kelvin. Raises UsageError for anything else."""
+    from darkroom.raw.image import WhiteBalance
+
+    names = {
+        "as-shot": WhiteBalance.AS_SHOT,
+        "auto": WhiteBalance.GRAY_WORLD,
+        "daylight": WhiteBalance.DAYLIGHT,
+    }
+    if text in names:
+        return names[text]
+    try:
+        return float(text.lower().removesuffix("k"))
+    except ValueError:
+        message = f"--wb {text}: give {', '.join(names)}, or kelvin such as 3200"
+        raise UsageError(message) from None
 
 
 def list_references(profile: Path | None, dark: Sequence[Path]) -> list[Path]:

@@ -60,7 +60,7 @@ Precision = Annotated[
     typer.Option(
         "--precision",
         metavar="auto|fp32|bf16|fp16",
-        help="auto: half precision only where the hardware has it.",
+        help="auto: half precision for 8 bits where the hardware has it, else fp32.",
     ),
 ]
 Tile = Annotated[
@@ -134,7 +134,11 @@ Profile = Annotated[
 ]
 Bits = Annotated[
     int | None,
-    typer.Option("--bits", help="8 or 16 per sample (PNG and TIFF). Default: 8; DNGs have 16."),
+    typer.Option(
+        "--bits",
+        help="8, or 16 per sample (PNG and TIFF), or 32: floats of linear light (TIFF), in which "
+        "what is above white goes on. Default: 8; DNGs have 16.",
+    ),
 ]
 Dng = Annotated[
     str | None,
@@ -143,6 +147,45 @@ Dng = Annotated[
         metavar="linear|mosaic",
         help="What a DNG holds: the picture in the camera's own colours, denoised and demosaiced "
         "(the default), or denoised alone, as the sensor's filters have it.",
+    ),
+]
+Quality = Annotated[int, typer.Option("--quality", help="Of JPEG, WebP and AVIF, 1 to 100.")]
+ColorSpace = Annotated[
+    str,
+    typer.Option(
+        "--color-space",
+        metavar="NAME",
+        help="Of the picture, with its ICC profile: srgb, display-p3, adobe-rgb, rec2020, "
+        "prophoto, or linear (sRGB's primaries without a curve; needs more than 8 bits).",
+    ),
+]
+Tone = Annotated[
+    str,
+    typer.Option(
+        "--tone",
+        metavar="neutral|soft|contrast",
+        help="Contrast: as the light was, less, or more; middle gray stays.",
+    ),
+]
+Saturation = Annotated[
+    float, typer.Option("--saturation", metavar="0..2", help="Of colours: 0 gray, 1 as they are.")
+]
+WhiteBalance = Annotated[
+    str,
+    typer.Option(
+        "--wb",
+        metavar="as-shot|auto|daylight|KELVIN",
+        help="White balance: the camera's, measured on the picture (gray world), of daylight, or "
+        "of light of so many kelvin, 2000 to 25000; not for networks that paint their own colours.",
+    ),
+]
+Resize = Annotated[
+    int | None,
+    typer.Option(
+        "--resize",
+        metavar="LONGEDGE",
+        help="Make the picture smaller, in linear light, so that its longer side has at most so "
+        "many pixels; never larger.",
     ),
 ]
 Strip = Annotated[

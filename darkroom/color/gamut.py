@@ -1,11 +1,11 @@
-"""Colours that sRGB cannot show, and light above its white, brought in without turning their hue.
+"""Colours that a picture cannot show, and light above its white, brought in; hues stay.
 
-First gamut: what lies outside sRGB loses chroma towards the gray of its luminance, as far as
-needed, along a straight line in linear light, so its dominant wavelength stays. Of random colours
-of cameras outside sRGB half turn by less than 0.7 degrees of OKLab's hue, nine of ten by less than
-4; in OKLab itself the limit jumps, since its sRGB is hollow around blue, and in square roots of
-light noise near 0 is amplified tenfold. Then light: the largest channel follows the tone curve, the
-others keep their ratios to it.
+First gamut: what lies outside the picture's colour space loses chroma towards the gray of its
+luminance, as far as needed, along a straight line in linear light, so its dominant wavelength
+stays. Of random colours of cameras outside sRGB half turn by less than 0.7 degrees of OKLab's hue,
+nine of ten by less than 4; in OKLab itself the limit jumps, since its sRGB is hollow around blue,
+and in square roots of light noise near 0 is amplified tenfold. Then light: the largest channel
+follows the tone curve, the others keep their ratios to it.
 """
 
 import torch
@@ -13,18 +13,22 @@ from torch import Tensor
 
 from darkroom.color.tone_curve import KNEE, Shoulder
 
-LUMINANCE = (0.2126, 0.7152, 0.0722)
+Luminance = tuple[float, float, float]
+"""Shares of R, G and B."""
+LUMINANCE: Luminance = (0.2126, 0.7152, 0.0722)
 """Of linear sRGB. Source: ITU-R BT.709-6, item 3.2."""
 INSIDE = 0.95
-"""Share of the chroma that sRGB shows from which on chroma is compressed, that nothing clips."""
+"""Share of the chroma that the space shows from which on it is compressed, that nothing clips."""
 TINY = 1e-6
 
 
-def bring_in_gamut(rgb: Tensor, shoulder: Shoulder | None) -> None:
-    """Bring (3, n) linear sRGB to 0 to 1 in place; light above white by a shoulder, or to white.
+def bring_in_gamut(
+    rgb: Tensor, shoulder: Shoulder | None, luminance: Luminance = LUMINANCE
+) -> None:
+    """Bring (3, n) linear RGB to 0 to 1 in place; light above white by a shoulder, or to white.
 
-    Nothing changes where chroma is below INSIDE of what sRGB shows and light below the knee. Gray
-    stays gray. Continuous in colour and light.
+    Nothing changes where chroma is below INSIDE of what the space shows and light below the knee.
+    Gray stays gray. Continuous in colour and light.
     """
     # Several times as fast as torch's reductions over three rows.
     low = torch.minimum(torch.minimum(rgb[0], rgb[1]), rgb[2])
@@ -32,7 +36,7 @@ def bring_in_gamut(rgb: Tensor, shoulder: Shoulder | None) -> None:
     # Gray's luminance is at most the largest channel, so these are all that can change, and more.
     places = (low < (1 - INSIDE) * high).nonzero().flatten()
     if len(places):
-        chosen = _compressed(rgb.index_select(1, places))
+        chosen = _compressed(rgb.index_select(1, places), luminance)
         rgb.index_copy_(1, places, chosen)
         high.index_copy_(0, places, chosen.amax(0))
     knee = 1.0 if shoulder is None else KNEE
@@ -44,12 +48,12 @@ def bring_in_gamut(rgb: Tensor, shoulder: Shoulder | None) -> None:
     rgb.clamp_(0, 1)
 
 
-def _compressed(rgb: Tensor) -> Tensor:
-    """Return (3, n) colours with less chroma where it is above INSIDE of what sRGB shows.
+def _compressed(rgb: Tensor, luminance: Luminance) -> Tensor:
+    """Return (3, n) colours with less chroma where it is above INSIDE of what the space shows.
 
-    sRGB here has no upper end, which is the tone curve's.
+    The space here has no upper end, which is the tone curve's.
     """
-    red, green, blue = LUMINANCE
+    red, green, blue = luminance
     light = rgb.clamp(min=0)  # of which each colour has some; luminance may be negative
     gray = light[0] * red + light[1] * green + light[2] * blue
     chroma = rgb - gray

@@ -1,6 +1,6 @@
-"""From camera RGB to finished sRGB: matrix, gamut and curve in one pass, pixel by pixel.
+"""From camera RGB to finished samples: matrix, gamut, tone and curve in one pass, pixel by pixel.
 
-sRGB as of IEC 61966-2-1. No function looks at a neighbour, so a picture may be rendered in any
+No function looks at a neighbour, so a picture may be rendered in any
 pieces.
 """
 
@@ -12,14 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from darkroom.color.gamut import bring_in_gamut
+from darkroom.color.color_space import LINEAR, ColorSpace
+from darkroom.color.finish import AS_IT_IS, Finish, bend_tone
+from darkroom.color.gamut import LUMINANCE, Luminance, bring_in_gamut
 from darkroom.color.matrix import camera_to_srgb
 from darkroom.color.tone_curve import Shoulder
-from darkroom.color.transfer import SRGB_KNEE, SRGB_OFFSET, SRGB_POWER, SRGB_SLOPE
+from darkroom.color.transfer import srgb_decode
 from darkroom.parallel import in_bands
 from darkroom.raw.image import Color
 
-Codes = NDArray[np.uint8] | NDArray[np.uint16]
+Samples = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
 # Blocks with their scratch fit a core's cache, and have few enough steps for threads to share the
 # interpreter without waiting for it.
@@ -55,20 +57,40 @@ def render_codes(picture: Tensor, color: Color, bits: int) -> Tensor:
 
 
 def render_into(
-    picture: Tensor, color: Color, codes: Codes, shoulder: Shoulder | None = None
+    picture: Tensor,
+    color: Color | None,
+    codes: Samples,
+    shoulder: Shoulder | None = None,
+    finish: Finish = AS_IT_IS,
 ) -> None:
-    """Render as `render` and `render_codes` do, to an array (H, W, 3) of any memory layout."""
+    """Render to an array (H, W, 3) of any memory layout, in the colours and tone of a finish.
+
+    `picture`: as `render` takes it; finished sRGB, (3, H, W) in [0, 1], where `color` is None.
+    `codes`: uint8 or uint16, as `render_codes` gives them; or float32 for linear light, white 1, in
+    which nothing is bent: what is above white goes on up to the shoulder's, and colours that the
+    space cannot show have values below 0.
+    """
+    if color is None and finish == AS_IT_IS and codes.dtype != np.float32:
+        _round_into(picture, codes)
+        return
 
     def put(rows: slice, encoded: Tensor) -> None:
         # Whole numbers first, for spreading these over pixels is cheaper than spreading floats.
-        samples = encoded.cpu().numpy().astype(codes.dtype)
+        samples = encoded.cpu().numpy().astype(codes.dtype, copy=False)
         for channel, plane in enumerate(samples):
             codes[rows, :, channel] = plane
 
-    _render(picture, color, Scale(float(np.iinfo(codes.dtype).max), 0.5, shoulder), put)
+    inside = color is None and finish.saturation <= 1  # every space holds sRGB
+    if codes.dtype == np.float32:
+        scale = Scale(1.0, 0.0, shoulder, finish, bounded=False)
+    else:
+        scale = Scale(
+            255.0 if codes.dtype == np.uint8 else 65535.0, 0.5, shoulder, finish, inside=inside
+        )
+    _render(picture, color, scale, put)
 
 
-def round_into(picture: Tensor, codes: Codes) -> None:
+def _round_into(picture: Tensor, codes: Samples) -> None:
     """Round finished sRGB, (3, H, W) in [0, 1], to codes in an array (H, W, 3) of any layout."""
     white, dtype = (255, torch.uint8) if codes.dtype == np.uint8 else (65535, torch.uint16)
     rounded = picture.clamp(0, 1).mul_(white).add_(0.5).to(dtype)
@@ -76,18 +98,28 @@ def round_into(picture: Tensor, codes: Codes) -> None:
 
 
 class Scale(NamedTuple):
-    """How sRGB from 0 to 1 is handed out: times `white`, plus `offset`; light first rolled off."""
+    """How samples are handed out: from 0 to 1 times `white`, plus `offset`; light first rolled off.
+
+    `bounded`: whether colours and light are brought into 0 to 1, and encoded. `inside`: whether
+    they are there already.
+    """
 
     white: float
     offset: float = 0.0
     shoulder: Shoulder | None = None
+    finish: Finish = AS_IT_IS
+    bounded: bool = True
+    inside: bool = False
 
 
 def _render(
-    picture: Tensor, color: Color, scale: Scale, put: Callable[[slice, Tensor], None]
+    picture: Tensor, color: Color | None, scale: Scale, put: Callable[[slice, Tensor], None]
 ) -> None:
-    """Hand the picture to `put`, a few rows at a time, as sRGB: (3, rows, W), for it to keep."""
-    matrix = camera_to_srgb(color).to(picture.device, torch.float32)
+    """Hand the picture to `put`, a few rows at a time, as samples: (3, rows, W), for it to keep."""
+    exact = torch.from_numpy(scale.finish.matrix)
+    if color is not None:
+        exact = exact @ camera_to_srgb(color)
+    matrix = exact.to(picture.device, torch.float32)
     _, height, width = picture.shape
     step = max(1, min(BLOCK_PIXELS // width, height))
 
@@ -95,7 +127,10 @@ def _render(
         block = _Block(step, picture)
         for start in range(band.start, band.stop, step):
             rows = slice(start, min(start + step, band.stop))
-            put(rows, block.render(picture[:, rows].detach().float(), matrix, scale))
+            light = picture[:, rows].detach().float()
+            if color is None:
+                light = srgb_decode(light.clamp(0, 1))
+            put(rows, block.render(light, matrix, scale))
 
     for _ in in_bands(work, height, step * BLOCKS_PER_BAND):
         pass
@@ -118,8 +153,14 @@ class _Block:
         shoulder = scale.shoulder
         clipped = self._clipped(rows, camera, 1.0 if shoulder is None else shoulder.white)
         rgb = torch.mm(matrix, clipped, out=rgb.view(3, pixels))
-        bring_in_gamut(rgb, shoulder)
-        return _encode(rgb, camera.view(3, pixels), scale).view(3, -1, self._width)
+        if scale.bounded:
+            if scale.inside:
+                rgb.clamp_(0, 1)
+            else:
+                bring_in_gamut(rgb, shoulder, _luminance(scale.finish.space))
+            bend_tone(rgb, scale.finish.tone)
+            rgb = _encode(rgb, camera.view(3, pixels), scale)
+        return rgb.view(3, -1, self._width)
 
     def _clipped(self, rows: Tensor, out: Tensor, white: float) -> Tensor:
         """Return the rows clipped at white, (3, pixels), in the layout in which they came."""
@@ -130,14 +171,21 @@ class _Block:
         return out.view(3, -1)
 
 
+def _luminance(space: ColorSpace) -> Luminance:
+    """Return what the gamut's gray is made of; for sRGB's primaries as the standard rounds it."""
+    return LUMINANCE if space in (ColorSpace.SRGB, ColorSpace.LINEAR) else space.luminance
+
+
 def _encode(linear: Tensor, out: Tensor, scale: Scale) -> Tensor:
-    """Apply the sRGB curve to light from 0 to 1, into `out`; overwrites both.
+    """Apply the space's curve to light from 0 to 1, into `out`; overwrites both.
 
     The straight part and the power, held at the knee below it: the lesser is the curve. The power
     is exp(log(x) / 2.4), many times as fast as torch's and exact to a 16-bit code.
     """
-    white, offset, _ = scale
-    bent = torch.clamp(linear, SRGB_KNEE, 1, out=out).log_().mul_(1 / SRGB_POWER).exp_()
-    bent.mul_((1 + SRGB_OFFSET) * white).add_(offset - SRGB_OFFSET * white)
-    straight = linear.mul_(SRGB_SLOPE * white).add_(offset)
+    curve, white, offset = scale.finish.space.curve, scale.white, scale.offset
+    if curve == LINEAR:
+        return torch.mul(linear, white, out=out).add_(offset)
+    bent = torch.clamp(linear, curve.knee, 1, out=out).log_().mul_(1 / curve.power).exp_()
+    bent.mul_((1 + curve.offset) * white).add_(offset - curve.offset * white)
+    straight = linear.mul_(curve.slope * white).add_(offset)
     return torch.minimum(straight, bent, out=out)

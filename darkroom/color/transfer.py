@@ -3,18 +3,16 @@
 import torch
 from torch import Tensor
 
-# The sRGB curve. Source: IEC 61966-2-1:1999, section 5.2.
-SRGB_KNEE = 0.0031308
-SRGB_SLOPE = 12.92
-SRGB_OFFSET = 0.055
-SRGB_POWER = 2.4
-
-# The BT.709 curve, LibRaw's default "gamma (2.222, 4.5)". Source: ITU-R BT.709-6, item 1.2; alpha
-# and beta to seven digits so that its two parts meet, as LibRaw solves them.
-BT709_ALPHA = 1.0992968
-BT709_BETA = 0.0180540
-BT709_SLOPE = 4.5
-BT709_POWER = 0.45
+from darkroom.color.color_space import (
+    BT709_ALPHA,
+    BT709_BETA,
+    BT709_POWER,
+    BT709_SLOPE,
+    SRGB_KNEE,
+    SRGB_OFFSET,
+    SRGB_POWER,
+    SRGB_SLOPE,
+)
 
 
 def srgb_encode(linear: Tensor) -> Tensor:

@@ -11,13 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from darkroom.color.matrix import SRGB_TO_XYZ, camera_to_srgb
+from darkroom.errors import UsageError
 from darkroom.mosaic.packing import COLORS_OF_CHANNELS
-from darkroom.raw.image import Color
+from darkroom.raw.image import Color, WhiteBalance
 
 GRAY_WORLD_SAMPLES = 1 << 16
 GRAY_WORLD_DARKEST = 0.1  # share of the pixels left out: noise more than colour
 GRAY_WORLD_CLIPPED = 0.98
 GRAY_WORLD_LIMIT = 8.0
+MIN_KELVIN, DAYLIGHT_KELVIN, MAX_KELVIN = 2000, 4000, 25000
+MIN_SEEN = 1 / 64
+"""The least share of D65's that a channel is taken to see of other light."""
 
 
 def balance_white(light: Tensor, color: Color) -> Tensor:
@@ -33,6 +38,53 @@ def balance_white(light: Tensor, color: Color) -> Tensor:
     chosen = [multipliers[index] for index in COLORS_OF_CHANNELS[light.shape[-3]]]
     scale = torch.tensor(chosen, dtype=light.dtype, device=light.device)
     return light * scale[:, None, None]
+
+
+def choose_white_balance(color: Color, choice: WhiteBalance | float) -> Color:
+    """Return a photo's colours with the white balance that was asked for; a number is in kelvin.
+
+    Gray world is None, to be measured on the picture. As shot is what the photo has. Raises
+    UsageError where the camera's balance in daylight, which others follow from, is not known.
+    """
+    if choice is WhiteBalance.AS_SHOT:
+        return color
+    if choice is WhiteBalance.GRAY_WORLD:
+        return replace(color, white_balance=None, source=choice)
+    if color.daylight is None:
+        wanted = choice.value if isinstance(choice, WhiteBalance) else f"{choice:g}"
+        raise UsageError(
+            f"--wb {wanted}: nobody knows this camera's balance in daylight; use --wb auto"
+        )
+    if choice is WhiteBalance.DAYLIGHT:
+        return replace(color, white_balance=color.daylight, source=choice)
+    assert not isinstance(choice, WhiteBalance), "the three are above"
+    x, y = find_illuminant(choice)
+    srgb = np.linalg.solve(SRGB_TO_XYZ.numpy(), [x / y, 1, (1 - x - y) / y])
+    # What is neutral under D65 is (1, 1, 1) on both sides of the matrix.
+    seen = np.linalg.solve(camera_to_srgb(color).numpy(), srgb)
+    balance = color.daylight / np.maximum(seen, MIN_SEEN)
+    return replace(color, white_balance=balance / balance[1])
+
+
+def find_illuminant(kelvin: float) -> tuple[float, float]:
+    """Return the chromaticity, x and y, of light of a temperature.
+
+    From DAYLIGHT_KELVIN on daylight, below it a black body's, as lamps are. Raises UsageError out
+    of the range from MIN_KELVIN to MAX_KELVIN. Sources: CIE 15:2018, 4.1.2; Kim et al., US patent
+    7024034 (expired), cubic fits of the Planckian locus.
+    """
+    if not MIN_KELVIN <= kelvin <= MAX_KELVIN:
+        raise UsageError(f"--wb {kelvin:g}: give {MIN_KELVIN} to {MAX_KELVIN} kelvin")
+    t = 1000 / kelvin
+    if kelvin >= DAYLIGHT_KELVIN:
+        low = kelvin <= 7000
+        terms = (-4.6070, 2.9678, 0.09911, 0.244063) if low else (-2.0064, 1.9018, 0.24748, 0.23704)
+        x = float(np.polyval(terms, t))
+        return x, -3 * x * x + 2.870 * x - 0.275
+    x = float(np.polyval((-0.2661239, -0.2343589, 0.8776956, 0.179910), t))
+    if kelvin < 2222:
+        return x, float(np.polyval((-1.1063814, -1.34811020, 2.18555832, -0.20219683), x))
+    return x, float(np.polyval((-0.9549476, -1.37418593, 2.09137015, -0.16748867), x))
 
 
 def gray_world(light: Tensor) -> NDArray[np.float64]:

@@ -48,7 +48,7 @@ class AlignedPicture(NamedTuple):
 
 def to_planes(pixels: Pixels) -> Tensor:
     """Turn (H, W, 3) codes of 8 or 16 bits into (3, H, W) float32 in [0, 1]."""
-    whole = np.iinfo(pixels.dtype).max
+    whole = 255 if pixels.dtype == np.uint8 else 65535
     return torch.from_numpy(pixels.astype(np.float32) / whole).permute(2, 0, 1)
 
 

@@ -29,6 +29,7 @@ def load_model(
     device: str = "auto",
     precision: str = "auto",
     norm_statistics: str = "stored",
+    bits: int = 8,
 ) -> Model:
     """Return the network of a registered name or a checkpoint file, ready to run.
 
@@ -36,7 +37,8 @@ def load_model(
     NETWORK=FILE says which it is, as in sid-norm-last=weights.pth. An amplifier in the file finds
     the gain unless another rule is asked for. `device`: auto, cpu, cuda or cuda:N. `precision`:
     auto, fp32, bf16 or fp16; auto is bfloat16 on processors that have it, float16 on GPUs that are
-    fast at it, else float32. `norm_statistics`: stored, or photo for batch norms as in training,
+    fast at it, else float32, and float32 everywhere where pictures of more than 8 `bits` per sample
+    are to be made. `norm_statistics`: stored, or photo for batch norms as in training,
     which is how a published network was run whose authors never told it to evaluate. Raises
     WeightsError where weights are unknown, missing or changed, CheckpointError where no network
     recognises them, UsageError for a device or precision that is not there, and for the photo's
@@ -45,7 +47,7 @@ def load_model(
     if norm_statistics not in STATISTICS:
         raise UsageError(f"--norm-statistics {norm_statistics}: give {' or '.join(STATISTICS)}")
     place = find_device(device)
-    dtype = find_dtype(precision, place)
+    dtype = find_dtype(precision, place, bits)
     model, entry = _load(name_or_path, place, dtype, norm_statistics)
     if entry is None or not entry.counterpart:
         return model

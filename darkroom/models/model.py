@@ -60,7 +60,7 @@ class Model:
         the model's device.
         """
         with self.lock:
-            picture: Tensor = self.network(packed.to(self.device, self.dtype))
+            picture: Tensor = self.network(packed.to(self.device, _input_dtype(self)))
         return picture.float()
 
     @property
@@ -121,10 +121,24 @@ class Model:
 
 
 def place_network(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Move a network; with channels last its convolutions run near the machine's rate."""
-    network.to(device, dtype)
+    """Move a network; with channels last its convolutions run near the machine's rate.
+
+    Parts that the network calls `exact` stay in float32, and so does what is not in a part.
+    """
+    exact = getattr(network, "exact", ())
+    if exact:
+        for name, part in network.named_children():
+            part.to(device, torch.float32 if name in exact else dtype)
+        network.to(device)
+    else:
+        network.to(device, dtype)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
+
+
+def _input_dtype(model: Model) -> torch.dtype:
+    """Return what a network's input is given as: float32 where parts of it are exact."""
+    return torch.float32 if getattr(model.network, "exact", ()) else model.dtype
 
 
 def _advice(sensor: Sensor) -> str:

@@ -264,7 +264,7 @@ def _color_tags(picture: CameraPicture, scale: float) -> dict[int, TagValue]:
 
 def _add_preview(layout: _Layout, pixels: Pixels, orientation: int) -> dict[int, TagValue]:
     """Put a small picture there, turned as the sensor was; returns the tags of its directory."""
-    whole = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+    whole = pixels if pixels.dtype == np.uint8 else (pixels.astype(np.uint16) >> 8).astype(np.uint8)
     turned = upright(whole, INVERSE.get(orientation, orientation))
     factor = -(-max(turned.shape) // PREVIEW_SIDE)
     small = Image.fromarray(np.ascontiguousarray(turned)).reduce(factor)

@@ -37,7 +37,7 @@ from darkroom.raw.image import RawImage, Tags, TagValue
 
 SCREEN = 72
 """Pixels an inch where nobody knows better. Source: CIPA DC-008 (Exif 2.32), XResolution."""
-INCH, CENTERED, SRGB = 2, 1, 1
+INCH, CENTERED, SRGB, UNCALIBRATED = 2, 1, 1, 65535
 """Of ResolutionUnit, YCbCrPositioning and ColorSpace. Source: CIPA DC-008 (Exif 2.32)."""
 VERSION, VERSION_3, FLASHPIX, GPS_VERSION = b"0232", b"0300", b"0100", (2, 3, 0, 0)
 YCC = bytes([1, 2, 3, 0])
@@ -46,6 +46,11 @@ UNSAID_METHOD = b"ASCII\0\0\0GPS"
 """GPSProcessingMethod, which exiftool's check of TIFFs demands."""
 XMP_TAG, MAX_SHORT = 700, 65535
 """Source: Adobe, XMP specification part 3, table 12."""
+FOCAL_PLANE = (
+    Base.FocalPlaneXResolution,
+    Base.FocalPlaneYResolution,
+    Base.FocalPlaneResolutionUnit,
+)
 TURNED = range(5, 9)
 """Orientations that swap width and height."""
 
@@ -120,19 +125,24 @@ def describe_picture(
     *,
     gps: bool = True,
     is_upright: bool = True,
+    srgb: bool = True,
+    resized: bool = False,
 ) -> PictureMetadata:
     """Say of a finished picture what its photo says, and how it was made.
 
     `size`: rows and columns. `processing`: as `darkroom.output.xmp.pack_xmp` takes it. `gps`:
     whether coordinates are kept. `is_upright`: whether that is how the file holds
-    it, not as the sensor was.
+    it, not as the sensor was. `srgb`: whether its colours are sRGB's. `resized`: whether its pixels
+    are not the sensor's any more, whose resolution is left out then.
     """
-    bare, said = describe_file(size), raw.metadata
+    bare, said = describe_file(size, srgb=srgb), raw.metadata
     exif = dict(shot_tags(raw))
     if is_upright and raw.orientation in TURNED:
         across, down = Base.FocalPlaneXResolution, Base.FocalPlaneYResolution
         turned = {across: exif.pop(down, None), down: exif.pop(across, None)}
         exif |= {code: value for code, value in turned.items() if value is not None}
+    if resized:
+        exif = {code: value for code, value in exif.items() if code not in FOCAL_PLANE}
     exif |= bare.exif
     if exif.keys() & set(KNOWN_SINCE_3):
         exif[Base.ExifVersion] = TagValue(UNDEFINED, len(VERSION_3), VERSION_3)
@@ -147,13 +157,16 @@ def describe_picture(
     return PictureMetadata(main, exif, position if gps and said.gps else {}, xmp, said.iptc)
 
 
-def describe_file(size: tuple[int, int]) -> PictureMetadata:
-    """Say only what readers need of a finished picture: upright, sRGB, its rows and columns."""
+def describe_file(size: tuple[int, int], *, srgb: bool = True) -> PictureMetadata:
+    """Say only what readers need of a finished picture: upright, its colours, rows and columns.
+
+    Colours that are not sRGB's are what the profile says, "uncalibrated" to EXIF.
+    """
     height, width = size
     exif: dict[int, TagValue] = {
         Base.ExifVersion: TagValue(UNDEFINED, len(VERSION), VERSION),
         Base.FlashPixVersion: TagValue(UNDEFINED, len(FLASHPIX), FLASHPIX),
-        Base.ColorSpace: encode_numbers(SHORT, SRGB),
+        Base.ColorSpace: encode_numbers(SHORT, SRGB if srgb else UNCALIBRATED),
         Base.ExifImageWidth: encode_numbers(LONG if width > MAX_SHORT else SHORT, width),
         Base.ExifImageHeight: encode_numbers(LONG if height > MAX_SHORT else SHORT, height),
     }

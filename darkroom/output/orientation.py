@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
 
 def square(pixels: Pixels, aspect: float) -> Pixels:
@@ -20,7 +20,16 @@ def square(pixels: Pixels, aspect: float) -> Pixels:
     size = (height, round(width * aspect)) if aspect > 1 else (round(height / aspect), width)
     planes = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
     stretched = functional.interpolate(planes, size=size, mode="bicubic", align_corners=False)
-    whole = stretched[0].permute(1, 2, 0).round().clamp(0, np.iinfo(pixels.dtype).max).numpy()
+    if pixels.dtype == np.float32:
+        light: NDArray[np.float32] = stretched[0].permute(1, 2, 0).numpy()
+        return light
+    whole = (
+        stretched[0]
+        .permute(1, 2, 0)
+        .round()
+        .clamp(0, 255 if pixels.dtype == np.uint8 else 65535)
+        .numpy()
+    )
     return whole.astype(np.uint8) if pixels.dtype == np.uint8 else whole.astype(np.uint16)
 
 

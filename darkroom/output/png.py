@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from darkroom.output.exif import SOFTWARE
 from darkroom.output.metadata import PictureMetadata
+from darkroom.output.orientation import Pixels
 from darkroom.parallel import in_bands, rows_per_band
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -48,7 +49,7 @@ class _Band(NamedTuple):
 
 def write_png(
     stream: BinaryIO,
-    picture: NDArray[np.uint8] | NDArray[np.uint16],
+    picture: Pixels,
     *,
     profile: bytes | None = None,
     metadata: PictureMetadata | None = None,
@@ -92,7 +93,7 @@ def _write_metadata(stream: BinaryIO, metadata: PictureMetadata) -> None:
         _chunk(stream, b"zTXt", b"Raw profile type iptc\0\0" + packed)
 
 
-def _band(picture: NDArray[np.uint8] | NDArray[np.uint16], band: slice) -> _Band:
+def _band(picture: Pixels, band: slice) -> _Band:
     """Filter and compress some rows."""
     itemsize = picture.dtype.itemsize
     above = max(0, band.start - 1)

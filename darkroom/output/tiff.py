@@ -1,8 +1,8 @@
-"""TIFF out, 8 and 16 bits, compressed without loss as photo editors do it.
+"""TIFF out, 8 and 16 bits and floats of 32, compressed without loss as photo editors do it.
 
 Deflate with horizontal differencing: 40 % smaller than plain for 0.2 s at 12 megapixels. tifffile
-lays out the file. Strips are compressed here, as its own way takes 15 times as long (28 times at 16
-bits).
+lays out the file. Floats go without differencing, which few readers know for them. Strips are
+compressed here, as its own way takes 15 times as long (28 times at 16 bits).
 """
 
 from functools import partial
@@ -10,22 +10,23 @@ from typing import BinaryIO
 
 import numpy as np
 from isal import isal_zlib
-from numpy.typing import NDArray
 from PIL.ExifTags import Base
 
 from darkroom.output.exif import SOFTWARE, TiffTag
 from darkroom.output.metadata import SCREEN, PictureMetadata
+from darkroom.output.orientation import Pixels
 from darkroom.output.png import LEVELS
 from darkroom.parallel import in_bands, rows_per_band
 
 MAX_BYTES = 2**32 - 2**24
 """What TIFF's 32-bit offsets can reach, less a share for its directories."""
+FLOAT_LEVEL = 1
 UPRIGHT: list[TiffTag] = [(Base.Orientation, 3, 1, 1, True)]
 
 
 def write_tiff(
     stream: BinaryIO,
-    picture: NDArray[np.uint8] | NDArray[np.uint16],
+    picture: Pixels,
     *,
     profile: bytes | None = None,
     metadata: PictureMetadata | None = None,
@@ -47,7 +48,7 @@ def write_tiff(
             dtype=picture.dtype,
             photometric="rgb",
             compression="adobe_deflate",
-            predictor="horizontal",
+            predictor="none" if picture.dtype == np.float32 else "horizontal",
             rowsperstrip=rows,
             resolution=(SCREEN, SCREEN),
             iccprofile=profile,
@@ -57,9 +58,15 @@ def write_tiff(
         )
 
 
-def _strip(picture: NDArray[np.uint8] | NDArray[np.uint16], band: slice) -> bytes:
-    """Compress some rows, each pixel but the first as its difference to the one on its left."""
+def _strip(picture: Pixels, band: slice) -> bytes:
+    """Compress some rows, each pixel but the first as its difference to the one on its left.
+
+    Floats as they are.
+    """
     itemsize = picture.dtype.itemsize
+    if picture.dtype == np.float32:
+        plain: bytes = isal_zlib.compress(np.ascontiguousarray(picture[band], "<f4"), FLOAT_LEVEL)
+        return plain
     samples = np.ascontiguousarray(picture[band], dtype=f"<u{itemsize}")
     differences = samples.copy()
     differences[:, 1:] -= samples[:, :-1]

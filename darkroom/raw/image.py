@@ -83,11 +83,13 @@ class Color:
     camera nor LibRaw knows them, then the gray-world rule measures them on the brightened picture.
     `xyz_to_camera`: (3, 3) float64, CIE XYZ (D65) to camera RGB, rows R, G, B; only its
     row-normalised product with sRGB's primaries matters, so rows may have any common scale.
+    `daylight`: (3,) the camera's multipliers under D65, green 1; None where LibRaw has none.
     """
 
     white_balance: NDArray[np.float64] | None
     xyz_to_camera: NDArray[np.float64]
     source: WhiteBalance = WhiteBalance.AS_SHOT
+    daylight: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from darkroom.color.transfer import SRGB_KNEE, SRGB_OFFSET, SRGB_POWER, SRGB_SLOPE
+from darkroom.color.color_space import SRGB_KNEE, SRGB_OFFSET, SRGB_POWER, SRGB_SLOPE
 from darkroom.evaluation.metrics import ssim_map
 from darkroom.training.scenes import Scenes
 

@@ -19,9 +19,11 @@ from darkroom.batch import devices, stages
 from darkroom.batch import run as batch
 from darkroom.batch.jobs import Job, OutputNaming, find_jobs
 from darkroom.batch.journal import JOURNAL, Journal, read_outcomes
+from darkroom.batch.options import settings
 from darkroom.batch.record import Outcome, Status
 from darkroom.batch.run import BatchOptions, enhance_all, load_models
 from darkroom.batch.stages import PhotoProgress, Stage
+from darkroom.color.color_space import ColorSpace
 from darkroom.errors import OutputError, UsageError
 from darkroom.gain import given_gain
 from darkroom.models.loading import load_model
@@ -515,3 +517,12 @@ def test_dngs_are_made_resumed_and_never_taken_for_photos(tmp_path: Path, model:
     assert set(statuses(go(jobs, folder, model, **changed)).values()) == {"done"}
     with pytest.raises(UsageError, match="DNGs are made and saved as such"):
         BatchOptions(Options(bits=16), SaveOptions(PictureFormat.DNG, bits=16))
+
+
+def test_what_joined_later_is_told_only_where_it_is_asked_for(model: Model) -> None:
+    """So that journals that were written before it stay valid."""
+    asked = Options(color_space=ColorSpace.PROPHOTO, saturation=1.5)
+    plain = settings(BatchOptions(), model).options
+    told = settings(BatchOptions(picture=asked), model).options
+    assert not plain.keys() & {"color_space", "tone", "saturation"}
+    assert told == {**plain, "color_space": "prophoto", "saturation": 1.5}

@@ -430,3 +430,56 @@ def test_standard_input_is_in_memory_once(monkeypatch: pytest.MonkeyPatch) -> No
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < 1.5 * size  # it grows by an eighth too much at a time
+
+
+def test_colours_and_tone_of_ones_own(dng_path: Dng, tmp_path: Path, weights: str) -> None:
+    target, plain = tmp_path / "out.jpg", tmp_path / "plain.jpg"
+    common = ("enhance", dng_path(exposure=0.05), "-m", weights, "--json", "-q", "-o")
+    more = ("--color-space", "display-p3", "--tone", "soft", "--saturation", 1.2)
+    record = json.loads(run(*common, target, *more).stdout)
+    assert (record["color_space"], record["tone"], record["saturation"]) == (
+        "display-p3",
+        "soft",
+        1.2,
+    )
+    assert json.loads(run(*common, plain).stdout)["color_space"] == "srgb"
+    with Image.open(target) as image, Image.open(plain) as srgb:
+        assert b"D\0i\0s\0p\0l\0a\0y\0 \0P\x003" in image.info["icc_profile"]
+        assert image.getexif().get_ifd(0x8769)[0xA001] == 65535  # uncalibrated
+        assert srgb.getexif().get_ifd(0x8769)[0xA001] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--color-space", "cmyk"), "--color-space cmyk: give one of srgb"),
+        (("--color-space", "linear"), "add --bits 16"),
+        (("--tone", "loud"), "--tone loud: give one of neutral"),
+        (("--saturation", 3), "--saturation 3"),
+        (("--resize", 0), "--resize 0"),
+        (("--wb", "sunny"), "--wb sunny: give as-shot, auto, daylight, or kelvin"),
+        (("--wb", 100), "--wb 100: give 2000 to 25000 kelvin"),
+        (("--bits", 32, "--tone", "soft"), "32 bits hold light as it is"),
+        (("--bits", 32, "--format", "png"), "only TIFF holds 32 bits"),
+    ],
+)
+def test_finishes_that_cannot_be(
+    dng_path: Dng, tmp_path: Path, weights: str, words: tuple[str, ...], says: str
+) -> None:
+    fails(run("enhance", dng_path(), "-o", tmp_path / "a.tif", "-m", weights, *words), 2, says)
+    assert not (tmp_path / "a.tif").exists()
+
+
+@pytest.mark.parametrize(("edge", "size"), [(20, (15, 20)), (1000, (48, 64))])
+def test_smaller_pictures_have_true_sizes(
+    dng_path: Dng, tmp_path: Path, weights: str, edge: int, size: tuple[int, int]
+) -> None:
+    """The photo stands on its side; nothing is made larger."""
+    target = tmp_path / "out.jpg"
+    photo = dng_path(orientation=6, exposure=0.05)
+    result = run("enhance", photo, "-o", target, "-m", weights, "--resize", edge, "--json")
+    record = json.loads(result.stdout)
+    assert (record["width"], record["height"], record["resize"]) == (*size, edge)
+    with Image.open(target) as image:
+        exif = image.getexif().get_ifd(0x8769)
+        assert image.size == (exif[0xA002], exif[0xA003]) == size

@@ -258,9 +258,11 @@ def test_devices(monkeypatch):
 def test_precisions(monkeypatch):
     monkeypatch.setattr(device, "native_bfloat16", lambda: True)
     assert find_dtype("auto", CPU) is torch.bfloat16
+    assert find_dtype("auto", CPU, bits=16) is torch.float32
     monkeypatch.setattr(device, "native_bfloat16", lambda: False)
     assert find_dtype("auto", CPU) is torch.float32
     assert find_dtype("bf16", CPU) is torch.bfloat16
+    assert find_dtype("bf16", CPU, bits=16) is torch.bfloat16
     with pytest.raises(UsageError, match="fp16 needs CUDA"):
         find_dtype("fp16", CPU)
     with pytest.raises(UsageError, match="--precision int8"):

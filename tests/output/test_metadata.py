@@ -95,7 +95,7 @@ def test_every_field_comes_out_equal(raw: RawImage, kind: PictureFormat) -> None
         with tifffile.TiffFile(stream) as file:
             tag = file.pages.first.tags[33723]
         assert (tag.dtype, tag.value.rstrip(b"\0")) == (4, expected_iptc)
-    else:
+    elif kind is PictureFormat.PNG:  # WebP and AVIF have no place for it
         assert expected_iptc.hex() in image.info["Raw profile type iptc"].replace("\n", "")
 
 
@@ -104,7 +104,7 @@ def test_what_is_of_the_file_itself_is_not_the_photos(raw: RawImage, kind: Pictu
     image = written(describe_picture(raw, SIZE, PROCESSING), kind)
     exif = image.getexif()
     exposed = exif.get_ifd(34665)
-    assert exif[274] == 1
+    assert exif.get(274, 1) == 1  # AVIF has a place of its own for it
     assert exif[305] == SOFTWARE
     assert 37500 not in exposed
     assert exposed[36864] == b"0232"
@@ -133,7 +133,7 @@ def test_a_stripped_picture_says_nothing_of_its_photo(kind: PictureFormat) -> No
     image = written(describe_file(SIZE), kind)
     exif = image.getexif()
     structure = {256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 34675}
-    assert exif.keys() - structure == {274, 282, 283, 296, 34665} | (
+    assert (exif.keys() | {274}) - structure == {274, 282, 283, 296, 34665} | (
         {531} if kind is PictureFormat.JPEG else set()
     )
     assert exif.get_ifd(34665).keys() <= {36864, 37121, 40960, 40961, 40962, 40963}
@@ -174,10 +174,12 @@ def test_exiftool_finds_no_fault(
     faults = {key: value for key, value in said.items() if key.startswith(("Warning", "Error"))}
     deflated = {"Warning": "Invalid value for IFD0 tag 0x0103 Compression"}
     assert faults == (deflated if kind is PictureFormat.TIFF else {})
-    assert said["Orientation"] == 1
-    assert said.get("Keywords") == (None if stripped else ["owl", "night"])
+    assert said.get("Orientation", 1) == 1
+    assert said.get("Keywords") == (None if stripped or kind in NO_IPTC else ["owl", "night"])
 
 
+NO_IPTC = (PictureFormat.WEBP, PictureFormat.AVIF)
+"""Formats without a place for it."""
 TAGS = """
 IFD0:Artist=Ada Lovelace|IFD0:Copyright=(c) 2026 Ada|IFD0:ImageDescription=Nächtlicher Wald
 IFD0:Make=SONY|IFD0:Model=ILCE-7SM2|IFD0:ModifyDate=2026:11:20 22:11:10|IFD0:XPTitle=Titel
@@ -228,7 +230,9 @@ def test_what_exiftool_writes_into_a_photo_it_reads_from_the_picture(
     del expected["SourceFile"]
     assert len(expected) == len(tags)
     for one in found:
-        assert {key: one.get(key) for key in expected} == expected, one["SourceFile"]
+        iptc = not one["SourceFile"].endswith(tuple(kind.value for kind in NO_IPTC))
+        wanted = {key: value for key, value in expected.items() if iptc or key[:4] != "IPTC"}
+        assert {key: one.get(key) for key in wanted} == wanted, one["SourceFile"]
 
 
 def test_the_same_photo_gives_the_same_bytes(raw: RawImage) -> None:
@@ -265,3 +269,10 @@ def test_a_file_gets_the_time_that_it_is_given(tmp_path: Path) -> None:
     save_picture(picture, target, SaveOptions(PictureFormat.PNG), time=987654321.5)
     assert target.stat().st_mtime == 987654321.5
     assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
+
+
+def test_a_smaller_pictures_pixels_are_not_the_sensors(raw: RawImage) -> None:
+    whole = describe_picture(raw, SIZE, PROCESSING).exif
+    small = describe_picture(raw, SIZE, PROCESSING, resized=True).exif
+    assert {41486, 41487} <= whole.keys()
+    assert small.keys() == whole.keys() - {41486, 41487, 41488}

@@ -56,7 +56,13 @@ class Worker:
         torch.set_num_threads(config.cpus)
         try:
             self._check_shared()
-            models = load_models(config.model, config.device, precision, config.norm_statistics)
+            models = load_models(
+                config.model,
+                config.device,
+                precision,
+                config.norm_statistics,
+                config.options.picture.bits,
+            )
         except DarkroomError as error:
             raise type(error)(f"{reason(error)} (on {self._host})") from error
         self._executor = LocalExecutor(models, config.options)

@@ -18,6 +18,7 @@ from darkroom.color.render import render_codes
 from darkroom.color.white_balance import balance_white, with_white_balance
 from darkroom.errors import DarkroomError
 from darkroom.mosaic.packing import linearise
+from darkroom.output.icc import srgb_profile
 from darkroom.output.orientation import square, upright
 from darkroom.raw.filter_check import with_cfa
 from darkroom.raw.image import RawImage
@@ -103,5 +104,13 @@ def _encode_jpeg(image: Image.Image | None) -> bytes | None:
     if image is None:
         return None
     encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=QUALITY, optimize=True, progressive=True)
+    profile = image.info.get("icc_profile")
+    image.save(
+        encoded,
+        "JPEG",
+        quality=QUALITY,
+        optimize=True,
+        progressive=True,
+        icc_profile=None if profile == srgb_profile() else profile,  # which is what none means
+    )
     return encoded.getvalue()

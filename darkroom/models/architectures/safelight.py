@@ -109,6 +109,12 @@ class Body(nn.Module):
     """
 
     offset: Tensor
+    exact = ("leave",)
+    """What stays in float32 where the rest runs in half precision, as the input does.
+
+    On six dark crops of SID at x100 bfloat16 is 0.05 codes of 255 off float32 on average so, and
+    0.30 at the 99.9th percentile, else 0.32 and 1.21. It takes a fifth to a third more time.
+    """
 
     def __init__(self, channels: int = 4, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
@@ -149,7 +155,9 @@ class Body(nn.Module):
         entry = functional.pixel_unshuffle(bent, UNSHUFFLE)
         films = iter([None] * len(self.modulated) if modulation is None else modulation.films)
 
-        x = self.enter(torch.cat([functional.pixel_unshuffle(light, UNSHUFFLE), entry], dim=1))
+        first = torch.cat([functional.pixel_unshuffle(light, UNSHUFFLE), entry], dim=1)
+        inner, last = self.enter.weight.dtype, self.leave.weight.dtype
+        x = self.enter(first if inner == last else first.to(inner))
         film = next(films)
         x = x if film is None else film(x)
         # No activation between coarser scales: a rectifier there starves whole levels to death.
@@ -165,7 +173,7 @@ class Body(nn.Module):
         x = functional.leaky_relu(x, LEAK)
         # Bright parts of a photo bear more of the mosaic itself than its shadows do.
         gate = 2 * torch.sigmoid(self.gate(x))
-        x = torch.cat([x, entry * gate], dim=1)
+        x = torch.cat([x if inner == last else x.to(last), entry * gate], dim=1)
         x = self.leave(x if modulation is None else x * modulation.head)
         # Squaring undoes the bend; negatives go on as far below zero.
         x = x.abs().add_(2 * root).mul_(x)
