@@ -175,18 +175,22 @@ class PairStore:
     def open_pair(self, pair: ExposurePair) -> tuple[RawImage, NDArray[np.uint16]]:
         """Return a pair's dark photo and its reference, (H, W, 3), site upon pixel; both are maps.
 
-        A picture is turned back to the sensor's orientation, and a RAW's is cropped as the dark
-        photo is where lines without a picture were cut off. Raises UsageError where sizes differ.
+        A picture is turned back to the sensor's orientation, and cropped as the dark photo is where
+        lines without a picture were cut off. Raises UsageError where sizes differ.
         """
         raw = self.raw(pair.short)
         stored, margins = self._load(PairFile(pair.long, Kind.REFERENCE), _find_picture)
         picture, (height, width) = stored, raw.mosaic.shape
-        if margins is not None:
-            top, left = (mine - its for mine, its in zip(raw.margins, margins, strict=True))
-            if top >= 0 and left >= 0:
-                picture = picture[top : top + height, left : left + width]
-        elif raw.orientation <= 4 or picture.shape[:2] == (width, height):
-            picture = turn_back(picture, raw.orientation)
+        if margins is None:
+            whole, margins = (height, width), raw.margins
+            if picture.shape[:2] not in (whole, whole[::-1]):
+                frame = read_frame(pair.short)
+                whole, margins = (frame.height, frame.width), frame.margins
+            if raw.orientation <= 4 or picture.shape[:2] == whole[::-1]:
+                picture = turn_back(picture, raw.orientation)
+        top, left = (mine - its for mine, its in zip(raw.margins, margins, strict=True))
+        if top >= 0 and left >= 0:
+            picture = picture[top : top + height, left : left + width]
         if picture.shape[:2] != (height, width):
             raise UsageError(
                 f"{pair.long}: {stored.shape[1]}x{stored.shape[0]} pixels, but "

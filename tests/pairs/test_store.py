@@ -250,6 +250,14 @@ def test_a_reference_is_cropped_as_its_photo(
     found, picture = store.open_pair(pair)
     assert found.margins == (18, 7)
     assert np.array_equal(picture, read_reference(pair.long)[18:, 7:])
+    for orientation in (1, 6):
+        photo = tmp_path / f"{orientation}.dng"
+        write_dng(photo, replace(raw, mosaic=mosaic, orientation=orientation))
+        rgb = np.random.default_rng(3).integers(0, 65536, (256, 256, 3)).astype(np.uint16)
+        shown = tmp_path / f"{orientation}.png"
+        cv2.imwrite(str(shown), upright(rgb, orientation)[:, :, ::-1])
+        _, picture = store.open_pair(ExposurePair(photo, shown, 100, "a"))
+        assert np.array_equal(picture, rgb[18:, 7:])
 
 
 def test_two_processes_build_at_once(store: PairStore, pairs: list[ExposurePair]) -> None:
