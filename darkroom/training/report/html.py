@@ -67,7 +67,7 @@ def render_report(runs: Sequence[RunRecord]) -> Iterator[str]:
 
 
 def compare_recipes(runs: Sequence[RunRecord]) -> Variants:
-    """Make the table of runs; `same` is what all recipes have in common."""
+    """Make the table of runs, how far they came first; `same` is what all recipes share."""
     names = dict.fromkeys(key for run in runs for key in run.recipe)
     same = {
         key: runs[0].recipe[key]
@@ -78,7 +78,7 @@ def compare_recipes(runs: Sequence[RunRecord]) -> Variants:
     scored = dict.fromkeys(
         (metric, name) for run in runs for metric in run.scores for name in run.scores[metric]
     )
-    columns = ("run", *differing, "step", "loss", *(_title(*one) for one in scored))
+    columns = ("run", "step", *(_title(*one) for one in scored), "loss", *differing)
     rows = []
     for run in runs:
         last = [
@@ -89,10 +89,10 @@ def compare_recipes(runs: Sequence[RunRecord]) -> Variants:
         rows.append(
             (
                 run.name,
-                *(run.recipe.get(key, "") for key in differing),
                 f"{run.last_step:,}",
-                f"{loss[-1][1]:.4g}" if loss else "",
                 *last,
+                f"{loss[-1][1]:.4g}" if loss else "",
+                *(run.recipe.get(key, "") for key in differing),
             )
         )
     return Variants(columns, tuple(rows), same)
