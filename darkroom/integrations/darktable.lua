@@ -32,7 +32,7 @@ end
 dt.preferences.register(MODULE, "program", "string", "darkroom: program",
   "the command darkroom, with its folder if the shell does not find it", find_program())
 dt.preferences.register(MODULE, "format", "string", "darkroom: file format",
-  "tif for 16-bit TIFF; dng for linear DNG, where your darkroom writes it", "tif")
+  "tif for 16-bit TIFF; dng for a linear DNG, whose BaselineExposure darktable 4 leaves to you", "tif")
 dt.preferences.register(MODULE, "options", "string", "darkroom: further options",
   "of darkroom enhance, as --model safelight-large or --ev 0.5", "")
 
