@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 import pytest
 from batches import start
-from click.testing import Result
 from conftest import XTRANS, synthetic_raw
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from darkroom.cli import app
 from darkroom.output.dng import write_dng
