@@ -17,8 +17,11 @@ Luminance = tuple[float, float, float]
 """Shares of R, G and B."""
 LUMINANCE: Luminance = (0.2126, 0.7152, 0.0722)
 """Of linear sRGB. Source: ITU-R BT.709-6, item 3.2."""
-INSIDE = 0.95
-"""Share of the chroma that the space shows from which on it is compressed, that nothing clips."""
+INSIDE = 0.98
+"""Share of the chroma that the space shows from which on it is compressed, that nothing clips.
+
+At 0.95 colours inside the space, near its limit, lose so much that photos of known truth are 0.2 dB
+worse where there is little noise; at 0.99 nothing more is gained."""
 TINY = 1e-6
 
 

@@ -174,8 +174,8 @@ def literal_render(camera: NDArray[np.float64], color: Color) -> NDArray[np.floa
     gray = np.array([0.2126, 0.7152, 0.0722]) @ np.maximum(rgb, 0)
     of_limit = (gray - rgb.min()) / max(gray, 1e-6)
     shown = 1.0
-    if of_limit > 0.95:
-        shown = (0.95 + 0.05 * (1 - np.exp((0.95 - of_limit) / 0.05))) / of_limit
+    if of_limit > 0.98:
+        shown = (0.98 + 0.02 * (1 - np.exp((0.98 - of_limit) / 0.02))) / of_limit
     rgb = np.maximum(gray + shown * (rgb - gray), 0)
     final = rgb / max(rgb.max(), 1)
     return np.array(
