@@ -40,7 +40,9 @@ class Options:
     theirs. `color_space`, `tone` and `saturation`: as in `darkroom.color.finish`. `resize`: pixels
     that the picture's longer side has at most; None keeps its size. `white_balance`: the photo's
     own, another, or kelvin. `dng`: the picture in the camera's own colours too, for a DNG of that
-    kind. Raises UsageError for a `denoise`, `saturation`, `resize` or temperature out of range.
+    kind. `full`: all that the sensor saw, not the camera's own crop; None: only for networks
+    that are run as published. Raises UsageError for a `denoise`, `saturation`, `resize` or
+    temperature out of range.
     """
 
     gain: Gain | None = None
@@ -63,6 +65,7 @@ class Options:
     saturation: float = 1.0
     resize: int | None = None
     white_balance: WhiteBalance | float = WhiteBalance.AS_SHOT
+    full: bool | None = None
 
     def __post_init__(self) -> None:
         check_range(self.denoise)
@@ -138,6 +141,7 @@ class Options:
             finish=Finish(space, self.tone, self.saturation),
             resize=self.resize,
             white_balance=self.white_balance,
+            full=paints if self.full is None else self.full,
         )
 
 
@@ -162,6 +166,7 @@ class ResolvedOptions:
     finish: Finish
     resize: int | None
     white_balance: WhiteBalance | float
+    full: bool
 
     @property
     def rendered_bits(self) -> int:

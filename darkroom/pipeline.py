@@ -84,6 +84,7 @@ def enhance(
         if light is not None:
             photo.keep_light(part, light)
         watch(min(part.rows.stop * part.cols.stop / (photo.shape[0] * photo.shape[1]), 1.0))
+    pixels = pixels[photo.frame]
     pixels, resized = _fit(square(pixels, raw.pixel_aspect), settings)
     pixels, space = upright(pixels, raw.orientation), settings.finish.space
     picture = Picture(
@@ -97,11 +98,11 @@ def enhance(
     if light is None or settings.dng is None:
         return picture
     camera = CameraPicture(
-        light,
+        light[photo.frame],
         settings.dng,
         photo.multipliers,
         raw.color.xyz_to_camera,
-        photo.cfa,
+        photo.cfa.shifted(*(edge.start for edge in photo.frame)),
         raw.orientation,
         raw.pixel_aspect,
         raw.camera,
@@ -124,7 +125,8 @@ class PreparedPhoto:
     """A photo that is ready for its network, and what its picture is finished with.
 
     `shape`: rows and columns of the picture. `packed`: (C, h, w), amplified, as the network takes
-    it; `cfa`: its filters, phase as at the picture's first site. `color`: None where the network
+    it; `cfa`: its filters, phase as at the picture's first site. `frame`: the rows and columns that
+    are shown. `color`: None where the network
     paints finished sRGB. `shoulder`: None where nothing is above white. `white`: light above which
     there is none that can be told, or that is wanted.
     `wanted`: how it is finished.
@@ -135,6 +137,7 @@ class PreparedPhoto:
     gain: Gain
     network: TiledModel
     cfa: CFA
+    frame: tuple[slice, slice]
     color: Color | None = None
     shoulder: Shoulder | None = None
     white: float = 1.0
@@ -180,20 +183,23 @@ def prepare(
         warn(f"repaired {known} photosite{'s' * (known > 1)} that are known to be hot")
     if settings.hot_pixels is HotPixels.REPAIR:
         repair_hot_pixels(mosaic, raw, warn)
-    mosaic, cfa, _, _ = align(mosaic, raw.cfa)
+    mosaic, cfa, top, left = align(mosaic, raw.cfa)
     if settings.edges is Edges.CROP:
         mosaic = _crop(mosaic, model.grid.step(cfa.period))
     shape = mosaic.shape
+    frame = _find_frame(None if settings.full else raw.default_crop, top, left, shape)
     packed = torch.from_numpy(pack(mosaic, cfa)).mul_(gain.value)
     del mosaic  # the largest thing in memory, and packed holds the same
     if model.output is Output.SRGB:
-        return PreparedPhoto(shape, packed, gain, model, cfa, wanted=settings.finish)
+        return PreparedPhoto(shape, packed, gain, model, cfa, frame, wanted=settings.finish)
     color = with_white_balance(raw.color, packed)
     packed = balance_white(packed, color)
     noise = settings.correction.measure_noise(raw).amplified(gain.value)
     network = with_denoise(model, settings.denoise, noise, color)
     if settings.highlights is Highlights.CLIP:
-        return PreparedPhoto(shape, packed, gain, network, cfa, color, wanted=settings.finish)
+        return PreparedPhoto(
+            shape, packed, gain, network, cfa, frame, color, wanted=settings.finish
+        )
     assert color.white_balance is not None, "it has just been found"
 
     def dimmed(factor: float) -> TiledModel:
@@ -202,9 +208,11 @@ def prepare(
     balance = color.white_balance / color.white_balance.min()
     white = gain.value * measure_saturation(raw) * balance
     network, shoulder = with_highlights(network, dimmed, packed, color, white)
-    top = max(1.0, float(white.min()))
+    brightest = max(1.0, float(white.min()))
     finish = settings.finish
-    return PreparedPhoto(shape, packed, gain, network, cfa, color, shoulder, top, finish)
+    return PreparedPhoto(
+        shape, packed, gain, network, cfa, frame, color, shoulder, brightest, finish
+    )
 
 
 def _crop(mosaic: Mosaic, step: int) -> Mosaic:
@@ -217,6 +225,17 @@ def _crop(mosaic: Mosaic, step: int) -> Mosaic:
             "use --edges reflect"
         )
     return mosaic[:height, :width]
+
+
+def _find_frame(
+    crop: tuple[int, int, int, int] | None, top: int, left: int, shape: tuple[int, ...]
+) -> tuple[slice, slice]:
+    """Find a crop's rows and columns in a picture that begins `top` rows, `left` columns later."""
+    if crop is None:
+        return slice(0, shape[0]), slice(0, shape[1])
+    first = max(crop[0] - top, 0), max(crop[1] - left, 0)
+    last = min(crop[0] - top + crop[2], shape[0]), min(crop[1] - left + crop[3], shape[1])
+    return slice(first[0], last[0]), slice(first[1], last[1])
 
 
 def take_choices(raw: RawImage, settings: ResolvedOptions) -> RawImage:

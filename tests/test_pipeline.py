@@ -441,3 +441,29 @@ def test_a_white_balance_of_ones_own(binning: Model) -> None:
     assert np.ptp(enhance(cast, binning, RATIO).pixels.mean((0, 1))) > 0.5 * means.mean()
     with pytest.raises(UsageError, match="--wb: tiny paints the colours it learned"):
         asked.resolve(replace(binning, output=Output.SRGB))
+
+
+@pytest.mark.parametrize("cfa", ["RGGB", "GBRG", "xtrans"])
+def test_the_cameras_own_crop_is_shown(binning: Model, cfa: str) -> None:
+    """The same samples as in the whole picture, wherever the filters and the turn put them."""
+    network = binning if cfa != "xtrans" else load_model("safelight-xtrans", "cpu", "fp32")
+    top, left, height, width = crop = 3, 6, 40, 51
+    raw = replace(synthetic_raw(64, 72, cfa), default_crop=crop, orientation=8)
+    asked = replace(RATIO, dng=DngKind.MOSAIC)
+    shown, whole = enhance(raw, network, asked), enhance(raw, network, replace(asked, full=True))
+    assert shown.pixels.shape[:2] == (width, height)
+    _, _, down, right = align(raw.mosaic, raw.cfa)
+    at = np.s_[top - down : top - down + height, left - right : left - right + width]
+    sensor = upright(whole.pixels, 6)
+    np.testing.assert_array_equal(shown.pixels, upright(sensor[at], 8))
+    assert shown.camera is not None
+    assert whole.camera is not None
+    np.testing.assert_array_equal(shown.camera.light, whole.camera.light[at])
+    assert shown.camera.cfa == raw.cfa.shifted(top, left)
+
+
+def test_published_networks_show_all_that_the_sensor_saw(binning: Model) -> None:
+    raw = replace(synthetic_raw(64, 64), default_crop=(8, 8, 40, 48))
+    painter = replace(binning, output=Output.SRGB)
+    assert enhance(raw, painter, RATIO).pixels.shape[:2] == (64, 64)
+    assert enhance(raw, painter, replace(RATIO, full=False)).pixels.shape[:2] == (40, 48)

@@ -86,6 +86,7 @@ def batch(
     saturation: options.Saturation = 1.0,
     resize: options.Resize = None,
     wb: options.WhiteBalance = "as-shot",
+    full: options.Full = False,
     strip: options.Strip = False,
     no_gps: options.NoGps = False,
     keep_time: options.KeepTime = False,
@@ -171,7 +172,7 @@ def batch(
         profile,
         dng=inputs.dng_kind(dng, kind),
     )
-    picture = inputs.finish_options(picture, color_space, tone, saturation, resize, wb)
+    picture = inputs.finish_options(picture, color_space, tone, saturation, resize, wb, full=full)
     request = BatchRequest(
         out,
         BatchOptions(picture, save, jobs, timeout, resume, check_hash),

@@ -71,6 +71,7 @@ def enhance(
     saturation: options.Saturation = 1.0,
     resize: options.Resize = None,
     wb: options.WhiteBalance = "as-shot",
+    full: options.Full = False,
     strip: options.Strip = False,
     no_gps: options.NoGps = False,
     keep_time: options.KeepTime = False,
@@ -146,7 +147,7 @@ def enhance(
             inputs.dng_kind(dng, save.format),
         )
         picture_options = inputs.finish_options(
-            picture_options, color_space, tone, saturation, resize, wb
+            picture_options, color_space, tone, saturation, resize, wb, full=full
         )
         from darkroom.batch.devices import weights_sha256
         from darkroom.models.loading import load_model

@@ -179,6 +179,8 @@ def finish_options(
     saturation: float = 1.0,
     resize: int | None = None,
     wb: str = "as-shot",
+    *,
+    full: bool = False,
 ) -> "Options":
     """Add what the user decided about the picture's colours, tone and size."""
     from darkroom.color.color_space import ColorSpace
@@ -191,6 +193,7 @@ def finish_options(
         saturation=saturation,
         resize=resize,
         white_balance=white_balance(wb),
+        full=full or None,
     )
 
 

@@ -72,6 +72,8 @@ def describe(raw: "RawImage") -> dict[str, Any]:
         "width": width,
         "height": height,
         "margins": {"top": raw.margins[0], "left": raw.margins[1]},
+        "default_crop": raw.default_crop
+        and dict(zip(("top", "left", "height", "width"), raw.default_crop, strict=True)),
         "orientation": raw.orientation,
         "pixel_aspect": raw.pixel_aspect,
         "sensor": raw.cfa.sensor.value,
@@ -96,6 +98,12 @@ def describe(raw: "RawImage") -> dict[str, Any]:
     }
 
 
+def _crop(crop: dict[str, int] | None) -> str:
+    if crop is None:
+        return "none, all of it is shown"
+    return "{width} x {height}, from row {top} and column {left} (--full shows all)".format(**crop)
+
+
 def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:
     exposure, values = record["exposure"], record["values"]
     balance = record["white_balance"]
@@ -107,6 +115,7 @@ def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("exposure", _exposure(**exposure)),
         ("size", f"{record['width']} x {record['height']} photosites"),
         ("margins", "{top} rows above, {left} columns left".format(**record["margins"])),
+        ("camera's crop", _crop(record["default_crop"])),
         ("orientation", f"EXIF {record['orientation']}"),
         ("pixel aspect", f"{record['pixel_aspect']:.4g}"),
         ("colour filters", f"{record['cfa']} ({record['sensor']})"),

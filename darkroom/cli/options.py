@@ -188,6 +188,14 @@ Resize = Annotated[
         "many pixels; never larger.",
     ),
 ]
+Full = Annotated[
+    bool,
+    typer.Option(
+        "--full",
+        help="All that the sensor saw, where the camera shows less of it. Networks that are run as "
+        "published always do.",
+    ),
+]
 Strip = Annotated[
     bool,
     typer.Option("--strip", help="Write no metadata but orientation, size and colour profile."),

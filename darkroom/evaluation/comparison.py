@@ -59,7 +59,7 @@ def render_photo(
     without reading, loading and writing. Raises RawError, and SensorError or UsageError for models
     that do not fit the sensor or the options.
     """
-    made = []
+    made, options = [], replace(options, full=True)  # as LibRaw shows it
     for number, model in enumerate(models):
         started = perf_counter()
         picture = enhance(raw, model, options)

@@ -64,7 +64,9 @@ def score_pairs(
 def read_photo(pair: ExposurePair, decoded: DecodedPairs) -> Photo:
     """Read both exposures of a pair as the sensor saw them: not upright, a pixel for each site."""
     raw, reference = decoded.open_pair(pair)
-    return Photo(pair, replace(raw, orientation=1, pixel_aspect=1.0), to_planes(reference))
+    return Photo(
+        pair, replace(raw, orientation=1, pixel_aspect=1.0, default_crop=None), to_planes(reference)
+    )
 
 
 def score_pair(photo: Photo, contender: Contender, metrics: Collection[Metric]) -> PairScore:

@@ -29,6 +29,7 @@ def shrink_photo(raw: RawImage, pixels: int = PREVIEW_PIXELS) -> RawImage:
         row_black=None
         if raw.row_black is None
         else _average(raw.row_black[:, None], (raw.black.shape[0], 1), (factor, 1))[:, 0],
+        default_crop=None if raw.default_crop is None else _shrink_crop(raw.default_crop, factor),
         missing=None
         if raw.missing is None
         else _average(raw.missing.astype(np.uint8), raw.black.shape, factor) > 0,
@@ -37,6 +38,14 @@ def shrink_photo(raw: RawImage, pixels: int = PREVIEW_PIXELS) -> RawImage:
         if raw.noise_profile is None
         else (raw.noise_profile[0] / factor**2, raw.noise_profile[1] / factor**2),
     )
+
+
+def _shrink_crop(crop: tuple[int, int, int, int], factor: int) -> tuple[int, int, int, int]:
+    """Give the same part of a photo `factor` times smaller, nothing outside it."""
+    top, left, height, width = crop
+    first = -(-top // factor), -(-left // factor)
+    sizes = (top + height) // factor - first[0], (left + width) // factor - first[1]
+    return (*first, max(sizes[0], 1), max(sizes[1], 1))
 
 
 def _average(

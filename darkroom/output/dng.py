@@ -73,6 +73,7 @@ def _tags(raw: RawImage, framed: bool) -> list[TiffTag]:
     """Camera, filter array, levels and colours, without what is unknown."""
     make, _, model = raw.camera.partition(" ")
     (top, left), (height, width) = raw.margins, raw.mosaic.shape
+    crop = raw.default_crop
     levels, balance = np.asarray(raw.black, np.float64), raw.color.white_balance
     tags: list[tuple[int, DATATYPE, TagValues]] = [
         (Base.Make, ASCII, make),
@@ -93,6 +94,8 @@ def _tags(raw: RawImage, framed: bool) -> list[TiffTag]:
         (Base.AsShotNeutral, RATIONAL, [] if balance is None else 1.0 / np.asarray(balance)),
         (Base.CalibrationIlluminant1, SHORT, [D65]),
         (Base.ActiveArea, LONG, [top, left, top + height, left + width] if framed else []),
+        (Base.DefaultCropOrigin, LONG, [] if crop is None else [crop[1], crop[0]]),
+        (Base.DefaultCropSize, LONG, [] if crop is None else [crop[3], crop[2]]),
         (Base.NoiseProfile, DOUBLE, raw.noise_profile or []),
     ]
     return [_tag(*tag) for tag in tags if len(tag[2])]

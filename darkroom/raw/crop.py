@@ -35,6 +35,7 @@ def crop_raw(raw: RawImage, top: int, left: int, height: int, width: int) -> Raw
         masked_black=_rolled(raw.masked_black, top, left),
         black_origin=origin,
         missing=None if raw.missing is None else raw.missing[window],
+        default_crop=None,
         margins=(raw.margins[0] + top, raw.margins[1] + left),
     )
 

@@ -189,8 +189,9 @@ class RawImage:
     `black` comes from. `noise_profile`: shot and s, what the file states of noise: variance
     shot * x + s at x between black 0 and white 1. `missing`: (H, W), the sites that hold no picture
     where part of the file is lost; None for whole photos. `margins`: rows above and columns left of
-    `mosaic` in the file's full frame. `metadata`: all that is said of the photo in words.
-    `warnings`: one line for each thing that was missing or odd.
+    `mosaic` in the file's full frame. `default_crop`: top, left, height and width of the camera's
+    own picture within `mosaic`; None for all of it. `metadata`: all that is said of the photo in
+    words. `warnings`: one line for each thing that was missing or odd.
     """
 
     mosaic: NDArray[np.uint16] | NDArray[np.float32]
@@ -205,6 +206,7 @@ class RawImage:
     lens: str | None = None
     time: datetime | None = None
     margins: tuple[int, int] = (0, 0)
+    default_crop: tuple[int, int, int, int] | None = None
     row_black: NDArray[np.float32] | None = None
     masked_black: NDArray[np.float32] | None = None
     masked_noise: float | None = None

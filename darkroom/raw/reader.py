@@ -225,6 +225,7 @@ def _translate(file: rawpy.RawPy, facts: FileFacts) -> RawImage:
         lens=file.lens.model.strip() or None,
         time=_read_time(file),
         margins=(sizes.top_margin, sizes.left_margin),
+        default_crop=_read_default_crop(sizes, mosaic.shape),
         noise_profile=facts.noise_profile,
         metadata=metadata,
         warnings=(*warnings, *damaged),
@@ -245,6 +246,18 @@ def _translate(file: rawpy.RawPy, facts: FileFacts) -> RawImage:
     raw = with_darkest_black(warn_of_missing(without_optical_black(raw)))
     doubts = (doubt_cfa(raw), doubt_white(raw))
     return replace(raw, warnings=(*raw.warnings, *filter(None, doubts)))
+
+
+def _read_default_crop(
+    sizes: "rawpy.ImageSizes", shape: tuple[int, ...]
+) -> tuple[int, int, int, int] | None:
+    """Read what the camera shows of the visible area; None where that is all, or cannot be."""
+    top, left = sizes.crop_top_margin - sizes.top_margin, sizes.crop_left_margin - sizes.left_margin
+    height, width = sizes.crop_height, sizes.crop_width
+    inside = top >= 0 and left >= 0 and top + height <= shape[0] and left + width <= shape[1]
+    if not (inside and height and width) or (height, width) == shape:
+        return None
+    return top, left, height, width
 
 
 def _read_cfa(file: rawpy.RawPy, facts: FileFacts) -> CFA:

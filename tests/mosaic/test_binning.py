@@ -33,6 +33,11 @@ def test_each_site_is_the_mean_of_its_own(synthetic_raw: Synthetic, cfa: str) ->
     assert small.mosaic.size <= 75 * 110 // 5
 
 
+def test_the_cameras_own_crop_goes_with_it(synthetic_raw: Synthetic) -> None:
+    raw = synthetic_raw(64, 64, default_crop=(5, 8, 52, 40))
+    assert shrink_photo(raw, 64 * 64 // 5).default_crop == (2, 3, 17, 13)
+
+
 def test_what_is_stated_goes_with_it(synthetic_raw: Synthetic) -> None:
     raw = synthetic_raw(64, 64, read_noise=0)
     offsets = np.arange(64, dtype=np.float32)

@@ -105,6 +105,24 @@ def test_bayer_phase_at_any_margin(cfa: str, margins: tuple[int, int]) -> None:
     check_place(read_raw(dng(raw, frame)), raw, frame)
 
 
+@pytest.mark.parametrize("margins", [(0, 0), (26, 16), (7, 9)])
+def test_the_cameras_own_crop(margins: tuple[int, int]) -> None:
+    """DNG counts it from the active area; LibRaw trims odd margins, and as much of the crop."""
+    raw, frame = framed(synthetic_raw(), margins, BLACK)
+    raw = replace(raw, default_crop=(8, 10, 30, 41))
+    found = read_raw(dng(raw, frame))
+    down, right = check_place(found, raw, frame)
+    assert found.default_crop == (8, 10, 30 - down, 41 - right)
+
+
+@pytest.mark.parametrize("crop", [(0, 0, 64, 96), (8, 8, 60, 20), (0, 90, 8, 8), (0, 0, 0, 5)])
+def test_crops_that_are_none_or_leave_the_picture_are_left_out(
+    crop: tuple[int, int, int, int],
+) -> None:
+    raw = synthetic_raw(64, 96)
+    assert read_raw(dng(replace(raw, default_crop=crop))).default_crop is None
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     margins=st.tuples(st.integers(0, 30), st.integers(0, 30)),
