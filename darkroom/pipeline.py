@@ -17,8 +17,8 @@ from darkroom.color.render import render_into
 from darkroom.color.tone_curve import Shoulder
 from darkroom.color.white_balance import (
     balance_white,
-    choose_white_balance,
     with_white_balance,
+    with_white_balance_choice,
 )
 from darkroom.errors import UsageError
 from darkroom.gain import Gain, choose_gain
@@ -227,7 +227,7 @@ def take_choices(raw: RawImage, settings: ResolvedOptions) -> RawImage:
     """
     raw = with_black(with_cfa(raw, settings.cfa), settings.black)
     settings.correction.check(raw)
-    raw = replace(raw, color=choose_white_balance(raw.color, settings.white_balance))
+    raw = with_white_balance_choice(raw, settings.white_balance)
     return settings.correction.correct_black(raw)
 
 
