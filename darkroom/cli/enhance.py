@@ -126,6 +126,7 @@ def enhance(
         as_json=as_json,
         preview=preview,
         show=show,
+        several=plan.several,
         loading=stages.seconds,
     )
     if plan.several:
@@ -138,7 +139,8 @@ def enhance(
 class _Job:
     """What is done to each photo, by a network that is loaded once.
 
-    `digest`: of its tensors. `loading`: seconds, which the first photo's are told to have taken.
+    `digest`: of its tensors. `several`: warnings say which photo they are about. `loading`:
+    seconds, which the first photo's are told to have taken.
     """
 
     network: "Model"
@@ -151,6 +153,7 @@ class _Job:
     as_json: bool
     preview: bool
     show: bool
+    several: bool
     loading: dict[str, float]
 
     def make(self, photo: Path, target: Path) -> None:
@@ -202,10 +205,11 @@ class _Job:
         self.loading.clear()
         seconds = {name: round(seconds, 3) for name, seconds in taken.items()}
         if not self.quiet:
+            lines = list(picture.warnings)
             if save.keep_time and time is None:
-                output.warn("nothing tells when the photo was taken; the file keeps today's time")
-            for line in picture.warnings:
-                output.warn(line)
+                lines.append("nothing tells when the photo was taken; the file keeps today's time")
+            for line in lines:
+                output.warn(f"{photo.name}: {line}" if self.several else line)
             output.say(
                 "{output}: {width} x {height}, x{gain:.4g} ({gain_reason}), {model} on {device} "
                 "in {precision}, {total:.1f} s".format(
@@ -213,7 +217,7 @@ class _Job:
                 )
             )
         if self.show:
-            show_picture(picture.pixels, target)
+            show_picture(picture.pixels, target, picture.color_space)
         if self.as_json:
             record = {"photo": str(photo), "output": str(target), **facts, "seconds": seconds}
             output.print_json(record)

@@ -154,9 +154,9 @@ ColorSpace = Annotated[
     str,
     typer.Option(
         "--color-space",
-        metavar="NAME",
-        help="Of the picture, with its ICC profile: srgb, display-p3, adobe-rgb, rec2020, "
-        "prophoto, or linear (sRGB's primaries without a curve; needs more than 8 bits).",
+        metavar="srgb|display-p3|adobe-rgb|rec2020|prophoto|linear",
+        help="Of the picture, with its ICC profile; linear is sRGB's primaries without a curve, "
+        "and needs more than 8 bits.",
     ),
 ]
 Tone = Annotated[
