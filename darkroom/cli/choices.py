@@ -32,6 +32,7 @@ class PictureChoices:
     saturation: options.Saturation = 1.0
     resize: options.Resize = None
     wb: options.WhiteBalance = "as-shot"
+    lens_correct: options.LensCorrect = False
     dng: options.Dng = None
     tile: options.Tile = "auto"
 
@@ -78,6 +79,7 @@ class PictureChoices:
             saturation=self.saturation,
             resize=self.resize,
             white_balance=inputs.white_balance(self.wb),
+            lens_correct=self.lens_correct,
         )
 
 

@@ -11,7 +11,7 @@ from typer.models import ParameterInfo
 
 
 def add_completion(command: Callable[..., None]) -> Callable[..., None]:
-    """Let shells complete a command's options: those with a metavar such as repair|keep, and models.
+    """Let shells complete a command's options: by their metavar, as repair|keep, and models.
 
     The words are those in small letters; FILE, NAME and N stand for what is free.
     """

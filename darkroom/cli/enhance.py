@@ -206,6 +206,7 @@ class _Job:
         seconds = {name: round(seconds, 3) for name, seconds in taken.items()}
         if not self.quiet:
             lines = list(picture.warnings)
+            unknown = f"lens {picture.lens}" in lines
             if save.keep_time and time is None:
                 lines.append("nothing tells when the photo was taken; the file keeps today's time")
             for line in lines:
@@ -215,6 +216,7 @@ class _Job:
                 "in {precision}, {total:.1f} s".format(
                     **facts, output=target, total=sum(seconds.values())
                 )
+                + (f"; lens {picture.lens}" if picture.lens and not unknown else "")
             )
         if self.show:
             show_picture(picture.pixels, target, picture.color_space)

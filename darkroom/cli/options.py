@@ -179,6 +179,14 @@ WhiteBalance = Annotated[
         "of light of so many kelvin, 2000 to 25000; not for networks that paint their own colours.",
     ),
 ]
+LensCorrect = Annotated[
+    bool,
+    typer.Option(
+        "--lens-correct",
+        help="Take back dark corners, bent lines and colour fringes where lensfun's database knows "
+        "camera and lens; not for DNGs. Needs pip install 'darkroom[lens]'.",
+    ),
+]
 Resize = Annotated[
     int | None,
     typer.Option(
