@@ -113,7 +113,7 @@ def _sample(light: Tensor, places: NDArray[np.float32]) -> Tensor:
             torch.maximum(most, one, out=most)
         result.addcmul_(down[row], line)
     torch.minimum(torch.maximum(result, least, out=result), most, out=result)
-    return result.unflatten(1, places.shape[1:3])
+    return result.view(3, *places.shape[1:3])
 
 
 def _weigh(share: Tensor) -> tuple[Tensor, ...]:
