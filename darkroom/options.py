@@ -8,6 +8,7 @@ from darkroom.calibration.profile import CameraProfile
 from darkroom.color.color_space import ColorSpace
 from darkroom.color.finish import Finish, Tone
 from darkroom.color.highlights import Highlights
+from darkroom.color.lens_correction import check_lensfun
 from darkroom.color.white_balance import find_illuminant
 from darkroom.errors import UsageError
 from darkroom.gain import Gain, GainRule, find_m
@@ -39,10 +40,10 @@ class Options:
     black, noise and hot pixels; `dark`: frames to take off. A `black` of one's own goes before
     theirs. `color_space`, `tone` and `saturation`: as in `darkroom.color.finish`. `resize`: pixels
     that the picture's longer side has at most; None keeps its size. `white_balance`: the photo's
-    own, another, or kelvin. `dng`: the picture in the camera's own colours too, for a DNG of that
-    kind. `full`: all that the sensor saw, not the camera's own crop; None: only for networks
-    that are run as published. Raises UsageError for a `denoise`, `saturation`, `resize` or
-    temperature out of range.
+    own, another, or kelvin. `lens_correct`: take back what the lens did, where lensfun knows it.
+    `dng`: the picture in the camera's own colours too, for a DNG of that kind. `full`: all that the
+    sensor saw, not the camera's own crop; None: only for networks that are run as published. Raises
+    UsageError for a `denoise`, `saturation`, `resize` or temperature out of range.
     """
 
     gain: Gain | None = None
@@ -66,6 +67,7 @@ class Options:
     resize: int | None = None
     white_balance: WhiteBalance | float = WhiteBalance.AS_SHOT
     full: bool | None = None
+    lens_correct: bool = False
 
     def __post_init__(self) -> None:
         check_range(self.denoise)
@@ -109,6 +111,8 @@ class Options:
                 f"--wb: {model.name} paints the colours it learned; leave --wb out, or take "
                 "--model safelight"
             )
+        if self.lens_correct:
+            self._check_lens_correction(model)
         if self.color_space is ColorSpace.LINEAR and self.bits == 8:
             raise UsageError("--color-space linear: 8 bits are too few for it; add --bits 16")
         if self.bits == 32 and self.tone is not Tone.NEUTRAL:
@@ -142,7 +146,22 @@ class Options:
             resize=self.resize,
             white_balance=self.white_balance,
             full=paints if self.full is None else self.full,
+            lens_correct=self.lens_correct,
         )
+
+    def _check_lens_correction(self, model: Model) -> None:
+        """Raise UsageError where a lens cannot be corrected."""
+        if model.output is Output.SRGB:
+            raise UsageError(
+                f"--lens-correct: {model.name} paints finished pictures; leave it out, or take "
+                "--model safelight"
+            )
+        if self.dng is not None:
+            raise UsageError(
+                "--lens-correct: editors correct a DNG's lens themselves, and would do it twice; "
+                "leave it out"
+            )
+        check_lensfun()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +186,7 @@ class ResolvedOptions:
     resize: int | None
     white_balance: WhiteBalance | float
     full: bool
+    lens_correct: bool
 
     @property
     def rendered_bits(self) -> int:

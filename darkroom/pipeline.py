@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from darkroom.color.color_space import ColorSpace
 from darkroom.color.finish import AS_IT_IS, Finish
 from darkroom.color.highlights import Highlights, with_highlights
+from darkroom.color.lens_correction import find_lens_correction
 from darkroom.color.render import render_into
 from darkroom.color.tone_curve import Shoulder
 from darkroom.color.white_balance import (
     balance_white,
-    choose_white_balance,
     with_white_balance,
+    with_white_balance_choice,
 )
 from darkroom.errors import UsageError
 from darkroom.gain import Gain, choose_gain
@@ -49,7 +50,8 @@ class Picture:
 
     `black`: which level was taken off, as `darkroom.raw.black_level.explain_black` says. `camera`:
     the same in the camera's own colours, where a DNG was asked for. `resized`: whether it is
-    smaller than the photo.
+    smaller than the photo. `lens`: what of it was corrected, as `LensCorrection.words` says; None
+    where that was not asked for.
     """
 
     pixels: Pixels
@@ -59,6 +61,7 @@ class Picture:
     camera: CameraPicture | None = None
     color_space: ColorSpace = ColorSpace.SRGB
     resized: bool = False
+    lens: str | None = None
 
 
 def enhance(
@@ -79,11 +82,22 @@ def enhance(
     photo = prepare(raw, model, settings, warnings.append)
     pixels = np.empty((*photo.shape, 3), SAMPLES[settings.rendered_bits])
     light = None if settings.dng is None else np.empty(pixels.shape, np.float32)
+    lens = find_lens_correction(raw) if settings.lens_correct else None
+    if lens is not None and not lens.is_known:
+        warnings.append(f"lens {lens.words}")
+    bent = torch.empty(3, *photo.shape) if lens is not None and lens.is_known else None
     for part in photo.run(settings.tile, warnings.append):
-        photo.finish(part, pixels)
+        if bent is None:
+            photo.finish(part, pixels)
+        else:
+            photo.keep(part, bent)
         if light is not None:
             photo.keep_light(part, light)
         watch(min(part.rows.stop * part.cols.stop / (photo.shape[0] * photo.shape[1]), 1.0))
+    if lens is not None and bent is not None:
+        for rows, straight in lens.correct(bent):
+            photo.finish(Part(rows, slice(None), straight), pixels)
+        del bent
     pixels = pixels[photo.frame]
     pixels, resized = _fit(square(pixels, raw.pixel_aspect), settings)
     pixels, space = upright(pixels, raw.orientation), settings.finish.space
@@ -94,6 +108,7 @@ def enhance(
         explain_black(raw),
         color_space=space,
         resized=resized,
+        lens=None if lens is None else lens.words,
     )
     if light is None or settings.dng is None:
         return picture
@@ -126,9 +141,8 @@ class PreparedPhoto:
 
     `shape`: rows and columns of the picture. `packed`: (C, h, w), amplified, as the network takes
     it; `cfa`: its filters, phase as at the picture's first site. `frame`: the rows and columns that
-    are shown. `color`: None where the network
-    paints finished sRGB. `shoulder`: None where nothing is above white. `white`: light above which
-    there is none that can be told, or that is wanted.
+    are shown. `color`: None where the network paints finished sRGB. `shoulder`: None where nothing
+    is above white. `white`: light above which there is none that can be told, or that is wanted.
     `wanted`: how it is finished.
     """
 
@@ -159,6 +173,11 @@ class PreparedPhoto:
         place = pixels[part.rows, part.cols]  # cropped where the mosaic's size is odd
         picture = part.picture[:, : place.shape[0], : place.shape[1]]
         render_into(picture, self.color, place, self.shoulder, self.wanted)
+
+    def keep(self, part: Part, whole: Tensor) -> None:
+        """Put a part's camera RGB in its place in a whole one, (3, H, W)."""
+        place = whole[:, part.rows, part.cols]
+        place.copy_(part.picture[:, : place.shape[1], : place.shape[2]])
 
     def keep_light(self, part: Part, light: NDArray[np.float32]) -> None:
         """Put a part's camera RGB, white balance undone, in its place in the picture, (H, W, 3)."""
@@ -246,7 +265,7 @@ def take_choices(raw: RawImage, settings: ResolvedOptions) -> RawImage:
     """
     raw = with_black(with_cfa(raw, settings.cfa), settings.black)
     settings.correction.check(raw)
-    raw = replace(raw, color=choose_white_balance(raw.color, settings.white_balance))
+    raw = with_white_balance_choice(raw, settings.white_balance)
     return settings.correction.correct_black(raw)
 
 

@@ -18,7 +18,7 @@ from darkroom.pipeline import Options
 APART = ("tile", "profile", "dark", "dng")
 """Options of the picture that pixels do not depend on, or that are told of by what identifies them.
 """
-SINCE = ("color_space", "tone", "saturation", "resize", "white_balance")
+SINCE = ("color_space", "tone", "saturation", "resize", "white_balance", "lens_correct")
 """Options that joined later: told of where they are not left at their default, so that what was
 made before stays valid."""
 MAX_JOBS = 8

@@ -32,7 +32,8 @@ class Outcome:
     of the file as it was read or written; None where not known. `width`, `height`: of the picture.
     `camera`, `taken`, `exposure_seconds`, `iso`: as the photo says. `gain`, `gain_rule` (None: the
     user's number), `gain_reason`: as in `darkroom.gain.Gain`. `black`: as
-    `darkroom.raw.black_level.explain_black` says.
+    `darkroom.raw.black_level.explain_black` says. `lens`: what was corrected
+    of it, None where that was not asked for.
     `model_sha256`: of the tensors as they ran. `options`: what the user decided and pixels depend
     on. `seconds`: per stage (decode, network, encode). `error`: one line with the remedy, None if
     all is well. `exit_code`: what `darkroom enhance` would have answered.
@@ -58,6 +59,7 @@ class Outcome:
     gain_rule: str | None = None
     gain_reason: str | None = None
     black: Mapping[str, Any] | None = None
+    lens: str | None = None
     model: str = ""
     model_sha256: str = ""
     device: str = ""

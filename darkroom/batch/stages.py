@@ -205,6 +205,7 @@ def describe_metadata(
         "Black": " ".join(f"{level:g}" for row in black.get("used") or () for level in row),
         "BlackReason": black.get("reason", ""),
         "Denoise": f"{options.denoise:g}",
+        "LensCorrection": picture.lens or "",
     }
     said = {name: text for name, text in processing.items() if text}
     return describe_picture(
@@ -232,6 +233,7 @@ def describe(raw: RawImage, picture: Picture, model: Model) -> dict[str, Any]:
         "gain_rule": picture.gain.rule_name,
         "gain_reason": picture.gain.reason,
         "black": picture.black,
+        "lens": picture.lens,
         "model": model.name,
         "device": str(model.device),
         "precision": str(model.dtype).removeprefix("torch."),

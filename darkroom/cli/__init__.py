@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from darkroom import __version__
 from darkroom.cli import output
 from darkroom.cli.allocator import check_address_space, use_large_pages
+from darkroom.cli.choices import expand_groups
 from darkroom.cli.completion import add_completion
 from darkroom.errors import DISK_FULL, DarkroomError, OutputError
 
@@ -165,7 +166,7 @@ def darkroom(
 for _name in NEED_PHOTOS + OTHERS:
     _command = getattr(import_module(f"darkroom.cli.{_name}"), _name)
     app.command(_name.replace("_", "-"), no_args_is_help=_name in NEED_PHOTOS)(
-        add_completion(_command)
+        add_completion(expand_groups(_command))
     )
 
 

@@ -4,16 +4,16 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from darkroom.batch.journal import JOURNAL
-from darkroom.cli import config, inputs, options, output
+from darkroom.cli import config, options, output
 from darkroom.cli.allocator import share_one_arena
 from darkroom.cli.batch_display import Display
+from darkroom.cli.choices import FileChoices, PictureChoices
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,15 +57,7 @@ def batch(
         float | None,
         typer.Option("--ratio", help="Amplify so many times, 1 to 1000. Default: automatic."),
     ] = None,
-    ev: options.Ev = 0.0,
-    gain: options.GainRule = None,
-    hot_pixels: options.HotPixels = None,
-    denoise: options.Denoise = 1.0,
-    highlights: options.Highlights = None,
-    edges: options.Edges = "reflect",
-    black: options.Black = None,
-    cfa: options.Cfa = None,
-    profile: options.Profile = None,
+    choices: PictureChoices = PictureChoices(),
     file_format: Annotated[
         str, typer.Option("--format", metavar="png|tif|jpg|webp|avif|dng", help="Of the pictures.")
     ] = "png",
@@ -78,19 +70,7 @@ def batch(
             help="Keep the folder tree below this one. Default: the folder that all sources share.",
         ),
     ] = None,
-    dng: options.Dng = None,
-    bits: options.Bits = None,
-    quality: options.Quality = 92,
-    color_space: options.ColorSpace = "srgb",
-    tone: options.Tone = "neutral",
-    saturation: options.Saturation = 1.0,
-    resize: options.Resize = None,
-    wb: options.WhiteBalance = "as-shot",
-    full: options.Full = False,
-    strip: options.Strip = False,
-    no_gps: options.NoGps = False,
-    keep_time: options.KeepTime = False,
-    overwrite: options.Overwrite = False,
+    file: FileChoices = FileChoices(),
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Skip what is done, or do all again.")
     ] = True,
@@ -105,7 +85,6 @@ def batch(
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SECONDS", help="Give a photo's decoding up then.")
     ] = 60.0,
-    tile: options.Tile = "auto",
     device: Annotated[
         str,
         typer.Option("--device", metavar="auto|cpu|cuda[:N|:all]", help="Where networks run."),
@@ -152,27 +131,11 @@ def batch(
     from darkroom.batch.options import BatchOptions
     from darkroom.batch.request import BatchRequest, prepare
     from darkroom.batch.run import run
-    from darkroom.output.picture import PictureFormat, SaveOptions
+    from darkroom.output.picture import PictureFormat
 
     kind = PictureFormat.from_name(file_format, dng=True)
-    save = SaveOptions(kind, inputs.sample_bits(bits, kind), quality, overwrite)
-    save = replace(save, strip=strip, gps=not no_gps, keep_time=keep_time)
-    picture = inputs.enhance_options(
-        ratio,
-        gain,
-        ev,
-        tile,
-        save.bits,
-        hot_pixels,
-        denoise,
-        highlights,
-        edges,
-        black,
-        cfa,
-        profile,
-        dng=inputs.dng_kind(dng, kind),
-    )
-    picture = inputs.finish_options(picture, color_space, tone, saturation, resize, wb, full=full)
+    save = file.read(kind)
+    picture = choices.read(save.bits, kind, ratio)
     request = BatchRequest(
         out,
         BatchOptions(picture, save, jobs, timeout, resume, check_hash),
@@ -185,7 +148,7 @@ def batch(
         cluster,
         report,
         norm_statistics,
-        profile,
+        choices.profile,
     )
     found = prepare(request, _read_sources(sources, null, watch))
     notes = found.models[0].notes if found.models else ()  # those of a cluster come with photos

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from darkroom.cli import inputs, options, output, targets
+from darkroom.cli.choices import PictureChoices
 from darkroom.errors import UsageError
 
 PAGE_ENDINGS = (".html", ".htm")
@@ -78,7 +79,7 @@ def compare(
     if plan.companions and not quiet:
         output.say(plan.companions)
     with output.Stages(quiet) as stages, stages.stage("load the models"):
-        picture_options = inputs.enhance_options(ratio, gain, ev, tile, bits=8)
+        picture_options = PictureChoices(ev=ev, gain=gain, tile=tile).read(8, ratio=ratio)
         networks = [inputs.load_network(name, device, precision) for name in names]
 
     def make(photo: Path, target: Path) -> None:

@@ -11,7 +11,7 @@ from typer.models import ParameterInfo
 
 
 def add_completion(command: Callable[..., None]) -> Callable[..., None]:
-    """Let shells complete a command's options: those with a metavar such as repair|keep, --model.
+    """Let shells complete a command's options: by their metavar, as repair|keep, and models.
 
     The words are those in small letters; FILE, NAME and N stand for what is free.
     """
@@ -20,7 +20,7 @@ def add_completion(command: Callable[..., None]) -> Callable[..., None]:
             if not isinstance(info, ParameterInfo) or info.autocompletion is not None:
                 continue
             metavar = info.metavar or ""
-            if "NAME|FILE" in metavar:
+            if "NAME|FILE" in metavar or metavar == "MODEL":
                 info.autocompletion = list_models
             elif metavar == "RULE":
                 info.autocompletion = list_rules

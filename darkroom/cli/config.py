@@ -56,11 +56,14 @@ def _take_files(ctx: typer.Context, no_config: bool) -> bool:
 def _take_preset(ctx: typer.Context, preset: str | None) -> str | None:
     """Put a preset's options below what is typed; a callback."""
     if preset is not None and not ctx.resilient_parsing:
-        if preset not in PRESETS:
-            raise UsageError(f"--preset {preset}: give one of {', '.join(PRESETS)}")
         source = ctx.get_parameter_source("preset")
+        typed = source is not None and source.name == "COMMANDLINE"
+        if preset not in PRESETS:
+            files = (where for where, values in ctx.meta.get("files", ()) if "preset" in values)
+            place = "--preset" if typed else f"{next(files)}: [{ctx.info_name}] preset ="
+            raise UsageError(f"{place} {preset}: give one of {', '.join(PRESETS)}")
         ctx.meta["preset"] = (f"--preset {preset}", PRESETS[preset])
-        ctx.meta["preset_typed"] = source is not None and source.name == "COMMANDLINE"
+        ctx.meta["preset_typed"] = typed
         _merge(ctx)
     return preset
 
@@ -204,6 +207,14 @@ def _place(path: Path, value: Any) -> Any:
     return value
 
 
+def _show(value: Any) -> str:
+    """Say an option's value as it would be typed behind its name."""
+    if isinstance(value, bool):
+        return "" if value else " off"
+    values = value if isinstance(value, list | tuple) else [value]
+    return "".join(f" {one}" for one in values)
+
+
 def tell_options(ctx: typer.Context, *, quiet: bool, verbose: bool) -> None:
     """Say which options come from files, or with `verbose` where each comes from."""
     layers = _layers(ctx)
@@ -221,7 +232,7 @@ def tell_options(ctx: typer.Context, *, quiet: bool, verbose: bool) -> None:
             origin = next(where for where, values in layers if name in values)
         value = ctx.params.get(name)
         if origin != "default" or value not in (None, False, ()):
-            sources.setdefault(origin, []).append(f"{_spell(param)} {value}")
+            sources.setdefault(origin, []).append(f"{_spell(param)}{_show(value)}")
     if verbose:
         order = ("command line", *(where for where, _ in layers), "default")
         for origin in (one for one in order if one in sources):

@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from darkroom.cli import config, inputs, options, output, targets
+from darkroom.cli.choices import FileChoices, PictureChoices
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,15 +38,7 @@ def enhance(
     model: options.ModelName = "safelight",
     norm_statistics: options.NormStatistics = "stored",
     ratio: options.Ratio = None,
-    ev: options.Ev = 0.0,
-    gain: options.GainRule = None,
-    hot_pixels: options.HotPixels = None,
-    denoise: options.Denoise = 1.0,
-    highlights: options.Highlights = None,
-    edges: options.Edges = "reflect",
-    black: options.Black = None,
-    cfa: options.Cfa = None,
-    profile: options.Profile = None,
+    choices: PictureChoices = PictureChoices(),
     dark: Annotated[
         list[Path] | None,
         typer.Option(
@@ -63,18 +56,7 @@ def enhance(
             help="In folders; needed where the output is -.",
         ),
     ] = None,
-    dng: options.Dng = None,
-    bits: options.Bits = None,
-    quality: options.Quality = 92,
-    color_space: options.ColorSpace = "srgb",
-    tone: options.Tone = "neutral",
-    saturation: options.Saturation = 1.0,
-    resize: options.Resize = None,
-    wb: options.WhiteBalance = "as-shot",
-    full: options.Full = False,
-    strip: options.Strip = False,
-    no_gps: options.NoGps = False,
-    keep_time: options.KeepTime = False,
+    file: FileChoices = FileChoices(),
     preview: Annotated[
         bool,
         typer.Option("--preview", help="A quick look: the picture reduced to 2 megapixels."),
@@ -85,8 +67,6 @@ def enhance(
             "--show", help="Draw the picture on the terminal (kitty, iTerm2, sixel) as well."
         ),
     ] = False,
-    overwrite: options.Overwrite = False,
-    tile: options.Tile = "auto",
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     as_json: options.Json = False,
@@ -110,11 +90,10 @@ def enhance(
     Of several photos, one that fails costs only itself; the exit code is then 1.
     """
     config.tell_options(ctx, quiet=quiet, verbose=verbose)
-    references = inputs.list_references(profile, dark or ())
-    plan, save = _plan_output(photos, out, file_format, bits, quality, overwrite, model, references)
-    save = replace(save, strip=strip, gps=not no_gps, keep_time=keep_time)
+    references = inputs.list_references(choices.profile, dark or ())
+    plan, save = _plan_output(photos, out, file_format, file, model, references)
     piped = any(target == inputs.STANDARD for _, target in plan.pairs)
-    if keep_time and piped:
+    if save.keep_time and piped:
         raise UsageError("--keep-time needs a file; name it with -o")
     if piped and show:
         raise UsageError("--show says where the file is if need be; name it with -o")
@@ -125,30 +104,12 @@ def enhance(
     if preview and references:
         raise UsageError("--preview makes the photo smaller; leave --profile and --dark out")
     for photo, _ in plan.pairs:
-        if photo in references and photo != profile:
+        if photo in references and photo != choices.profile:
             raise UsageError(f"--dark {photo}: is the photo itself; give frames without any light")
     if plan.companions and not quiet:
         output.say(plan.companions)
     with output.Stages(quiet) as stages, stages.stage("load the model"):
-        picture_options = inputs.enhance_options(
-            ratio,
-            gain,
-            ev,
-            tile,
-            save.bits,
-            hot_pixels,
-            denoise,
-            highlights,
-            edges,
-            black,
-            cfa,
-            profile,
-            dark or (),
-            inputs.dng_kind(dng, save.format),
-        )
-        picture_options = inputs.finish_options(
-            picture_options, color_space, tone, saturation, resize, wb, full=full
-        )
+        picture_options = choices.read(save.bits, save.format, ratio, dark or ())
         from darkroom.batch.devices import weights_sha256
         from darkroom.models.loading import load_model
 
@@ -160,11 +121,12 @@ def enhance(
         picture_options,
         save,
         norm_statistics,
-        wb,
+        choices.wb,
         quiet=quiet,
         as_json=as_json,
         preview=preview,
         show=show,
+        several=plan.several,
         loading=stages.seconds,
     )
     if plan.several:
@@ -177,7 +139,8 @@ def enhance(
 class _Job:
     """What is done to each photo, by a network that is loaded once.
 
-    `digest`: of its tensors. `loading`: seconds, which the first photo's are told to have taken.
+    `digest`: of its tensors. `several`: warnings say which photo they are about. `loading`:
+    seconds, which the first photo's are told to have taken.
     """
 
     network: "Model"
@@ -190,6 +153,7 @@ class _Job:
     as_json: bool
     preview: bool
     show: bool
+    several: bool
     loading: dict[str, float]
 
     def make(self, photo: Path, target: Path) -> None:
@@ -241,18 +205,21 @@ class _Job:
         self.loading.clear()
         seconds = {name: round(seconds, 3) for name, seconds in taken.items()}
         if not self.quiet:
+            lines = list(picture.warnings)
+            unknown = f"lens {picture.lens}" in lines
             if save.keep_time and time is None:
-                output.warn("nothing tells when the photo was taken; the file keeps today's time")
-            for line in picture.warnings:
-                output.warn(line)
+                lines.append("nothing tells when the photo was taken; the file keeps today's time")
+            for line in lines:
+                output.warn(f"{photo.name}: {line}" if self.several else line)
             output.say(
                 "{output}: {width} x {height}, x{gain:.4g} ({gain_reason}), {model} on {device} "
                 "in {precision}, {total:.1f} s".format(
                     **facts, output=target, total=sum(seconds.values())
                 )
+                + (f"; lens {picture.lens}" if picture.lens and not unknown else "")
             )
         if self.show:
-            show_picture(picture.pixels, target)
+            show_picture(picture.pixels, target, picture.color_space)
         if self.as_json:
             record = {"photo": str(photo), "output": str(target), **facts, "seconds": seconds}
             output.print_json(record)
@@ -262,9 +229,7 @@ def _plan_output(
     photos: Sequence[Path],
     out: str | None,
     file_format: str | None,
-    bits: int | None,
-    quality: int,
-    overwrite: bool,
+    file: FileChoices,
     model: str,
     references: Sequence[Path],
 ) -> tuple[targets.TargetPlan, "SaveOptions"]:
@@ -274,7 +239,7 @@ def _plan_output(
     """
     from darkroom.models.loading import list_files
     from darkroom.output.atomic import check_target, make_folder, spare_inputs
-    from darkroom.output.picture import PictureFormat, SaveOptions
+    from darkroom.output.picture import PictureFormat
 
     kind = PictureFormat.from_name(file_format, dng=True) if file_format else None
     plan = targets.plan_targets(photos, out, file_format or "png")
@@ -284,13 +249,13 @@ def _plan_output(
     kind = kind or PictureFormat.from_path(target, dng=True)
     known = [STDIN if one == inputs.STANDARD else one for one, _ in plan.pairs]
     read = (*known, *list_files(model), *references)
-    save = SaveOptions(kind, inputs.sample_bits(bits, kind), quality, overwrite, read)
+    save = file.read(kind, read)
     if plan.several:
         return plan, save
     if target != inputs.STANDARD:
         if plan.folder:
             make_folder(target.parent)
-        check_target(target, overwrite, read)
+        check_target(target, save.overwrite, read)
     elif sys.stdout.isatty():
         raise UsageError("standard output is a terminal; redirect it, or name a file with -o")
     else:

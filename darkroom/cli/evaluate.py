@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from darkroom.cli import inputs, options, output
+from darkroom.cli.choices import PictureChoices
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def evaluate(
     names = model or ["safelight"]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UsageError(f"--model {min(twice)}: was given twice")
-    settings = inputs.enhance_options(None, rule, 0.0, tile, 16, edges=edges)
+    settings = PictureChoices(gain=rule, tile=tile, edges=edges).read(16)
 
     def load(name: str) -> "Model":
         return inputs.load_network(name, device, precision, norm_statistics)

@@ -12,7 +12,7 @@ from darkroom.errors import UsageError
 def fetch_weights(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Which weights; none lists what there is."),
+        typer.Argument(metavar="MODEL", help="Which weights; none lists what there is."),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All published weights.")] = False,
     source: Annotated[

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from darkroom.models.tiling import TileOption
     from darkroom.output.linear_dng import DngKind
     from darkroom.output.picture import PictureFormat
-    from darkroom.pipeline import Options
     from darkroom.raw.image import Black, RawImage, WhiteBalance
 
 Choice = TypeVar("Choice", bound=Enum)
@@ -108,51 +106,7 @@ def given_gain(ratio: float | None, rule: str | None) -> "Gain | None":
     return given_gain(ratio)
 
 
-def enhance_options(
-    ratio: float | None,
-    rule: str | None,
-    ev: float,
-    tile: str,
-    bits: int,
-    hot: str | None = None,
-    denoise: float = 1.0,
-    light: str | None = None,
-    edges: str | None = None,
-    black: str | None = None,
-    cfa: str | None = None,
-    profile: Path | None = None,
-    dark: Sequence[Path] = (),
-    dng: "DngKind | None" = None,
-) -> "Options":
-    """Gather what the user decided about the picture."""
-    from darkroom.calibration.dark_reference import read_dark_frames
-    from darkroom.calibration.profile_file import read_profile
-    from darkroom.color.highlights import Highlights
-    from darkroom.models.tiling import Edges
-    from darkroom.mosaic.hot_pixels import HotPixels
-    from darkroom.pipeline import Options
-
-    chosen, brightness = gain_rule(rule)
-    return Options(
-        gain=given_gain(ratio, rule),
-        rule=chosen,
-        brightness=brightness,
-        ev=ev,
-        tile=tile_size(tile),
-        bits=bits,
-        hot_pixels=choice("--hot-pixels", HotPixels, hot),
-        denoise=denoise,
-        highlights=choice("--highlights", Highlights, light),
-        edges=choice("--edges", Edges, edges) or Edges.REFLECT,
-        black=black_level(black),
-        cfa=bayer_pattern(cfa),
-        profile=None if profile is None else read_profile(profile),
-        dark=read_dark_frames(dark) if dark else None,
-        dng=dng,
-    )
-
-
-def dng_kind(text: str | None, kind: "PictureFormat") -> "DngKind | None":
+def dng_kind(text: str | None, kind: "PictureFormat | None") -> "DngKind | None":
     """Read `--dng`; None for other formats. Raises UsageError where there is none to be of it."""
     from darkroom.output.linear_dng import DngKind
     from darkroom.output.picture import PictureFormat
@@ -163,38 +117,6 @@ def dng_kind(text: str | None, kind: "PictureFormat") -> "DngKind | None":
     if chosen is not None:
         raise UsageError(f"--dng {text}: is about DNGs; name the output .dng, or --format dng")
     return None
-
-
-def sample_bits(bits: int | None, kind: "PictureFormat") -> int:
-    """Read `--bits`; where it was left out, what is usual in the format."""
-    from darkroom.output.picture import PictureFormat
-
-    return bits if bits is not None else 16 if kind is PictureFormat.DNG else 8
-
-
-def finish_options(
-    options: "Options",
-    color_space: str = "srgb",
-    tone: str = "neutral",
-    saturation: float = 1.0,
-    resize: int | None = None,
-    wb: str = "as-shot",
-    *,
-    full: bool = False,
-) -> "Options":
-    """Add what the user decided about the picture's colours, tone and size."""
-    from darkroom.color.color_space import ColorSpace
-    from darkroom.color.finish import Tone
-
-    return replace(
-        options,
-        color_space=choice("--color-space", ColorSpace, color_space) or ColorSpace.SRGB,
-        tone=choice("--tone", Tone, tone) or Tone.NEUTRAL,
-        saturation=saturation,
-        resize=resize,
-        white_balance=white_balance(wb),
-        full=full or None,
-    )
 
 
 def white_balance(text: str) -> "WhiteBalance | float":

@@ -154,9 +154,9 @@ ColorSpace = Annotated[
     str,
     typer.Option(
         "--color-space",
-        metavar="NAME",
-        help="Of the picture, with its ICC profile: srgb, display-p3, adobe-rgb, rec2020, "
-        "prophoto, or linear (sRGB's primaries without a curve; needs more than 8 bits).",
+        metavar="srgb|display-p3|adobe-rgb|rec2020|prophoto|linear",
+        help="Of the picture, with its ICC profile; linear is sRGB's primaries without a curve, "
+        "and needs more than 8 bits.",
     ),
 ]
 Tone = Annotated[
@@ -177,6 +177,14 @@ WhiteBalance = Annotated[
         metavar="as-shot|auto|daylight|KELVIN",
         help="White balance: the camera's, measured on the picture (gray world), of daylight, or "
         "of light of so many kelvin, 2000 to 25000; not for networks that paint their own colours.",
+    ),
+]
+LensCorrect = Annotated[
+    bool,
+    typer.Option(
+        "--lens-correct",
+        help="Take back dark corners, bent lines and colour fringes where lensfun's database knows "
+        "camera and lens; not for DNGs. Needs pip install 'darkroom[lens]'.",
     ),
 ]
 Resize = Annotated[

@@ -13,6 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.cli import output
+from darkroom.color.color_space import (
+    SRGB_CURVE,
+    ColorSpace,
+    decode_samples,
+    encode_light,
+    srgb_to_space,
+)
 
 SIDE = 800
 """Pixels of a drawn picture's longer side."""
@@ -50,21 +57,25 @@ def find_protocol(environment: Mapping[str, str]) -> TerminalProtocol | None:
     return None
 
 
-def show_picture(pixels: NDArray[Any], target: Path) -> None:
+def show_picture(pixels: NDArray[Any], target: Path, space: ColorSpace = ColorSpace.SRGB) -> None:
     """Draw a picture on the terminal of standard error, or say where its file is.
 
-    `pixels`: (H, W, 3) uint8 or uint16.
+    `pixels`, `space`: as of `encode_picture`.
     """
     protocol = find_protocol(os.environ) if sys.stderr.isatty() else None
     if protocol is None:
         output.say(f"this terminal draws no pictures; open {target}")
         return
-    sys.stderr.write("".join(encode_picture(pixels, protocol)) + "\n")
+    sys.stderr.write("".join(encode_picture(pixels, protocol, space)) + "\n")
     sys.stderr.flush()
 
 
-def encode_picture(pixels: NDArray[Any], protocol: TerminalProtocol) -> Iterator[str]:
-    """Yield what draws a picture, reduced to SIDE. `pixels`: (H, W, 3) uint8 or uint16.
+def encode_picture(
+    pixels: NDArray[Any], protocol: TerminalProtocol, space: ColorSpace = ColorSpace.SRGB
+) -> Iterator[str]:
+    """Yield what draws a picture, reduced to SIDE, in the sRGB that terminals show.
+
+    `pixels`: (H, W, 3) uint8 or uint16, or float32 for linear light; in the colours of `space`.
 
     Source: kitty, "Terminal graphics protocol"; iTerm2, "Inline Images Protocol"; DEC, "VT330/VT340
     Programmer Reference Manual", volume 2, chapter 14.
@@ -72,10 +83,7 @@ def encode_picture(pixels: NDArray[Any], protocol: TerminalProtocol) -> Iterator
     from PIL import Image
 
     step = max(1, max(pixels.shape[:2]) // (2 * SIDE))
-    small = pixels[::step, ::step]
-    if small.dtype == np.uint16:
-        small = (small >> 8).astype(np.uint8)
-    image = Image.fromarray(np.ascontiguousarray(small))
+    image = Image.fromarray(_to_srgb(np.ascontiguousarray(pixels[::step, ::step]), space))
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     if protocol is TerminalProtocol.SIXEL:
         yield from _encode_sixels(image.quantize(COLORS))
@@ -90,6 +98,17 @@ def encode_picture(pixels: NDArray[Any], protocol: TerminalProtocol) -> Iterator
         head = "a=T,f=100," if start == 0 else ""
         more = int(start + CHUNK < len(text))
         yield f"\x1b_G{head}m={more};{text[start : start + CHUNK]}\x1b\\"
+
+
+def _to_srgb(pixels: NDArray[Any], space: ColorSpace) -> NDArray[np.uint8]:
+    """Return a picture of any space and depth as 8 bits of sRGB."""
+    if pixels.dtype != np.float32 and space is ColorSpace.SRGB:
+        return (pixels >> (8 * pixels.dtype.itemsize - 8)).astype(np.uint8)
+    light = pixels
+    if pixels.dtype != np.float32:
+        light = decode_samples(pixels / np.iinfo(pixels.dtype).max, space.curve)
+    light = (light @ np.linalg.inv(srgb_to_space(space)).T).astype(np.float32)
+    return (encode_light(light, SRGB_CURVE) * 255 + 0.5).astype(np.uint8)
 
 
 def _encode_sixels(image: Any) -> Iterator[str]:

@@ -14,13 +14,17 @@ from torch import Tensor
 from darkroom.color.matrix import SRGB_TO_XYZ, camera_to_srgb
 from darkroom.errors import UsageError
 from darkroom.mosaic.packing import COLORS_OF_CHANNELS
-from darkroom.raw.image import Color, WhiteBalance
+from darkroom.raw.image import Color, RawImage, WhiteBalance
 
 GRAY_WORLD_SAMPLES = 1 << 16
 GRAY_WORLD_DARKEST = 0.1  # share of the pixels left out: noise more than colour
 GRAY_WORLD_CLIPPED = 0.98
 GRAY_WORLD_LIMIT = 8.0
 MIN_KELVIN, DAYLIGHT_KELVIN, MAX_KELVIN = 2000, 4000, 25000
+BALANCED_TWICE = (
+    "the photo's own white balance is 1 throughout: if its camera balanced the values itself, "
+    "colours are balanced twice; then use --wb auto"
+)
 MIN_SEEN = 1 / 64
 """The least share of D65's that a channel is taken to see of other light."""
 
@@ -38,6 +42,20 @@ def balance_white(light: Tensor, color: Color) -> Tensor:
     chosen = [multipliers[index] for index in COLORS_OF_CHANNELS[light.shape[-3]]]
     scale = torch.tensor(chosen, dtype=light.dtype, device=light.device)
     return light * scale[:, None, None]
+
+
+def with_white_balance_choice(raw: RawImage, choice: WhiteBalance | float) -> RawImage:
+    """Return a photo with the white balance that was asked for, as `choose_white_balance` has it.
+
+    What the photo was warned of, that its own is missing, goes with it.
+    """
+    if choice is WhiteBalance.AS_SHOT:
+        return raw
+    color, warning = choose_white_balance(raw.color, choice), raw.color.warning
+    warnings = tuple(line for line in raw.warnings if line != warning)
+    if warning and color.white_balance is not None and raw.color.white_balance is None:
+        warnings += (BALANCED_TWICE,)
+    return replace(raw, color=replace(color, warning=None), warnings=warnings)
 
 
 def choose_white_balance(color: Color, choice: WhiteBalance | float) -> Color:

@@ -28,7 +28,7 @@ def read_color(
     """
     balance, source, warnings = _white_balance(as_shot, daylight)
     matrix, more = _matrix(camera_to_srgb[:, :3], xyz_to_camera[:3], kodak)
-    return Color(balance, matrix, source, _scaled(daylight)), warnings + more
+    return Color(balance, matrix, source, _scaled(daylight), *warnings), warnings + more
 
 
 def _white_balance(

@@ -84,12 +84,14 @@ class Color:
     `xyz_to_camera`: (3, 3) float64, CIE XYZ (D65) to camera RGB, rows R, G, B; only its
     row-normalised product with sRGB's primaries matters, so rows may have any common scale.
     `daylight`: (3,) the camera's multipliers under D65, green 1; None where LibRaw has none.
+    `warning`: that one of RawImage.warnings which is about the white balance.
     """
 
     white_balance: NDArray[np.float64] | None
     xyz_to_camera: NDArray[np.float64]
     source: WhiteBalance = WhiteBalance.AS_SHOT
     daylight: NDArray[np.float64] | None = None
+    warning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,13 @@ import dataclasses
 import errno
 import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +26,7 @@ from darkroom.batch.options import settings
 from darkroom.batch.record import Outcome, Status
 from darkroom.batch.run import BatchOptions, enhance_all, load_models
 from darkroom.batch.stages import PhotoProgress, Stage
+from darkroom.color import lens_correction
 from darkroom.color.color_space import ColorSpace
 from darkroom.errors import OutputError, UsageError
 from darkroom.gain import given_gain
@@ -526,3 +530,24 @@ def test_what_joined_later_is_told_only_where_it_is_asked_for(model: Model) -> N
     told = settings(BatchOptions(picture=asked), model).options
     assert not plain.keys() & {"color_space", "tone", "saturation"}
     assert told == {**plain, "color_space": "prophoto", "saturation": 1.5}
+
+
+def test_lenses_are_corrected_or_said_not_to_be(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal says which; done again where it was not asked for before."""
+    database = SimpleNamespace(find_cameras=lambda maker, model: [])
+    monkeypatch.setitem(sys.modules, "lensfunpy", SimpleNamespace(Database=lambda: database))
+    lens_correction._read_database.cache_clear()
+    (photo,) = write_photos(tmp_path / "in", 1)
+    (plain,) = go([photo], tmp_path / "out", model)
+    assert (plain.status, plain.lens) == (Status.DONE, None)
+    asked = replace(OPTIONS.picture, lens_correct=True)
+    (outcome,) = go([photo], tmp_path / "out", model, picture=asked)
+    lens_correction._read_database.cache_clear()
+    assert outcome.status is Status.DONE
+    assert outcome.lens is not None
+    assert outcome.lens.startswith("not corrected: lensfun does not know the camera")
+    assert f"lens {outcome.lens}" in outcome.warnings
+    (read,) = [one for one in read_outcomes(tmp_path / "out" / JOURNAL) if one.lens]
+    assert read.lens == outcome.lens

@@ -40,6 +40,9 @@ def complete(line: str) -> list[str]:
         ("darkroom enhance --tile ", ["auto", "off"]),
         ("darkroom enhance --gain-rule redi-", ["redi-train"]),
         ("darkroom comp", ["compare"]),
+        ("darkroom enhance --color-space pro", ["prophoto"]),
+        ("darkroom fetch-weights sid-", ["sid-fuji", "sid-sony"]),
+        ("darkroom export safelight-l", ["safelight-large", "safelight-large-xtrans"]),
     ],
 )
 def test_words_are_offered(line: str, words: list[str]) -> None:

@@ -174,3 +174,14 @@ def test_a_preview_is_small_and_refuses_what_is_of_the_whole(
         assert image.size == (48, 32)
     refused = run("enhance", photo, "-m", weights, "--preview", "--dark", photo)
     assert (refused.exit_code, "--dark" in refused.stderr) == (2, True)
+
+
+def test_warnings_of_several_say_which_photo(tmp_path: Path, weights: Path) -> None:
+    photos = write_photos(tmp_path, 2)
+    for photo in photos:
+        photo.with_suffix(".xmp").touch()  # empty, and so no XMP
+    several = run("enhance", *photos, "-o", tmp_path / "out", "-m", weights).stderr
+    alone = run("enhance", photos[0], "-o", tmp_path / "alone.png", "-m", weights).stderr
+    for number in range(2):
+        assert f"warning: p00{number}.dng: sidecar p00{number}.xmp cannot be read" in several
+    assert "warning: sidecar p000.xmp cannot be read" in alone

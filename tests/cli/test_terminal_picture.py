@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from batches import tiny_weights, write_photos
 from numpy.typing import NDArray
 from PIL import Image
@@ -14,6 +15,8 @@ from typer.testing import CliRunner
 
 from darkroom.cli import app, terminal_picture
 from darkroom.cli.terminal_picture import TerminalProtocol, encode_picture, find_protocol
+from darkroom.color.color_space import ColorSpace, encode_light, srgb_to_space
+from darkroom.color.transfer import srgb_decode
 
 
 def picture(height: int = 40, width: int = 64) -> NDArray[np.uint8]:
@@ -54,6 +57,22 @@ def test_sixels_draw_the_picture() -> None:
     """Within 2 codes: sixels have 101 steps of each colour."""
     drawn = read_sixels("".join(encode_picture(picture(), TerminalProtocol.SIXEL)))
     assert np.abs(drawn.astype(int) - picture()).max() <= 2
+
+
+def test_other_colours_and_depths_are_shown_as_srgb() -> None:
+    """Against the picture that they were made of, to a code: they hold more than 8 bits."""
+    light = srgb_decode(torch.from_numpy(picture() / 255)).numpy()
+    beyond = light.astype(np.float32)
+    beyond[0, 0] = -0.1, 7.0, 0.5
+    linear = "".join(encode_picture(beyond, TerminalProtocol.ITERM2, ColorSpace.LINEAR))
+    matrix = srgb_to_space(ColorSpace.PROPHOTO)
+    codes = encode_light((light @ matrix.T).astype(np.float32), ColorSpace.PROPHOTO.curve) * 65535
+    pro = encode_picture(codes.astype(np.uint16), TerminalProtocol.ITERM2, ColorSpace.PROPHOTO)
+    for text in (linear, "".join(pro)):
+        file = base64.b64decode(text.partition(":")[2].rstrip("\a"))
+        drawn = np.asarray(Image.open(io.BytesIO(file))).astype(int)
+        assert np.abs(drawn - picture())[1:].max() <= 1
+    assert drawn.shape == picture().shape
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])

@@ -1,12 +1,21 @@
 """White balances of one's own against published chromaticities, then their properties."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from darkroom.color.matrix import SRGB_TO_XYZ
-from darkroom.color.white_balance import choose_white_balance, find_illuminant
+from darkroom.color.white_balance import (
+    BALANCED_TWICE,
+    choose_white_balance,
+    find_illuminant,
+    with_white_balance_choice,
+)
 from darkroom.errors import UsageError
-from darkroom.raw.image import Color, WhiteBalance
+from darkroom.raw.color_matrix import read_color
+from darkroom.raw.image import Color, RawImage, WhiteBalance
 
 # A camera: XYZ to its RGB, and so what is neutral to it under D65.
 MATRIX = np.array([[0.58, -0.14, -0.02], [-0.35, 1.15, 0.23], [-0.07, 0.19, 0.59]])
@@ -57,3 +66,33 @@ def test_cameras_that_nobody_measured_have_no_daylight(choice: WhiteBalance | fl
 def test_kelvin_out_of_range(kelvin: float) -> None:
     with pytest.raises(UsageError, match="give 2000 to 25000 kelvin"):
         find_illuminant(kelvin)
+
+
+ZEROS = (np.zeros((3, 4), np.float32), np.zeros((4, 3), np.float32))
+MISSING, UNIFORM = (0.0, 1.0, 0.0, 0.0), (1.0, 1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("as_shot", "choice", "said"),
+    [
+        (MISSING, WhiteBalance.GRAY_WORLD, ()),
+        (MISSING, WhiteBalance.DAYLIGHT, ()),
+        (MISSING, 3200.0, ()),
+        (UNIFORM, WhiteBalance.GRAY_WORLD, ()),
+        (UNIFORM, WhiteBalance.DAYLIGHT, (BALANCED_TWICE,)),
+        (UNIFORM, 3200.0, (BALANCED_TWICE,)),
+    ],
+)
+def test_a_chosen_balance_takes_the_warning_of_the_missing_one_with_it(
+    synthetic_raw: Callable[..., RawImage],
+    as_shot: tuple[float, ...],
+    choice: WhiteBalance | float,
+    said: tuple[str, ...],
+) -> None:
+    color, warnings = read_color(as_shot, (2.0, 1.0, 1.5, 1.0), *ZEROS)
+    assert color.warning == warnings[0]
+    raw = replace(synthetic_raw(), color=color, warnings=(*warnings, "another"))
+    assert with_white_balance_choice(raw, WhiteBalance.AS_SHOT) is raw
+    chosen = with_white_balance_choice(raw, choice)
+    assert chosen.warnings == (*warnings[1:], "another", *said)
+    assert with_white_balance_choice(chosen, choice).warnings == chosen.warnings, "repeatable"
