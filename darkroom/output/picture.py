@@ -22,7 +22,7 @@ from darkroom.output.metadata import PictureMetadata, describe_file
 from darkroom.output.orientation import Pixels
 from darkroom.output.png import write_png
 from darkroom.output.tiff import MAX_BYTES, write_tiff
-from darkroom.raw.embedded import IPTC_RESOURCE, PHOTOSHOP_MARK
+from darkroom.raw.iptc import IPTC_RESOURCE, PHOTOSHOP_MARK
 
 if TYPE_CHECKING:
     from darkroom.output.linear_dng import CameraPicture
