@@ -67,7 +67,10 @@ def batch(
     cfa: options.Cfa = None,
     profile: options.Profile = None,
     file_format: Annotated[
-        str, typer.Option("--format", metavar="png|tif|jpg|webp|avif|dng", help="Of the pictures.")
+        str,
+        typer.Option(
+            "--format", metavar="png|tif|jpg|webp|avif|jxl|exr|dng", help="Of the pictures."
+        ),
     ] = "png",
     suffix: Annotated[
         str, typer.Option("--suffix", help="Added to each picture's name, before its ending.")
@@ -161,7 +164,7 @@ def batch(
         gain,
         ev,
         tile,
-        save.bits,
+        save.picture_bits,
         hot_pixels,
         denoise,
         highlights,

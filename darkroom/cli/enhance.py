@@ -29,9 +29,9 @@ def enhance(
             "-o",
             "--output",
             metavar="FILE|FOLDER",
-            help="Where the picture goes: .png, .tif, .jpg, .webp, .avif or .dng, or - for "
-            "standard output; a folder for one or more. Default: PHOTO's name with .png, in this "
-            "folder.",
+            help="Where the picture goes: .png, .tif, .jpg, .webp, .avif, .jxl, .exr or .dng, or - "
+            "for standard output; a folder for one or more. Default: PHOTO's name with .png, in "
+            "this folder.",
         ),
     ] = None,
     model: options.ModelName = "safelight",
@@ -59,7 +59,7 @@ def enhance(
         str | None,
         typer.Option(
             "--format",
-            metavar="png|tif|jpg|webp|avif|dng",
+            metavar="png|tif|jpg|webp|avif|jxl|exr|dng",
             help="In folders; needed where the output is -.",
         ),
     ] = None,
@@ -134,7 +134,7 @@ def enhance(
             gain,
             ev,
             tile,
-            save.bits,
+            save.picture_bits,
             hot_pixels,
             denoise,
             highlights,
@@ -148,10 +148,11 @@ def enhance(
         picture_options = inputs.finish_options(
             picture_options, color_space, tone, saturation, resize, wb
         )
+        save.check_space(picture_options.color_space)
         from darkroom.batch.devices import weights_sha256
         from darkroom.models.loading import load_model
 
-        network = load_model(model, device, precision, norm_statistics, save.bits)
+        network = load_model(model, device, precision, norm_statistics, save.picture_bits)
         digest = weights_sha256(network)
     job = _Job(
         network,
@@ -279,7 +280,7 @@ def _plan_output(
     plan = targets.plan_targets(photos, out, file_format or "png")
     target = plan.pairs[0][1]
     if target == inputs.STANDARD and kind is None:
-        raise UsageError("-o - needs --format png, tif, jpg, webp, avif or dng")
+        raise UsageError("-o - needs --format png, tif, jpg, webp, avif, jxl, exr or dng")
     kind = kind or PictureFormat.from_path(target, dng=True)
     known = [STDIN if one == inputs.STANDARD else one for one, _ in plan.pairs]
     read = (*known, *list_files(model), *references)

@@ -169,7 +169,8 @@ def sample_bits(bits: int | None, kind: "PictureFormat") -> int:
     """Read `--bits`; where it was left out, what is usual in the format."""
     from darkroom.output.picture import PictureFormat
 
-    return bits if bits is not None else 16 if kind is PictureFormat.DNG else 8
+    deep = (PictureFormat.DNG, PictureFormat.EXR)
+    return bits if bits is not None else 16 if kind in deep else 8
 
 
 def finish_options(

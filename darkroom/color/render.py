@@ -78,9 +78,10 @@ def render_into(
         return
 
     def put(rows: slice, encoded: Tensor) -> None:
-        light = encoded.cpu().numpy()
+        light: NDArray[np.float32] = encoded.cpu().numpy()
         if dither is not None and codes.dtype == np.uint8:
-            light += find_thresholds(*light.shape[1:], (dither[0] + rows.start, dither[1]))
+            height, width = light.shape[1:]
+            light += find_thresholds(height, width, (dither[0] + rows.start, dither[1]))
         # Whole numbers first, for spreading these over pixels is cheaper than spreading floats.
         samples = light.astype(codes.dtype, copy=False)
         for channel, plane in enumerate(samples):
