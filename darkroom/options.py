@@ -116,7 +116,7 @@ class Options:
         if self.color_space is ColorSpace.LINEAR and self.bits == 8:
             raise UsageError("--color-space linear: 8 bits are too few for it; add --bits 16")
         if self.bits == 32 and self.tone is not Tone.NEUTRAL:
-            raise UsageError(f"--tone {self.tone.value}: 32 bits hold light as it is; use 8 or 16")
+            raise UsageError(f"--tone {self.tone.value}: floats hold light as it is; leave it out")
         if self.dark is not None and self.black is not None:
             raise UsageError("--dark and --black both decide the black level; give one of them")
         rule = self.rule or model.gain_rule

@@ -169,10 +169,14 @@ class PreparedPhoto:
         return run_tiles(self.network, self.packed, tile, warn)
 
     def finish(self, part: Part, pixels: Pixels) -> None:
-        """Put the finished samples of a part in their place in the picture, (H, W, 3)."""
+        """Put the finished samples of a part in their place in the picture, (H, W, 3).
+
+        At 8 bits they are dithered, but for networks that paint sRGB, which round as published.
+        """
         place = pixels[part.rows, part.cols]  # cropped where the mosaic's size is odd
         picture = part.picture[:, : place.shape[0], : place.shape[1]]
-        render_into(picture, self.color, place, self.shoulder, self.wanted)
+        dither = None if self.color is None else (part.rows.start, part.cols.start)
+        render_into(picture, self.color, place, self.shoulder, self.wanted, dither)
 
     def keep(self, part: Part, whole: Tensor) -> None:
         """Put a part's camera RGB in its place in a whole one, (3, H, W)."""

@@ -12,7 +12,7 @@ from darkroom.batch.devices import weights_sha256
 from darkroom.errors import UsageError
 from darkroom.gain import Gain
 from darkroom.models.model import Model
-from darkroom.output.picture import LOSSY, PictureFormat, SaveOptions
+from darkroom.output.picture import WITH_QUALITY, PictureFormat, SaveOptions
 from darkroom.pipeline import Options
 
 APART = ("tile", "profile", "dark", "dng")
@@ -49,8 +49,9 @@ class BatchOptions:
             raise UsageError(f"--jobs {self.jobs}: at least 1")
         if not self.timeout > 0:
             raise UsageError(f"--timeout {self.timeout:g}: give seconds, more than 0")
-        if self.picture.bits != self.save.bits:
+        if self.picture.bits != self.save.picture_bits:
             raise UsageError("pictures are made and saved with the same bits; give both alike")
+        self.save.check_space(self.picture.color_space)
         if (self.picture.dng is None) == (self.save.format is PictureFormat.DNG):
             raise UsageError("DNGs are made and saved as such; ask for both, or for neither")
 
@@ -94,9 +95,11 @@ def settings(options: BatchOptions, model: Model) -> Settings:
         "network": model.architecture.name,
         "norm_statistics": model.norm_statistics,
     }
-    if options.save.format in LOSSY:
+    if options.save.format in WITH_QUALITY:
         decided["quality"] = options.save.quality
     save = options.save
+    if save.bits != save.picture_bits:
+        decided["saved_bits"] = save.bits
     chosen = {"strip": save.strip, "no_gps": not save.gps, "keep_time": save.keep_time}
     decided |= {name: True for name, value in chosen.items() if value}
     return Settings(json.loads(json.dumps(decided)), weights_sha256(model))

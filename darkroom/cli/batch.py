@@ -59,7 +59,10 @@ def batch(
     ] = None,
     choices: PictureChoices = PictureChoices(),
     file_format: Annotated[
-        str, typer.Option("--format", metavar="png|tif|jpg|webp|avif|dng", help="Of the pictures.")
+        str,
+        typer.Option(
+            "--format", metavar="png|tif|jpg|webp|avif|jxl|exr|dng", help="Of the pictures."
+        ),
     ] = "png",
     suffix: Annotated[
         str, typer.Option("--suffix", help="Added to each picture's name, before its ending.")
@@ -135,7 +138,7 @@ def batch(
 
     kind = PictureFormat.from_name(file_format, dng=True)
     save = file.read(kind)
-    picture = choices.read(save.bits, kind, ratio)
+    picture = choices.read(save.picture_bits, kind, ratio)
     request = BatchRequest(
         out,
         BatchOptions(picture, save, jobs, timeout, resume, check_hash),

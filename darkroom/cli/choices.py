@@ -100,7 +100,7 @@ class FileChoices:
         """Gather what the user decided; `read`: files that are read, never to be replaced."""
         from darkroom.output.picture import PictureFormat, SaveOptions
 
-        usual = 16 if kind is PictureFormat.DNG else 8
+        usual = 16 if kind in (PictureFormat.DNG, PictureFormat.EXR) else 8
         return SaveOptions(
             kind,
             usual if self.bits is None else self.bits,

@@ -30,9 +30,9 @@ def enhance(
             "-o",
             "--output",
             metavar="FILE|FOLDER",
-            help="Where the picture goes: .png, .tif, .jpg, .webp, .avif or .dng, or - for "
-            "standard output; a folder for one or more. Default: PHOTO's name with .png, in this "
-            "folder.",
+            help="Where the picture goes: .png, .tif, .jpg, .webp, .avif, .jxl, .exr or .dng, or - "
+            "for standard output; a folder for one or more. Default: PHOTO's name with .png, in "
+            "this folder.",
         ),
     ] = None,
     model: options.ModelName = "safelight",
@@ -52,7 +52,7 @@ def enhance(
         str | None,
         typer.Option(
             "--format",
-            metavar="png|tif|jpg|webp|avif|dng",
+            metavar="png|tif|jpg|webp|avif|jxl|exr|dng",
             help="In folders; needed where the output is -.",
         ),
     ] = None,
@@ -109,11 +109,12 @@ def enhance(
     if plan.companions and not quiet:
         output.say(plan.companions)
     with output.Stages(quiet) as stages, stages.stage("load the model"):
-        picture_options = choices.read(save.bits, save.format, ratio, dark or ())
+        picture_options = choices.read(save.picture_bits, save.format, ratio, dark or ())
+        save.check_space(picture_options.color_space)
         from darkroom.batch.devices import weights_sha256
         from darkroom.models.loading import load_model
 
-        network = load_model(model, device, precision, norm_statistics, save.bits)
+        network = load_model(model, device, precision, norm_statistics, save.picture_bits)
         digest = weights_sha256(network)
     job = _Job(
         network,
@@ -245,7 +246,7 @@ def _plan_output(
     plan = targets.plan_targets(photos, out, file_format or "png")
     target = plan.pairs[0][1]
     if target == inputs.STANDARD and kind is None:
-        raise UsageError("-o - needs --format png, tif, jpg, webp, avif or dng")
+        raise UsageError("-o - needs --format png, tif, jpg, webp, avif, jxl, exr or dng")
     kind = kind or PictureFormat.from_path(target, dng=True)
     known = [STDIN if one == inputs.STANDARD else one for one, _ in plan.pairs]
     read = (*known, *list_files(model), *references)

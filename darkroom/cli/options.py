@@ -136,8 +136,9 @@ Bits = Annotated[
     int | None,
     typer.Option(
         "--bits",
-        help="8, or 16 per sample (PNG and TIFF), or 32: floats of linear light (TIFF), in which "
-        "what is above white goes on. Default: 8; DNGs have 16.",
+        help="8, or 16 per sample (PNG, TIFF, JPEG XL), or 32: floats of linear light (TIFF), in "
+        "which what is above white goes on; OpenEXR has such of 16 or 32. Default: 8; DNG and "
+        "OpenEXR have 16.",
     ),
 ]
 Dng = Annotated[
@@ -149,7 +150,10 @@ Dng = Annotated[
         "(the default), or denoised alone, as the sensor's filters have it.",
     ),
 ]
-Quality = Annotated[int, typer.Option("--quality", help="Of JPEG, WebP and AVIF, 1 to 100.")]
+Quality = Annotated[
+    int,
+    typer.Option("--quality", help="Of JPEG, WebP, AVIF and JPEG XL (100: lossless), 1 to 100."),
+]
 ColorSpace = Annotated[
     str,
     typer.Option(
@@ -210,7 +214,7 @@ Strip = Annotated[
 ]
 NoGps = Annotated[
     bool,
-    typer.Option("--no-gps", help="Leave out where the photo was taken, keep all else."),
+    typer.Option("--no-gps", help="Leave out the coordinates; names of places stay."),
 ]
 KeepTime = Annotated[
     bool,

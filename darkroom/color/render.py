@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from darkroom.color.color_space import LINEAR, ColorSpace
+from darkroom.color.dither import find_thresholds
 from darkroom.color.finish import AS_IT_IS, Finish, bend_tone
 from darkroom.color.gamut import LUMINANCE, Luminance, bring_in_gamut
 from darkroom.color.matrix import camera_to_srgb
@@ -62,31 +63,38 @@ def render_into(
     codes: Samples,
     shoulder: Shoulder | None = None,
     finish: Finish = AS_IT_IS,
+    dither: tuple[int, int] | None = None,
 ) -> None:
     """Render to an array (H, W, 3) of any memory layout, in the colours and tone of a finish.
 
     `picture`: as `render` takes it; finished sRGB, (3, H, W) in [0, 1], where `color` is None.
     `codes`: uint8 or uint16, as `render_codes` gives them; or float32 for linear light, white 1, in
     which nothing is bent: what is above white goes on up to the shoulder's, and colours that the
-    space cannot show have values below 0.
+    space cannot show have values below 0. `dither`: rows and columns of the whole picture that are
+    above and left of this piece, which is then dithered at 8 bits; None rounds.
     """
-    if color is None and finish == AS_IT_IS and codes.dtype != np.float32:
+    if color is None and finish == AS_IT_IS and dither is None and codes.dtype != np.float32:
         _round_into(picture, codes)
         return
 
     def put(rows: slice, encoded: Tensor) -> None:
+        light: NDArray[np.float32] = encoded.cpu().numpy()
+        if dither is not None and codes.dtype == np.uint8:
+            height, width = light.shape[1:]
+            light += find_thresholds(height, width, (dither[0] + rows.start, dither[1]))
         # Whole numbers first, for spreading these over pixels is cheaper than spreading floats.
-        samples = encoded.cpu().numpy().astype(codes.dtype, copy=False)
+        samples = light.astype(codes.dtype, copy=False)
         for channel, plane in enumerate(samples):
             codes[rows, :, channel] = plane
 
     inside = color is None and finish.saturation <= 1  # every space holds sRGB
     if codes.dtype == np.float32:
         scale = Scale(1.0, 0.0, shoulder, finish, bounded=False)
+    elif codes.dtype == np.uint8:
+        half = 0.5 if dither is None else 0.0
+        scale = Scale(255.0, half, shoulder, finish, inside=inside)
     else:
-        scale = Scale(
-            255.0 if codes.dtype == np.uint8 else 65535.0, 0.5, shoulder, finish, inside=inside
-        )
+        scale = Scale(65535.0, 0.5, shoulder, finish, inside=inside)
     _render(picture, color, scale, put)
 
 

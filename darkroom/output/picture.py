@@ -1,4 +1,4 @@
-"""Finished pictures out: PNG, TIFF, JPEG, WebP and AVIF, and DNG; whole or not at all."""
+"""Finished pictures out, and DNGs; whole or not at all."""
 
 import errno
 import io
@@ -22,7 +22,7 @@ from darkroom.output.metadata import PictureMetadata, describe_file
 from darkroom.output.orientation import Pixels
 from darkroom.output.png import write_png
 from darkroom.output.tiff import MAX_BYTES, write_tiff
-from darkroom.raw.embedded import IPTC_RESOURCE, PHOTOSHOP_MARK
+from darkroom.raw.iptc import IPTC_RESOURCE, PHOTOSHOP_MARK
 
 if TYPE_CHECKING:
     from darkroom.output.linear_dng import CameraPicture
@@ -42,6 +42,8 @@ class PictureFormat(Enum):
     JPEG = "jpg"
     WEBP = "webp"
     AVIF = "avif"
+    JXL = "jxl"
+    EXR = "exr"
     DNG = "dng"
 
     @classmethod
@@ -71,6 +73,8 @@ NAMES = {
     "jpeg": PictureFormat.JPEG,
     "webp": PictureFormat.WEBP,
     "avif": PictureFormat.AVIF,
+    "jxl": PictureFormat.JXL,
+    "exr": PictureFormat.EXR,
 }
 DNG_NAME = {"dng": PictureFormat.DNG}
 """Apart, as not every picture can be one: it holds the camera's colours."""
@@ -79,18 +83,22 @@ LOSSY = {PictureFormat.JPEG: 65500, PictureFormat.WEBP: 16383, PictureFormat.AVI
 
 Sources: libjpeg, JPEG_MAX_DIMENSION; libwebp, WEBP_MAX_DIMENSION; libavif through Pillow.
 """
+WITH_QUALITY = {*LOSSY, PictureFormat.JXL}
+"""Formats of which a quality is asked; JPEG XL's 100 loses nothing, and it has 16 bits too."""
+FLOATS = {PictureFormat.TIFF: (32,), PictureFormat.EXR: (16, 32)}
+"""Bits of formats that hold linear light as floats."""
 
 
 @dataclass(frozen=True, slots=True)
 class SaveOptions:
     """How a picture is written.
 
-    `bits`: 8 or 16 per sample, or 32 for linear light as floats. `quality`: of lossy formats, 1 to
-    100; other formats lose nothing. `inputs`: files, or descriptors of open ones, that it never
-    replaces, whatever `overwrite` says. `strip`: say nothing of the photo; `gps`: keep its
-    coordinates; `keep_time`: give the file the photo's time; these three are the caller's to carry
-    out, by `save_picture`'s arguments. Raises UsageError for bits or a quality that the format does
-    not have.
+    `bits`: 8 or 16 per sample, or 32 for linear light as floats; OpenEXR has floats of 16 too.
+    `quality`: of lossy formats, 1 to 100; other formats lose nothing. `inputs`: files, or
+    descriptors of open ones, that it never replaces, whatever `overwrite` says. `strip`: say
+    nothing of the photo; `gps`: keep its coordinates; `keep_time`: give the file the photo's time;
+    these three are the caller's to carry out, by `save_picture`'s arguments. Raises UsageError for
+    bits or a quality that the format does not have, and where what writes it is not installed.
     """
 
     format: PictureFormat
@@ -107,8 +115,12 @@ class SaveOptions:
             raise UsageError(
                 f"{self.bits} bits per sample cannot be written; use 8 or 16, or 32 for TIFF"
             )
-        if self.bits == 32 and self.format is not PictureFormat.TIFF:
-            raise UsageError("only TIFF holds 32 bits; end the name in .tif, or use 8 or 16 bits")
+        if self.bits == 32 and self.format not in FLOATS:
+            raise UsageError(
+                "only TIFF and OpenEXR hold 32 bits; end the name in .tif or .exr, or use 8 or 16"
+            )
+        if self.bits == 8 and self.format is PictureFormat.EXR:
+            raise UsageError("OpenEXR holds floats of 16 or 32 bits, not 8; use 16, or PNG or TIFF")
         if not 1 <= self.quality <= 100:
             raise UsageError(f"quality {self.quality} is out of range; use 1 to 100")
         if self.format is PictureFormat.DNG and self.bits == 8:
@@ -118,6 +130,26 @@ class SaveOptions:
         name = self.format.name.lower()
         if self.format in (PictureFormat.WEBP, PictureFormat.AVIF) and not features.check(name):
             raise UsageError(f"this Pillow writes no {self.format.name}; upgrade it, or use JPEG")
+        if self.format is PictureFormat.JXL:
+            from darkroom.output.jpeg_xl import load_encoder
+
+            load_encoder()
+        if self.format is PictureFormat.EXR:
+            from darkroom.output.open_exr import load_package
+
+            load_package()
+
+    @property
+    def picture_bits(self) -> int:
+        """Bits of the picture that is to be saved: OpenEXR's shorter floats are made of 32."""
+        return 32 if self.format is PictureFormat.EXR else self.bits
+
+    def check_space(self, space: ColorSpace) -> None:
+        """Raise UsageError for a colour space that the format does not have."""
+        if self.format is PictureFormat.JXL and space is not ColorSpace.SRGB:
+            raise UsageError(
+                f"--color-space {space.value}: JPEG XL is written in sRGB alone; use AVIF or PNG"
+            )
 
 
 def save_picture(
@@ -133,14 +165,16 @@ def save_picture(
     """Write a finished picture with the profile of its colour space embedded, or a DNG.
 
     `picture`: (H, W, 3) in `space`, upright, uint8, uint16 or, of its light, float32, as
-    `options.bits` says, any memory layout. `target`: a path, which gets the whole file or nothing,
-    or a binary stream such as standard output. `metadata`: what it says besides. `time`: when the
-    file is to say it was written, in seconds since 1970; None: now. `camera`: what a DNG holds,
-    `picture` then being its preview. Raises OutputError where it cannot be written; a closed pipe
-    stays BrokenPipeError.
+    `options.picture_bits` says, any memory layout. `target`: a path, which gets the whole file or
+    nothing, or a binary stream such as standard output. `metadata`: what it says besides. `time`:
+    when the file is to say it was written, in seconds since 1970; None: now. `camera`: what a DNG
+    holds, `picture` then being its preview. Raises OutputError where it cannot be written,
+    UsageError for a space that the format does not have; a closed pipe stays BrokenPipeError.
     """
-    if picture.dtype != np.dtype("float32" if options.bits == 32 else f"uint{options.bits}"):
-        raise TypeError(f"{options.bits} bits asked for, the picture has {picture.dtype}")
+    bits = options.picture_bits
+    if picture.dtype != np.dtype("float32" if bits == 32 else f"uint{bits}"):
+        raise TypeError(f"{bits} bits asked for, the picture has {picture.dtype}")
+    options.check_space(space)
     side = LOSSY.get(options.format)
     if side is not None and max(picture.shape) > side:
         raise OutputError(
@@ -152,16 +186,15 @@ def save_picture(
         raise UsageError(
             f"{target}: a DNG needs the camera's colours, there is sRGB alone; write PNG or TIFF"
         )
-    profile = build_profile(space, linear=options.bits == 32)
     if isinstance(target, Path):
         size = picture.nbytes + picture.nbytes // 64 + 4096  # pure noise does not compress
         with atomic_write(
             target, options.overwrite, size=size, inputs=options.inputs, written=time
         ) as stream:
-            _encode(picture, stream, options, metadata, profile, camera)
+            _encode(picture, stream, options, metadata, space, camera)
         return
     try:
-        _encode(picture, target, options, metadata, profile, camera)
+        _encode(picture, target, options, metadata, space, camera)
         target.flush()
     except OSError as error:
         if error.errno == errno.EPIPE:
@@ -175,15 +208,25 @@ def _encode(
     stream: BinaryIO,
     options: SaveOptions,
     metadata: PictureMetadata | None,
-    profile: bytes,
+    space: ColorSpace,
     camera: "CameraPicture | None",
 ) -> None:
     """Write the picture's bytes, in order where the stream cannot go back."""
+    profile = build_profile(space, linear=options.picture_bits == 32)
     match options.format:
         case PictureFormat.PNG:
             write_png(stream, picture, profile=profile, metadata=metadata)
         case PictureFormat.JPEG | PictureFormat.WEBP | PictureFormat.AVIF:
             _write_lossy(stream, picture, options, metadata, profile)
+        case PictureFormat.JXL:
+            from darkroom.output.jpeg_xl import encode_jpeg_xl
+
+            stream.write(encode_jpeg_xl(picture, options.quality, metadata))
+        case PictureFormat.EXR:
+            from darkroom.output.open_exr import write_exr
+
+            light = np.asarray(picture, np.float32)
+            write_exr(stream, light, space, half=options.bits == 16, metadata=metadata)
         case PictureFormat.DNG:
             from darkroom.output.linear_dng import write_linear_dng
 

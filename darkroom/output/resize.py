@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from darkroom.color.color_space import TransferCurve, decode_samples, encode_light
+from darkroom.color.dither import find_thresholds
 from darkroom.output.orientation import Pixels
 
 
@@ -24,7 +25,7 @@ def resize(pixels: Pixels, size: tuple[int, int], curve: TransferCurve, bits: in
     """Resample a picture, (H, W, 3), to rows and columns that are not more, in linear light.
 
     `curve`: what the samples of whole numbers are encoded by; floats are light already. `bits`: 8
-    or 16 per sample of the result, 32 for floats.
+    per sample of the result, which are dithered, 16, or 32 for floats.
     """
     table = None if pixels.dtype == np.float32 else _tabulate(pixels.dtype, curve)
     result = np.empty((*size, 3), {8: np.uint8, 16: np.uint16, 32: np.float32}[bits])
@@ -36,7 +37,8 @@ def resize(pixels: Pixels, size: tuple[int, int], curve: TransferCurve, bits: in
             result[..., channel] = small
         else:
             white = np.iinfo(result.dtype).max
-            result[..., channel] = encode_light(small, curve) * white + 0.5
+            half = find_thresholds(*size, (0, 0)) if bits == 8 else np.float32(0.5)
+            result[..., channel] = encode_light(small, curve) * white + half
     return result
 
 

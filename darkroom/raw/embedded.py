@@ -1,14 +1,14 @@
 """Where containers other than TIFF keep EXIF, XMP and IPTC: Canon CR3 and CRW, Fujifilm RAF, JPEG.
 
 Source: ISO 14496-12, 4.2 (boxes); L. Caminha, "Describing the Canon Raw v3 (CR3) file format";
-ITU-T T.81, B.1 (segments); ExifTool, FujiFilm.pm and CanonVRD.pm; Adobe, XMP specification part 3;
-Adobe, "Photoshop file formats", image resource blocks; IPTC, IIM 4.2, chapter 3.
+ITU-T T.81, B.1 (segments); ExifTool, FujiFilm.pm and CanonVRD.pm; Adobe, XMP specification part 3.
 """
 
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
+from darkroom.raw.iptc import PHOTOSHOP_MARK, find_iptc
 from darkroom.raw.tiff_tags import Directory, read_directories
 
 CANON_BOX = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
@@ -18,15 +18,9 @@ RAF_MAGIC, RAF_JPEG = b"FUJIFILMCCD-RAW ", 84
 """A RAF begins so; offset and length of its JPEG stand there."""
 CANON_TRAILER, XMP_BEGIN, XMP_END = b"CANON OPTIONAL DATA\0", b"<x:xmpmeta", b"</x:xmpmeta>"
 XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"
-PHOTOSHOP_MARK = b"Photoshop 3.0\0"
-IPTC_RESOURCE = 0x0404
 MAX_SEGMENTS = 64
 MAX_PART = 8 << 20
 """Bytes of one part."""
-MAX_IPTC = 32768
-"""Bytes of IPTC that are kept: it has to fit a JPEG's segment of 65,533."""
-IIM_MARK, KEPT_RECORDS, APPLICATION, PREVIEWS = 0x1C, (1, 2), 2, (200, 201, 202)
-"""Envelope and application record; the latter's datasets that hold a picture."""
 
 
 class Parts(NamedTuple):
@@ -74,40 +68,6 @@ def find_crw_parts(data: bytes) -> Parts:
     begin = data.find(XMP_BEGIN, start) if start >= 0 else -1
     end = data.find(XMP_END, begin) if begin >= 0 else -1
     return Parts(xmp=data[begin : end + len(XMP_END)] if end >= 0 else b"")
-
-
-def find_iptc(resources: bytes) -> bytes:
-    """Find IPTC among Photoshop's image resources; empty where there is none."""
-    at = 0
-    while resources[at : at + 4] == b"8BIM" and len(resources) >= at + 12:
-        name = resources[at + 6] + 1
-        start = at + 6 + name + name % 2
-        if len(resources) < start + 4:
-            break
-        (size,) = struct.unpack_from(">I", resources, start)
-        if struct.unpack_from(">H", resources, at + 4)[0] == IPTC_RESOURCE:
-            return resources[start + 4 : start + 4 + size]
-        at = start + 4 + size + size % 2
-    return b""
-
-
-def clean_iptc(block: bytes, stale: Collection[int] = ()) -> bytes:
-    """Keep the whole datasets that describe the photo, up to the first that is damaged.
-
-    `stale`: those of the application record that are left out.
-    """
-    kept, at = b"", 0
-    while len(block) >= at + 5 and block[at] == IIM_MARK:
-        (size,) = struct.unpack_from(">H", block, at + 3)
-        dataset = block[at : at + 5 + size]
-        if size & 0x8000 or len(dataset) < 5 + size:  # 32 KiB and more: no text
-            break
-        record, number = block[at + 1], block[at + 2]
-        dropped = record == APPLICATION and number in {*PREVIEWS, *stale}
-        if record in KEPT_RECORDS and not dropped and len(kept) + len(dataset) <= MAX_IPTC:
-            kept += dataset
-        at += 5 + size
-    return kept
 
 
 def _boxes(block: memoryview) -> Iterator[tuple[bytes, memoryview]]:

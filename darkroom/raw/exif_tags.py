@@ -93,8 +93,8 @@ GPS_TAGS: Standard = {
 }
 NOT_ZERO = (Base.ExposureTime, Base.FNumber, Base.ISOSpeedRatings)
 """Zero, which cannot be, stands for "not said"; so does a fraction of nothing."""
-CHARACTER_CODE = 8
-"""Bytes before a text of type UNDEFINED that name its characters."""
+CHARACTER_CODE, WIDE = 8, b"UNICODE\0"
+"""Bytes before a text of type UNDEFINED that name its characters; those of UTF-16."""
 DATES = (Base.DateTime, Base.DateTimeOriginal, Base.DateTimeDigitized)
 DATE = re.compile(rb"\d{4}:(0[1-9]|1[0-2]):(0[1-9]|[12]\d|3[01]) ([01]\d|2[0-3]):[0-5]\d:[0-5]\d\0")
 """A whole date. Cameras whose clock was never set write blanks or zeros."""
@@ -155,6 +155,8 @@ def _read(directory: Directory, code: int, kind: int, count: int | None) -> TagV
         data = values.astype("<u4").tobytes()  # the same bytes, signed or not
     elif kind == entry.kind or {kind, entry.kind} == {BYTE, UNDEFINED}:
         data = values.astype(stated.newbyteorder("<")).tobytes()
+        if kind == UNDEFINED and count is None and data.startswith(WIDE):
+            data = WIDE + _to_little_endian(data[CHARACTER_CODE:], directory.order)
     else:
         return None
     if code in NOT_ZERO and not values[: 2 if kind == RATIONAL else 1].all():
@@ -162,3 +164,16 @@ def _read(directory: Directory, code: int, kind: int, count: int | None) -> TagV
     size = KINDS[kind].itemsize
     total = len(data) // size if count is None else count
     return TagValue(kind, total, data[: total * size])
+
+
+def _to_little_endian(text: bytes, order: str) -> bytes:
+    """Return a text in UTF-16 as our little-endian EXIF has to hold it.
+
+    `order`: of the directory, which cameras do not always keep to: the order in which more
+    characters are Latin goes before it.
+    """
+    units = np.frombuffer(text[: len(text) // 2 * 2], "<u2")
+    swapped = units.byteswap()
+    latin, otherwise = (np.count_nonzero(one < 0x100) for one in (units, swapped))
+    is_big = order == ">" if latin == otherwise else otherwise > latin
+    return (swapped if is_big else units).tobytes()

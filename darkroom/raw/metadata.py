@@ -14,10 +14,8 @@ from darkroom.raw.embedded import (
     MAX_PART,
     RAF_MAGIC,
     Parts,
-    clean_iptc,
     find_cr3_parts,
     find_crw_parts,
-    find_iptc,
     find_raf_parts,
 )
 from darkroom.raw.exif_tags import (
@@ -33,6 +31,7 @@ from darkroom.raw.exif_tags import (
     read_tags,
 )
 from darkroom.raw.image import PhotoMetadata, TagValue
+from darkroom.raw.iptc import TO_IPTC, clean_iptc, find_iptc, iptc_to_xmp
 from darkroom.raw.tiff_tags import Directory, is_ciff
 from darkroom.raw.xmp import (
     DC,
@@ -59,14 +58,7 @@ FROM_XMP = {
     Base.Copyright: f"{{{DC}}}rights",
     Base.ImageDescription: f"{{{DC}}}description",
 }
-TO_IPTC = {
-    f"{{{DC}}}{name}": dataset
-    for name, dataset in (
-        *(("title", 5), ("subject", 25), ("creator", 80)),
-        *(("rights", 116), ("description", 120)),
-    )
-}
-"""What EXIF or IPTC say too. Source: MWG, "Guidelines for handling image metadata", 5."""
+"""What EXIF says too. Source: MWG, "Guidelines for handling image metadata", 5."""
 
 
 def read_metadata(
@@ -84,7 +76,9 @@ def read_metadata(
     exif = ciff_exif | _read_dng_tags(first) | read_tags(filter(None, (parts.exif, *first)), EXIF)
     gps = read_tags(filter(None, (parts.gps,)), GPS_TAGS)
     warnings: list[str] = []
-    xmp = _read_packet(parts.xmp, "XMP", warnings.append) if parts.xmp else {}
+    xmp = iptc_to_xmp(parts.iptc)
+    if parts.xmp:
+        xmp |= _read_packet(parts.xmp, "XMP", warnings.append)
     if first and XMP_RATING not in xmp:
         xmp |= _read_rating(first[0])
     main, gps = _texts_for_exif(xmp) | main, gps or _read_position(xmp)

@@ -8,10 +8,10 @@ Source: ISO 16684-1 (XMP part 1), 7 (its RDF).
 import codecs
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
-from xml.etree.ElementTree import Element, TreeBuilder
+from xml.etree.ElementTree import Element, SubElement, TreeBuilder
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
@@ -29,6 +29,7 @@ XMP = "http://ns.adobe.com/xap/1.0/"
 EXIF = "http://ns.adobe.com/exif/1.0/"
 TIFF = "http://ns.adobe.com/tiff/1.0/"
 PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
+IPTC_CORE = "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/"
 DARKROOM = "urn:x-darkroom:1.0/"
 """Of what darkroom says about its own work (`darkroom.output.xmp`)."""
 PREFIXES = {
@@ -38,6 +39,7 @@ PREFIXES = {
     EXIF: "exif",
     TIFF: "tiff",
     PHOTOSHOP: "photoshop",
+    IPTC_CORE: "Iptc4xmpCore",
     DARKROOM: "darkroom",
 }
 
@@ -121,6 +123,21 @@ def is_position(xml: str) -> bool:
 def write_property(name: str, text: str) -> str:
     """Return a property of one simple text as XML; `name`: "{namespace}name"."""
     return _write(_text_element(name, text), {})
+
+
+def write_list(name: str, kind: str, texts: Iterable[str]) -> str:
+    """Return a property that is a list of texts as XML.
+
+    `name`: as of `write_property`. `kind`: Bag, Seq or, of one text in the default language, Alt.
+    """
+    element = Element(name)
+    items = SubElement(element, f"{{{RDF}}}{kind}")
+    for text in texts:
+        attributes = {f"{{{XML}}}lang": "x-default"} if kind == "Alt" else {}
+        SubElement(items, f"{{{RDF}}}li", attributes).text = text
+        if kind == "Alt":
+            break
+    return _write(element, {})
 
 
 def _text_element(name: str, text: str) -> Element:

@@ -459,8 +459,8 @@ def test_colours_and_tone_of_ones_own(dng_path: Dng, tmp_path: Path, weights: st
         (("--resize", 0), "--resize 0"),
         (("--wb", "sunny"), "--wb sunny: give as-shot, auto, daylight, or kelvin"),
         (("--wb", 100), "--wb 100: give 2000 to 25000 kelvin"),
-        (("--bits", 32, "--tone", "soft"), "32 bits hold light as it is"),
-        (("--bits", 32, "--format", "png"), "only TIFF holds 32 bits"),
+        (("--bits", 32, "--tone", "soft"), "floats hold light as it is"),
+        (("--bits", 32, "--format", "png"), "only TIFF and OpenEXR hold 32 bits"),
     ],
 )
 def test_finishes_that_cannot_be(

@@ -14,9 +14,10 @@ from places import DATA
 from tagged import EXPOSED, IPTC, MAIN, PLACE, XMP, add_directory, pack, tag_dng
 
 from darkroom.output.dng import write_dng
-from darkroom.raw.embedded import CANON_BOX, MAX_IPTC, XMP_BOX, clean_iptc
+from darkroom.raw.embedded import CANON_BOX, XMP_BOX
 from darkroom.raw.exif_tags import MAX_DIRECTORY, decode_text
 from darkroom.raw.image import PhotoMetadata
+from darkroom.raw.iptc import MAX_IPTC, clean_iptc, iptc_to_xmp
 from darkroom.raw.metadata import read_metadata
 from darkroom.raw.reader import read_raw
 from darkroom.raw.tiff_tags import read_directories
@@ -271,8 +272,39 @@ def test_iptc_is_kept_up_to_its_damage() -> None:
     assert clean_iptc(good + b"\x1c\x02\x19\x00\x09night") == good
     assert clean_iptc(good + b"\x1c\x02\x19\x80\x04" + bytes(9)) == good
     assert clean_iptc(b"\x1c\x02\x50\x00\x01x" + good, {80}) == good
+    assert clean_iptc(b"\x1c\x02\x37\x00\x01x\x1c\x02\x3c\x00\x01x" + good, {55}) == good
     assert clean_iptc(b"\x1c\x02\xca\x00\x01x" + b"\x1c\x08\x0a\x00\x01x" + good) == good
     assert len(clean_iptc((b"\x1c\x02\x19\x7f\xff" + bytes(32767)) * 3)) <= MAX_IPTC
+
+
+def test_what_iptc_says_xmp_says_too() -> None:
+    """WebP and AVIF have no place for IPTC. Latin-1, where nothing names the characters."""
+    latin = b"\x1c\x02\x19\x00\x03owl\x1c\x02\x19\x00\x05n\xe4cht\x1c\x02\x50\x00\x04A\0&B"
+    latin += b"\x1c\x02\x37\x00\x0820261120\x1c\x02\x3c\x00\x0b221109+0100"
+    photo = tiff({33723: latin, 700: f"{HEAD}{TAIL}".encode()})
+    found, warnings = said(photo)
+    assert warnings == ()
+    assert "<rdf:li>owl</rdf:li><rdf:li>nächt</rdf:li>" in found.xmp[f"{DC}subject"]
+    assert "<rdf:li>A&amp;B</rdf:li>" in found.xmp[f"{DC}creator"]
+    assert decode_text(found.main[ARTIST]) == "A&B"
+    name = "{http://ns.adobe.com/photoshop/1.0/}DateCreated"
+    assert ">2026-11-20T22:11:09+01:00<" in found.xmp[name]
+    both = tiff({33723: latin, 700: sidecar(3, "me").encode()})
+    assert "A&" not in said(both)[0].xmp[f"{DC}creator"]  # XMP's own goes first
+    caption = b"\x1c\x02\x78\x00\x02\xc3\xa4"
+    assert iptc_to_xmp(b"\x1c\x01\x5a\x00\x03\x1b%G" + caption)[f"{DC}description"].texts == ("ä",)
+    assert iptc_to_xmp(b"\x1c\x02\x37\x00\x04none") == {}
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("stated", "<>")
+def test_a_comment_in_utf_16_is_turned_to_our_byte_order(order: str, stated: str) -> None:
+    """Also where the camera kept to another order than its file's."""
+    comment = b"UNICODE\0" + "cömment".encode("utf-16-le" if order == "<" else "utf-16-be")
+    head = struct.pack(stated + "2sHIH", b"II" if stated == "<" else b"MM", 42, 8, 1)
+    entry = struct.pack(stated + "HHII", 37510, 7, len(comment), 26)
+    found, _ = said(head + entry + bytes(4) + comment)
+    assert found.exif[37510].data == b"UNICODE\0" + "cömment".encode("utf-16-le")
 
 
 def test_endless_values_are_bounded() -> None:
