@@ -99,7 +99,7 @@ def write_linear_dng(
     `pixels`: (H, W, 3) sRGB, upright, of which the preview is made. `metadata`: what it says
     besides; orientation and colour space become the DNG's own.
     """
-    picture = _unmirrored(picture)
+    picture = _readable(picture)
     # Colours have none below black: networks leave next to none there, and of linear DNGs darktable
     # and RawTherapee take no black off.
     levels = LightLevels.of(picture.light, pedestal=picture.kind is DngKind.MOSAIC)
@@ -119,18 +119,20 @@ def write_linear_dng(
         stream.write(part)
 
 
-def _unmirrored(picture: CameraPicture) -> CameraPicture:
-    """Put a picture's columns in reverse where its orientation mirrors, as RawTherapee does not.
+def _readable(picture: CameraPicture) -> CameraPicture:
+    """Lay a picture out as all editors read it.
 
-    A mosaic stays, whose filters would be in reverse too.
+    RawTherapee knows no orientations that mirror, so columns are in reverse for these. Of mosaics
+    with an odd number of columns it writes beyond its own memory, so sides are even there.
     """
-    orientation = UNMIRRORED.get(picture.orientation)
-    if orientation is None or picture.kind is DngKind.MOSAIC:
-        return picture
-    period = picture.cfa.period
-    columns = (picture.light.shape[1] - 1 - np.arange(period)) % period
-    cfa = CFA("".join("RGB"[channel] for channel in picture.cfa.channels[:, columns].flat))
-    return replace(picture, light=picture.light[:, ::-1], cfa=cfa, orientation=orientation)
+    light, cfa, orientation = picture.light, picture.cfa, picture.orientation
+    if picture.kind is DngKind.MOSAIC:
+        light = light[: light.shape[0] // 2 * 2, : light.shape[1] // 2 * 2]
+    if orientation in UNMIRRORED:
+        columns = (light.shape[1] - 1 - np.arange(cfa.period)) % cfa.period
+        cfa = CFA("".join("RGB"[channel] for channel in cfa.channels[:, columns].flat))
+        light, orientation = light[:, ::-1], UNMIRRORED[orientation]
+    return replace(picture, light=light, cfa=cfa, orientation=orientation)
 
 
 class _Layout:
@@ -182,7 +184,8 @@ def _quantise(picture: CameraPicture, levels: LightLevels, top: int, left: int) 
     """Return a tile's codes as they are compressed, its last rows and columns repeated to fill it.
 
     (h, w, 3) for colours; of a mosaic (h, w / 2, 2), so that Bayer's sites are told from those of
-    their own colour, but where w is odd.
+    their own colour. But (h, w, 1) where the picture has twice a tile's columns: LibRaw takes that
+    for two rows in one.
     """
     height, width = _tile_size(picture)
     light = picture.light[top : top + height, left : left + width]
@@ -190,7 +193,7 @@ def _quantise(picture: CameraPicture, levels: LightLevels, top: int, left: int) 
     light = np.pad(light, missing, mode="edge") if any(map(sum, missing)) else light
     if picture.kind is DngKind.MOSAIC:
         light = sample_mosaic(light, picture.cfa.shifted(top, left))
-        light = light.reshape(height, -1, 1 if width % 2 else 2)
+        light = light.reshape(height, -1, 1 if picture.light.shape[1] == 2 * width else 2)
     return levels.encode(light, (top, left))
 
 
