@@ -14,7 +14,7 @@ from darkroom.color.color_space import ColorSpace
 from darkroom.color.finish import AS_IT_IS, Finish
 from darkroom.color.highlights import Highlights, with_highlights
 from darkroom.color.render import render_into
-from darkroom.color.tone_curve import Shoulder
+from darkroom.color.tone_curve import Shoulder, roll_off
 from darkroom.color.white_balance import (
     balance_white,
     choose_white_balance,
@@ -30,7 +30,7 @@ from darkroom.mosaic.packing import Mosaic, align, linearise, pack
 from darkroom.mosaic.saturation import measure_saturation
 from darkroom.options import Options as Options
 from darkroom.options import ResolvedOptions as ResolvedOptions
-from darkroom.output.linear_dng import CameraPicture
+from darkroom.output.linear_dng import CameraPicture, DngKind
 from darkroom.output.orientation import Pixels, square, upright
 from darkroom.output.resize import fit_size, resize
 from darkroom.raw.black_choice import with_black
@@ -96,6 +96,11 @@ def enhance(
     )
     if light is None or settings.dng is None:
         return picture
+    aspect = raw.pixel_aspect
+    if settings.dng is not DngKind.MOSAIC:  # of which darktable and RawTherapee stretch nothing
+        light, aspect = np.asarray(square(light, aspect), np.float32), 1.0
+    if settings.dng is DngKind.BRIGHT:
+        roll_off(light, photo.multipliers)
     camera = CameraPicture(
         light,
         settings.dng,
@@ -103,7 +108,7 @@ def enhance(
         raw.color.xyz_to_camera,
         photo.cfa,
         raw.orientation,
-        raw.pixel_aspect,
+        aspect,
         raw.camera,
         settings.denoise,
     )

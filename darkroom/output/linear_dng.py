@@ -5,7 +5,7 @@ editors choose white balance and tones as for any RAW photo. Light above the pic
 the brightest is what the file's white is, and BaselineExposure says how many stops that is above
 the picture's. The file is laid out here, as tifffile writes no JPEG of 16 bits, and of whole
 numbers LibRaw, darktable and RawTherapee read no other compression.
-Source: Adobe, Digital Negative Specification 1.4.0.0, chapters 3 to 5; TIFF 6.0, section 2.
+Source: Adobe, Digital Negative Specification 1.6.0.0, chapters 3 to 5; TIFF 6.0, section 2.
 """
 
 import io
@@ -47,11 +47,11 @@ TILE = 256
 SAMPLED = 16
 """One tile of so many tells how often differences come."""
 PREVIEW_SIDE, PREVIEW_QUALITY = 1600, 90
-VERSION, BACKWARD_VERSION = (1, 4, 0, 0), (1, 1, 0, 0)
+VERSION, BACKWARD_VERSION = (1, 6, 0, 0), (1, 1, 0, 0)
 """Differences of 16 bits are as they are here since 1.1."""
 LINEAR_RAW, CFA_RAW, YCBCR = 34892, 32803, 6
 JPEG, CHUNKY, RECTANGULAR, SRGB, UNCALIBRATED = 7, 1, 1, 2, 65535
-"""Source: DNG 1.4, PhotometricInterpretation, Compression, CFALayout, PreviewColorSpace; CIPA
+"""Source: DNG 1.6, PhotometricInterpretation, Compression, CFALayout, PreviewColorSpace; CIPA
 DC-008 (Exif 2.32), ColorSpace."""
 INVERSE = {6: 8, 8: 6}
 """Orientations that are not undone by themselves."""
@@ -63,9 +63,14 @@ DOUBLE = 12
 
 
 class DngKind(Enum):
-    """What a DNG holds: three colours at each place, or one, as the sensor's filters have it."""
+    """What a DNG holds: three colours at each place, or one, as the sensor's filters have it.
+
+    BRIGHT is LINEAR with what is above white rolled off below it, for editors that leave
+    BaselineExposure unread.
+    """
 
     LINEAR = "linear"
+    BRIGHT = "bright"
     MOSAIC = "mosaic"
 
 
@@ -89,6 +94,11 @@ class CameraPicture:
     pixel_aspect: float = 1.0
     camera: str = ""
     denoise: float = 1.0
+
+    @property
+    def baseline_exposure(self) -> float:
+        """Stops by which the brightest light is above the picture's white, at least 0."""
+        return math.log2(max(1.0, float(self.light.max())))
 
 
 def write_linear_dng(

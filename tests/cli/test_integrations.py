@@ -177,21 +177,21 @@ def test_darktable_gets_the_results_grouped_with_their_originals(
     darktable.settings["options"] = "--ev 0.5"
     darktable.enhance(original, darktable.image(tmp_path / "b.JPG"))
     (result,) = darktable.imported
-    assert result.path == str(tmp_path / "an owl's.nest-darkroom.tif")
+    assert result.path == str(tmp_path / "an owl's.nest-darkroom.dng")
     assert result.leader is not None
     assert result.leader.filename == photo.name
     assert (result.rating, result.red, result.blue, result.attached) == (3, True, False, ["owl"])
     assert calls(program) == [
-        f"enhance {photo} -o {result.path} --quiet --bits 16 --ev 0.5",
+        f"enhance {photo} -o {result.path} --quiet --dng bright --ev 0.5",
     ]
     assert darktable.said == ["darkroom: 1 of 1 photos enhanced"]
     assert [(job.valid, job.percent) for job in darktable.jobs] == [(False, 1.0)]
-    darktable.settings["format"] = "dng"
+    darktable.settings["format"] = "tif"
     darktable.enhance(original)
     darktable.enhance(original)
     ends = [Path(one.path).name for one in darktable.imported[1:]]
-    assert ends == ["an owl's.nest-darkroom.dng", "an owl's.nest-darkroom-2.dng"]
-    assert "--bits" not in calls(program)[-1]
+    assert ends == ["an owl's.nest-darkroom.tif", "an owl's.nest-darkroom-2.tif"]
+    assert calls(program)[-1].endswith("--quiet --bits 16 --ev 0.5")
 
 
 def test_darktable_hears_what_went_wrong_and_goes_on(darktable: Darktable, tmp_path: Path) -> None:
