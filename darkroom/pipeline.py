@@ -26,6 +26,7 @@ from darkroom.models.denoise import with_denoise
 from darkroom.models.model import Model
 from darkroom.models.tiling import Edges, Part, TiledModel, TileOption, run_tiles
 from darkroom.mosaic.hot_pixels import HotPixels, repair_hot_pixels
+from darkroom.mosaic.noise import NO_NOISE, Noise
 from darkroom.mosaic.packing import Mosaic, align, linearise, pack
 from darkroom.mosaic.saturation import measure_saturation
 from darkroom.options import Options as Options
@@ -110,6 +111,7 @@ def enhance(
         raw.orientation,
         aspect,
         raw.camera,
+        photo.noise,
         settings.denoise,
     )
     return replace(picture, camera=camera)
@@ -132,7 +134,7 @@ class PreparedPhoto:
     it; `cfa`: its filters, phase as at the picture's first site. `color`: None where the network
     paints finished sRGB. `shoulder`: None where nothing is above white. `white`: light above which
     there is none that can be told, or that is wanted.
-    `wanted`: how it is finished.
+    `wanted`: how it is finished. `noise`: the photo's, amplified, where the network was told.
     """
 
     shape: tuple[int, ...]
@@ -144,6 +146,7 @@ class PreparedPhoto:
     shoulder: Shoulder | None = None
     white: float = 1.0
     wanted: Finish = AS_IT_IS
+    noise: Noise = NO_NOISE
 
     @property
     def multipliers(self) -> NDArray[np.float64]:
@@ -198,7 +201,8 @@ def prepare(
     noise = settings.correction.measure_noise(raw).amplified(gain.value)
     network = with_denoise(model, settings.denoise, noise, color)
     if settings.highlights is Highlights.CLIP:
-        return PreparedPhoto(shape, packed, gain, network, cfa, color, wanted=settings.finish)
+        wanted = settings.finish
+        return PreparedPhoto(shape, packed, gain, network, cfa, color, wanted=wanted, noise=noise)
     assert color.white_balance is not None, "it has just been found"
 
     def dimmed(factor: float) -> TiledModel:
@@ -209,7 +213,7 @@ def prepare(
     network, shoulder = with_highlights(network, dimmed, packed, color, white)
     top = max(1.0, float(white.min()))
     finish = settings.finish
-    return PreparedPhoto(shape, packed, gain, network, cfa, color, shoulder, top, finish)
+    return PreparedPhoto(shape, packed, gain, network, cfa, color, shoulder, top, finish, noise)
 
 
 def _crop(mosaic: Mosaic, step: int) -> Mosaic:

@@ -1,8 +1,10 @@
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from conftest import synthetic_raw
 from PIL import Image, ImageOps
@@ -13,6 +15,7 @@ from darkroom.color.highlights import Highlights
 from darkroom.color.tone_curve import KNEE
 from darkroom.color.transfer import srgb_encode
 from darkroom.errors import SensorError, UsageError
+from darkroom.evaluation.simulated import Scene, photograph_scene
 from darkroom.gain import GainRule, given_gain
 from darkroom.gain.redi import redi_gain
 from darkroom.models.architectures.safelight import Safelight
@@ -23,6 +26,7 @@ from darkroom.mosaic.hot_pixels import HotPixels
 from darkroom.mosaic.packing import align
 from darkroom.output.linear_dng import DngKind
 from darkroom.output.orientation import square, upright
+from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
 from darkroom.pipeline import Options, enhance, find_gain, prepare
 from darkroom.raw.image import CFA, BlackOrigin, BlackSource, RawImage, Sensor, WhiteBalance
 from darkroom.weights.registry import Output
@@ -431,6 +435,28 @@ def test_a_bright_dng_holds_all_light_below_white(binning: Model) -> None:
     np.testing.assert_allclose(
         bright / bright.max(1, keepdims=True), linear / brightest[:, None], rtol=1e-4, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("ratio", [30.0, 300.0])
+def test_a_dng_states_the_noise_that_is_left(ratio: float) -> None:
+    """Within a factor of 3 of the standard deviation in flat patches; pixel by pixel a fifth of it."""
+    levels = (60, 150, 225)
+    codes = np.repeat(np.array(levels, np.uint8), 64)[None, :, None].repeat(192, 0).repeat(3, 2)
+    raw = photograph_scene(Scene("flat", codes), ratio)
+    options = Options(gain=given_gain(ratio), dng=DngKind.LINEAR, bits=16)
+    picture = enhance(raw, load_model("safelight", "cpu", "fp32"), options)
+    stream = io.BytesIO()
+    save = SaveOptions(PictureFormat.DNG, bits=16)
+    save_picture(picture.pixels, stream, save, camera=picture.camera)
+    stream.seek(0)
+    with tifffile.TiffFile(stream) as file:
+        shot, read = file.pages.first.pages[0].tags["NoiseProfile"].value
+    assert picture.camera is not None
+    scale = 2**picture.camera.baseline_exposure
+    for patch in range(len(levels)):
+        place = picture.camera.light[12:-12, 64 * patch + 12 : 64 * patch + 52] / scale
+        stated = np.sqrt(shot * place.mean((0, 1)) + read)
+        assert 1 / 3 < np.exp(np.log(stated / place.std((0, 1))).mean()) < 3
 
 
 def test_a_dng_of_the_picture_has_square_pixels(binning: Model) -> None:
