@@ -439,7 +439,7 @@ def test_a_bright_dng_holds_all_light_below_white(binning: Model) -> None:
 
 @pytest.mark.parametrize("ratio", [30.0, 300.0])
 def test_a_dng_states_the_noise_that_is_left(ratio: float) -> None:
-    """Within a factor of 3 of the standard deviation in flat patches; pixel by pixel a fifth of it."""
+    """Within a factor of 3 of what flat patches have; measured pixel by pixel it is a fifth."""
     levels = (60, 150, 225)
     codes = np.repeat(np.array(levels, np.uint8), 64)[None, :, None].repeat(192, 0).repeat(3, 2)
     raw = photograph_scene(Scene("flat", codes), ratio)
