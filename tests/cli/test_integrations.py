@@ -299,6 +299,16 @@ def test_finder_names_photos_as_arguments(program: Path, tmp_path: Path) -> None
     assert calls(program)[1].startswith(f"enhance {tmp_path}/good.ARW -o {tmp_path}/good-darkroom")
 
 
+def test_names_may_begin_with_a_dash_and_hold_a_newline(program: Path, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        code, told = run_script(program, "-dash.ARW", tmp_path / "two\nlines.ARW")
+    assert (code, told) == (0, ["2 of 2 photos enhanced"])
+    assert calls(program)[0] == "enhance ./-dash.ARW -o ./-dash-darkroom.jpg --quiet"
+    assert (tmp_path / "-dash-darkroom.jpg").is_file()
+    assert (tmp_path / "two\nlines-darkroom.jpg").is_file()
+
+
 def test_nothing_selected(program: Path) -> None:
     code, told = run_script(program)
     assert (code, told) == (2, ["select at least one RAW photo"])
