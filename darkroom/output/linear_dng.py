@@ -138,11 +138,11 @@ def _readable(picture: CameraPicture) -> CameraPicture:
     """Lay a picture out as all editors read it.
 
     RawTherapee knows no orientations that mirror, so columns are in reverse for these. Of mosaics
-    with an odd number of columns it writes beyond its own memory, so sides are even there.
+    with an odd number of columns it writes beyond its own memory, so the last is left out there.
     """
     light, cfa, orientation = picture.light, picture.cfa, picture.orientation
     if picture.kind is DngKind.MOSAIC:
-        light = light[: light.shape[0] // 2 * 2, : light.shape[1] // 2 * 2]
+        light = light[:, : light.shape[1] // 2 * 2]
     if orientation in UNMIRRORED:
         columns = (light.shape[1] - 1 - np.arange(cfa.period)) % cfa.period
         cfa = CFA("".join("RGB"[channel] for channel in cfa.channels[:, columns].flat))
