@@ -15,7 +15,7 @@ from darkroom.color.finish import AS_IT_IS, Finish
 from darkroom.color.highlights import Highlights, with_highlights
 from darkroom.color.lens_correction import find_lens_correction
 from darkroom.color.render import render_into
-from darkroom.color.tone_curve import Shoulder
+from darkroom.color.tone_curve import Shoulder, roll_off
 from darkroom.color.white_balance import (
     balance_white,
     with_white_balance,
@@ -27,11 +27,12 @@ from darkroom.models.denoise import with_denoise
 from darkroom.models.model import Model
 from darkroom.models.tiling import Edges, Part, TiledModel, TileOption, run_tiles
 from darkroom.mosaic.hot_pixels import HotPixels, repair_hot_pixels
+from darkroom.mosaic.noise import NO_NOISE, Noise
 from darkroom.mosaic.packing import Mosaic, align, linearise, pack
 from darkroom.mosaic.saturation import measure_saturation
 from darkroom.options import Options as Options
 from darkroom.options import ResolvedOptions as ResolvedOptions
-from darkroom.output.linear_dng import CameraPicture
+from darkroom.output.linear_dng import CameraPicture, DngKind
 from darkroom.output.orientation import Pixels, square, upright
 from darkroom.output.resize import fit_size, resize
 from darkroom.raw.black_choice import with_black
@@ -112,6 +113,11 @@ def enhance(
     )
     if light is None or settings.dng is None:
         return picture
+    aspect = raw.pixel_aspect
+    if settings.dng is not DngKind.MOSAIC:  # of which darktable and RawTherapee stretch nothing
+        light, aspect = np.asarray(square(light, aspect), np.float32), 1.0
+    if settings.dng is DngKind.BRIGHT:
+        roll_off(light, photo.multipliers)
     camera = CameraPicture(
         light[photo.frame],
         settings.dng,
@@ -119,8 +125,9 @@ def enhance(
         raw.color.xyz_to_camera,
         photo.cfa.shifted(*(edge.start for edge in photo.frame)),
         raw.orientation,
-        raw.pixel_aspect,
+        aspect,
         raw.camera,
+        photo.noise,
         settings.denoise,
     )
     return replace(picture, camera=camera)
@@ -143,7 +150,7 @@ class PreparedPhoto:
     it; `cfa`: its filters, phase as at the picture's first site. `frame`: the rows and columns that
     are shown. `color`: None where the network paints finished sRGB. `shoulder`: None where nothing
     is above white. `white`: light above which there is none that can be told, or that is wanted.
-    `wanted`: how it is finished.
+    `wanted`: how it is finished. `noise`: the photo's, amplified, where the network was told.
     """
 
     shape: tuple[int, ...]
@@ -156,6 +163,7 @@ class PreparedPhoto:
     shoulder: Shoulder | None = None
     white: float = 1.0
     wanted: Finish = AS_IT_IS
+    noise: Noise = NO_NOISE
 
     @property
     def multipliers(self) -> NDArray[np.float64]:
@@ -220,8 +228,9 @@ def prepare(
     noise = settings.correction.measure_noise(raw).amplified(gain.value)
     network = with_denoise(model, settings.denoise, noise, color)
     if settings.highlights is Highlights.CLIP:
+        wanted = settings.finish
         return PreparedPhoto(
-            shape, packed, gain, network, cfa, frame, color, wanted=settings.finish
+            shape, packed, gain, network, cfa, frame, color, wanted=wanted, noise=noise
         )
     assert color.white_balance is not None, "it has just been found"
 
@@ -234,7 +243,7 @@ def prepare(
     brightest = max(1.0, float(white.min()))
     finish = settings.finish
     return PreparedPhoto(
-        shape, packed, gain, network, cfa, frame, color, shoulder, brightest, finish
+        shape, packed, gain, network, cfa, frame, color, shoulder, brightest, finish, noise
     )
 
 

@@ -64,6 +64,14 @@ def baseline_exposure(dng: Path) -> float:
     return float(numerator / denominator)
 
 
+def green_multiplier(dng: Path) -> float:
+    """Return green's white balance, the least being 1: darktable's exposure is relative to it."""
+    with tifffile.TiffFile(dng) as file:
+        parts = np.array(file.pages.first.tags["AsShotNeutral"].value).reshape(3, 2)
+    neutral = parts[:, 0] / parts[:, 1]
+    return float(neutral.max() / neutral[1])
+
+
 def open_in_libraw(dng: Path) -> Linear:
     with rawpy.imread(str(dng)) as raw:
         shown = raw.postprocess(
@@ -85,7 +93,8 @@ def open_in_darktable(dng: Path) -> Linear:
         options += ["--conf", "plugins/imageio/format/tiff/bpp=32"]
         options += ["--conf", "plugins/imageio/format/tiff/compress=0"]
         _run("darktable-cli", str(dng), str(out), *options)
-        return np.asarray(tifffile.imread(out)[..., :3] * 2 ** baseline_exposure(dng))
+        scale = 2 ** baseline_exposure(dng) * green_multiplier(dng)
+        return np.asarray(tifffile.imread(out)[..., :3] * scale)
 
 
 def open_in_rawtherapee(dng: Path) -> Linear:

@@ -1,8 +1,10 @@
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from conftest import synthetic_raw
 from PIL import Image, ImageOps
@@ -11,8 +13,10 @@ from safetensors.torch import save_file
 from darkroom.color.color_space import ColorSpace
 from darkroom.color.dither import find_thresholds
 from darkroom.color.highlights import Highlights
+from darkroom.color.tone_curve import KNEE
 from darkroom.color.transfer import srgb_encode
 from darkroom.errors import SensorError, UsageError
+from darkroom.evaluation.simulated import Scene, photograph_scene
 from darkroom.gain import GainRule, given_gain
 from darkroom.gain.redi import redi_gain
 from darkroom.models.architectures.safelight import Safelight
@@ -23,6 +27,7 @@ from darkroom.mosaic.hot_pixels import HotPixels
 from darkroom.mosaic.packing import align
 from darkroom.output.linear_dng import DngKind
 from darkroom.output.orientation import square, upright
+from darkroom.output.picture import PictureFormat, SaveOptions, save_picture
 from darkroom.pipeline import Options, enhance, find_gain, prepare
 from darkroom.raw.image import CFA, BlackOrigin, BlackSource, RawImage, Sensor, WhiteBalance
 from darkroom.weights.registry import Output
@@ -410,6 +415,66 @@ def test_light_above_white_stays_in_a_dng_unless_it_is_clipped(
     assert picture.camera is not None
     brightest = float(picture.camera.light.max())
     assert brightest <= 1 if highlights is Highlights.CLIP else brightest > 2.5
+
+
+def test_a_bright_dng_holds_all_light_below_white(binning: Model) -> None:
+    """Float32; what is below the knee stays, what is above keeps its order and its colour."""
+    raw = synthetic_raw(96, 96, read_noise=0)
+    mosaic = np.full_like(raw.mosaic, 600)
+    mosaic[40:56, 40:56] = np.linspace(900, 1500, 16)  # x 50: up to three times white
+    balance = raw.color.white_balance / raw.color.white_balance.min()
+    light = {}
+    for kind in (DngKind.LINEAR, DngKind.BRIGHT):
+        options = Options(gain=given_gain(50.0), dng=kind)
+        camera = enhance(replace(raw, mosaic=mosaic), binning, options).camera
+        assert camera is not None
+        assert (camera.baseline_exposure == 0) == (kind is DngKind.BRIGHT)
+        light[kind] = camera.light * balance
+    linear, bright = (found.reshape(-1, 3) for found in light.values())
+    brightest = linear.max(1)
+    assert bright.max() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_array_equal(bright[brightest < KNEE], linear[brightest < KNEE])
+    order = np.argsort(brightest)
+    assert (np.diff(bright.max(1)[order]) >= -1e-6).all()
+    assert len(np.unique(bright.max(1)[brightest > 1].round(4))) == 8  # of blocks of two
+    np.testing.assert_allclose(
+        bright / bright.max(1, keepdims=True), linear / brightest[:, None], rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("ratio", [30.0, 300.0])
+def test_a_dng_states_the_noise_that_is_left(ratio: float) -> None:
+    """Within a factor of 3 of what flat patches have; measured pixel by pixel it is a fifth."""
+    levels = (60, 150, 225)
+    codes = np.repeat(np.array(levels, np.uint8), 64)[None, :, None].repeat(192, 0).repeat(3, 2)
+    raw = photograph_scene(Scene("flat", codes), ratio)
+    options = Options(gain=given_gain(ratio), dng=DngKind.LINEAR, bits=16)
+    picture = enhance(raw, load_model("safelight", "cpu", "fp32"), options)
+    stream = io.BytesIO()
+    save = SaveOptions(PictureFormat.DNG, bits=16)
+    save_picture(picture.pixels, stream, save, camera=picture.camera)
+    stream.seek(0)
+    with tifffile.TiffFile(stream) as file:
+        shot, read = file.pages.first.pages[0].tags["NoiseProfile"].value
+    assert picture.camera is not None
+    scale = 2**picture.camera.baseline_exposure
+    for patch in range(len(levels)):
+        place = picture.camera.light[12:-12, 64 * patch + 12 : 64 * patch + 52] / scale
+        stated = np.sqrt(shot * place.mean((0, 1)) + read)
+        assert 1 / 3 < np.exp(np.log(stated / place.std((0, 1))).mean()) < 3
+
+
+def test_a_dng_of_the_picture_has_square_pixels(binning: Model) -> None:
+    """darktable and RawTherapee stretch mosaics alone; a mosaic has the sensor's own sites."""
+    raw = synthetic_raw(32, 48, read_noise=0, pixel_aspect=1.5)
+    wide, narrow = (
+        enhance(raw, binning, replace(RATIO, dng=kind)).camera
+        for kind in (DngKind.LINEAR, DngKind.MOSAIC)
+    )
+    assert wide is not None
+    assert narrow is not None
+    assert (wide.light.shape, wide.pixel_aspect) == ((32, 72, 3), 1)
+    assert (narrow.light.shape, narrow.pixel_aspect) == ((32, 48, 3), 1.5)
 
 
 def test_networks_that_paint_give_no_dng(model: Model) -> None:

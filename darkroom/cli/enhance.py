@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 STDIN, STDOUT = 0, 1
 """Descriptors: a shell may have opened a file there."""
+SEEN = 0.3
+"""Stops of BaselineExposure that nobody overlooks."""
 
 
 def enhance(
@@ -219,6 +221,12 @@ class _Job:
                 )
                 + (f"; lens {picture.lens}" if picture.lens and not unknown else "")
             )
+            if picture.camera is not None and picture.camera.baseline_exposure > SEEN:
+                output.say(
+                    "light above white is kept, BaselineExposure is "
+                    f"{picture.camera.baseline_exposure:+.1f}; for editors that leave that to "
+                    "you, as darktable does, there is --dng bright"
+                )
         if self.show:
             show_picture(picture.pixels, target, picture.color_space)
         if self.as_json:

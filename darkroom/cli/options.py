@@ -145,9 +145,10 @@ Dng = Annotated[
     str | None,
     typer.Option(
         "--dng",
-        metavar="linear|mosaic",
+        metavar="linear|bright|mosaic",
         help="What a DNG holds: the picture in the camera's own colours, denoised and demosaiced "
-        "(the default), or denoised alone, as the sensor's filters have it.",
+        "(linear, the default); the same with light above white rolled off, for editors that "
+        "ignore BaselineExposure (bright); or denoised alone, as the sensor's filters have it.",
     ),
 ]
 Quality = Annotated[

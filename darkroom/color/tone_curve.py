@@ -3,11 +3,17 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from darkroom.parallel import in_bands
 
 KNEE = 0.8
 """Light up to here stays as it is."""
+ROWS = 64
+"""Rolled off at once."""
 BISECTIONS = 60
 MAX_BEND = 1e6
 
@@ -45,3 +51,26 @@ class Shoulder(NamedTuple):
         above = (light - KNEE).clamp_(0, self.peak - KNEE)
         bent = above.mul_(self.bend).log1p_().mul_(scale).add_(KNEE)
         return torch.minimum(light, bent)
+
+
+def roll_off(light: NDArray[np.float32], multipliers: NDArray[np.float64]) -> None:
+    """Bring camera RGB, (H, W, 3), below white in place, by a shoulder of its own; hues stay.
+
+    `multipliers`: (3,) what balances its white, which then is 1 in all three.
+    """
+    balance = multipliers.astype(np.float32)
+    peak = float((light.max(axis=(0, 1)) * balance).max())
+    if peak <= 1:
+        return
+    shoulder = Shoulder.of(peak, peak)
+
+    def work(band: slice) -> None:
+        rows = light[band]
+        brightest = (rows * balance).max(axis=2)
+        places = brightest > KNEE
+        above = brightest[places]
+        bent = shoulder.curve(torch.from_numpy(above)).numpy()
+        rows[places] *= (bent / above)[:, None]
+
+    for _ in in_bands(work, len(light), ROWS):
+        pass

@@ -32,7 +32,7 @@ end
 dt.preferences.register(MODULE, "program", "string", "darkroom: program",
   "the command darkroom, with its folder if the shell does not find it", find_program())
 dt.preferences.register(MODULE, "format", "string", "darkroom: file format",
-  "tif for 16-bit TIFF; dng for a linear DNG, whose BaselineExposure darktable 4 leaves to you", "tif")
+  "dng for a linear DNG that opens bright; tif for 16-bit TIFF", "dng")
 dt.preferences.register(MODULE, "options", "string", "darkroom: further options",
   "of darkroom enhance, as --model safelight-large or --ev 0.5", "")
 
@@ -70,7 +70,7 @@ local function enhance(image)
   local target = choose_target(image)
   local words = { quote(setting("program")), "enhance",
     quote(image.path .. SEPARATOR .. image.filename), "-o", quote(target), "--quiet" }
-  if setting("format") == "tif" then table.insert(words, "--bits 16") end
+  table.insert(words, setting("format") == "dng" and "--dng bright" or "--bits 16")
   table.insert(words, setting("options"))
   local log = os.tmpname()
   local command = table.concat(words, " ") .. " 2> " .. quote(log)

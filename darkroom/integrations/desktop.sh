@@ -33,7 +33,7 @@ tell() {
     fi
 }
 
-if [ $# -eq 0 ]; then # the file managers name whole paths here, a line each
+if [ $# -eq 0 ]; then # where no arguments come, whole paths do, a line each
     paths=${NAUTILUS_SCRIPT_SELECTED_FILE_PATHS:-${NEMO_SCRIPT_SELECTED_FILE_PATHS:-${CAJA_SCRIPT_SELECTED_FILE_PATHS:-}}}
     IFS='
 '
@@ -52,6 +52,7 @@ program=$(find_program)
 done=0
 failed=0
 for photo in "$@"; do
+    case $photo in -*) photo=./$photo ;; esac # Nautilus names photos as they lie in its folder
     name=${photo##*/}
     # shellcheck disable=SC2086 # options are words
     if said=$("$program" enhance "$photo" -o "${photo%"$name"}${name%.*}-darkroom.jpg" --quiet \

@@ -147,6 +147,22 @@ def _describe(
     iso = f"ISO {source.iso:g}" if source.iso else ""
     fits = ", ".join(part for part in (source.camera, iso) if part)
     licence = describe_licence(entry)
+    card = {
+        "long_description": "Made for the darkest photos. Fits photos of the same camera at the "
+        "same ISO as the one whose noise it was told: at other ISOs it smooths too much, or "
+        "leaves noise.",
+        "scope": "raw image denoising",
+        "source": licence["source"],
+        "license": licence["name"],
+        "notes": f"not amplified, shot noise is {source.noise.shot:.3g} and read noise "
+        f"{source.noise.read:.3g} of white",
+    }
+    if entry is not None and entry.bundled:
+        card |= {
+            "author": "The darkroom developers",
+            "training_data": "clean photographs behind simulated sensors",
+            "training_data_license": "CC0, CC-BY, CC-BY-SA, Unsplash, Pexels, Pixabay, MIT",
+        }
     return {
         "id": model_id,
         "name": f"raw denoise {model.name}" + (f" ({fits})" if fits else ""),
@@ -157,20 +173,7 @@ def _describe(
         "backend": "onnx",
         "version": "1.0",
         "tiling": True,
-        "model_card": {
-            "long_description": "Made for the darkest photos. Fits photos of the same camera at "
-            "the same ISO as the one whose noise it was told: at other ISOs it smooths too much, "
-            "or leaves noise.",
-            "scope": "raw image denoising",
-            "author": "The darkroom developers" if entry and entry.bundled else "",
-            "source": licence["source"],
-            "license": licence["name"],
-            "training_data": "clean photographs behind simulated sensors"
-            if entry and entry.bundled
-            else "",
-            "notes": f"not amplified, shot noise is {source.noise.shot:.3g} and read noise "
-            f"{source.noise.read:.3g} of white",
-        },
+        "model_card": {key: text for key, text in card.items() if text},
         "attributes": {
             "input_sizes": [TILE],
             "model_bayer": {

@@ -143,7 +143,8 @@ def describe_contract(model: Model, entry: WeightsEntry | None) -> dict[str, Any
             "meaning": "the mosaic, (value - black) / (white - black) of each site, negative "
             "values kept, times the gain"
             + (", times the white balance of its colour" if camera else "")
-            + "; sites: row and column in a block of the pattern of each channel"
+            + "; first rows and columns are cut off until it begins with the pattern; sites: row "
+            "and column in a block of the pattern of each channel"
             + ("" if bayer else ", for the 2x2 packed pixels of a block in reading order"),
         }
     }
@@ -152,9 +153,14 @@ def describe_contract(model: Model, entry: WeightsEntry | None) -> dict[str, Any
             "shot": {
                 "shape": [1],
                 "meaning": "of the noise after the gain, before white balance, "
-                "variance(x) = shot * x + read**2",
+                "variance(x) = shot * x + read**2; by a DNG's NoiseProfile, its first number "
+                "times the gain",
             },
-            "read": {"shape": [1], "meaning": "read noise, as with shot"},
+            "read": {
+                "shape": [1],
+                "meaning": "read noise, as with shot; by a DNG's NoiseProfile, the root of its "
+                "second number times the gain",
+            },
             "clipped": {"shape": [1], "meaning": "1 where the file holds no values below black"},
             "white_balance": {
                 "shape": [1, 3],
@@ -178,8 +184,9 @@ def describe_contract(model: Model, entry: WeightsEntry | None) -> dict[str, Any
         "gain": "one number for the photo, at which it is as bright as wanted",
         "multiple": known.multiple,
         "halo": known.halo,
-        "padding": "the caller's: reflect the photo up to multiples of `multiple`; cut tiles on "
-        "that grid, with `halo` packed pixels more on each side (null: run the photo whole)",
+        "padding": "the caller's: reflect the photo at the bottom and right up to multiples of "
+        "`multiple`, the last packed pixel not repeated; cut tiles on that grid, with `halo` "
+        "packed pixels more on each side (null: run the photo whole)",
         "output": {
             "picture": {
                 "shape": [1, 3, f"{scale}*height", f"{scale}*width"],

@@ -49,6 +49,9 @@ class Noise:
         return replace(self, shot=self.shot * factor**2, read=self.read * factor)
 
 
+NO_NOISE = Noise(0.0, 0.0, "none is known")
+
+
 def measure_noise(raw: RawImage) -> Noise:
     """Measure the noise of a photo; one number of each kind for all of it.
 

@@ -69,12 +69,12 @@ def test_enhance_writes_a_picture(dng_path: Dng, tmp_path: Path, weights: str, e
     assert sorted(path.name for path in tmp_path.iterdir()) == [target.name, "photo.dng"]
 
 
-@pytest.mark.parametrize("kind", ["linear", "mosaic"])
+@pytest.mark.parametrize("kind", ["linear", "bright", "mosaic"])
 @pytest.mark.parametrize("cfa", ["RGGB", "GBRG", "xtrans"])
 def test_enhance_writes_a_dng(
     dng_path: Dng, tmp_path: Path, weights: str, kind: str, cfa: str
 ) -> None:
-    target, asked = tmp_path / "out.dng", ["--dng", "mosaic"] if kind == "mosaic" else []
+    target, asked = tmp_path / "out.dng", [] if kind == "linear" else ["--dng", kind]
     photo = dng_path(width=66, cfa=cfa, exposure=0.05, orientation=6)
     model = "safelight" if cfa == "xtrans" else weights
     result = run("enhance", photo, "-o", target, "--model", model, "--json", *asked)
@@ -104,7 +104,7 @@ def test_what_a_dng_cannot_be_is_said_in_a_line(
     photo, target = dng_path(), tmp_path / "out.dng"
     fails(run("enhance", photo, "-o", target, "--bits", "8"), 2, "16 bits")
     fails(run("enhance", photo, "-o", tmp_path / "a.png", "--dng", "mosaic"), 2, "--format dng")
-    fails(run("enhance", photo, "-o", target, "--dng", "raw"), 2, "linear, mosaic")
+    fails(run("enhance", photo, "-o", target, "--dng", "raw"), 2, "linear, bright, mosaic")
     fails(run("enhance", photo, "-o", photo, "--model", weights, "--overwrite"), 5, "photo.dng")
     run("enhance", photo, "-o", target, "--model", weights)
     fails(run("enhance", target, "-o", tmp_path / "again.png", "--model", weights), 4, "out.dng")

@@ -177,21 +177,21 @@ def test_darktable_gets_the_results_grouped_with_their_originals(
     darktable.settings["options"] = "--ev 0.5"
     darktable.enhance(original, darktable.image(tmp_path / "b.JPG"))
     (result,) = darktable.imported
-    assert result.path == str(tmp_path / "an owl's.nest-darkroom.tif")
+    assert result.path == str(tmp_path / "an owl's.nest-darkroom.dng")
     assert result.leader is not None
     assert result.leader.filename == photo.name
     assert (result.rating, result.red, result.blue, result.attached) == (3, True, False, ["owl"])
     assert calls(program) == [
-        f"enhance {photo} -o {result.path} --quiet --bits 16 --ev 0.5",
+        f"enhance {photo} -o {result.path} --quiet --dng bright --ev 0.5",
     ]
     assert darktable.said == ["darkroom: 1 of 1 photos enhanced"]
     assert [(job.valid, job.percent) for job in darktable.jobs] == [(False, 1.0)]
-    darktable.settings["format"] = "dng"
+    darktable.settings["format"] = "tif"
     darktable.enhance(original)
     darktable.enhance(original)
     ends = [Path(one.path).name for one in darktable.imported[1:]]
-    assert ends == ["an owl's.nest-darkroom.dng", "an owl's.nest-darkroom-2.dng"]
-    assert "--bits" not in calls(program)[-1]
+    assert ends == ["an owl's.nest-darkroom.tif", "an owl's.nest-darkroom-2.tif"]
+    assert calls(program)[-1].endswith("--quiet --bits 16 --ev 0.5")
 
 
 def test_darktable_hears_what_went_wrong_and_goes_on(darktable: Darktable, tmp_path: Path) -> None:
@@ -297,6 +297,16 @@ def test_finder_names_photos_as_arguments(program: Path, tmp_path: Path) -> None
     assert (code, told) == (1, ["bad.ARW: error: not a RAW photo", "1 of 2 photos enhanced"])
     assert (tmp_path / "good-darkroom.jpg").is_file()
     assert calls(program)[1].startswith(f"enhance {tmp_path}/good.ARW -o {tmp_path}/good-darkroom")
+
+
+def test_names_may_begin_with_a_dash_and_hold_a_newline(program: Path, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        code, told = run_script(program, "-dash.ARW", tmp_path / "two\nlines.ARW")
+    assert (code, told) == (0, ["2 of 2 photos enhanced"])
+    assert calls(program)[0] == "enhance ./-dash.ARW -o ./-dash-darkroom.jpg --quiet"
+    assert (tmp_path / "-dash-darkroom.jpg").is_file()
+    assert (tmp_path / "two\nlines-darkroom.jpg").is_file()
 
 
 def test_nothing_selected(program: Path) -> None:

@@ -84,7 +84,7 @@ def test_laid_out_as_the_format_says(folder: Path) -> None:
     wanted = {"id", "name", "description", "task", "backend", "version"}
     assert wanted <= {key for key, value in config.items() if isinstance(value, str) and value}
     assert (config["id"], config["task"], config["backend"]) == ("tiny-iso", "rawdenoise", "onnx")
-    assert all(isinstance(value, str) for value in config["model_card"].values())
+    assert all(isinstance(value, str) and value for value in config["model_card"].values())
     assert config["attributes"] == {
         "input_sizes": [TILE],
         "model_bayer": {
