@@ -85,7 +85,7 @@ def evaluate(
             metavar="NAME,...",
             help="sid: PSNR and SSIM, not rounded; aligned: at the best brightness; 8bit: both "
             "truncated first, as by LLPackNet's code; gaussian: SSIM over Gaussian windows; lpips. "
-            "Default: sid,aligned.",
+            "Default: sid,aligned. With --simulate: artifacts, what the eye sees.",
         ),
     ] = None,
     cache: Annotated[
@@ -103,7 +103,7 @@ def evaluate(
         ),
     ] = None,
     csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write every pair's scores.")
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write every score.")
     ] = None,
     markdown: Annotated[
         Path | None, typer.Option("--markdown", metavar="FILE", help="Write the table.")
@@ -139,6 +139,11 @@ def evaluate(
 
     darkroom evaluate --simulate kodak/ --ratio 100
 
+    darkroom evaluate --simulate kodak/ --metrics artifacts -m safelight -m libraw
+
+    --metrics artifacts measures what the eye sees, on these pictures and on drawn scenes: casts,
+    streaks, weaves, noise, dark shadows, a ColorChecker, a lamp, a zone plate.
+
     --json prints a record for each model and pair, then their means.
     """
     if (pairs is None) == (simulate is None):
@@ -152,15 +157,31 @@ def evaluate(
         return inputs.load_network(name, device, precision, norm_statistics)
 
     if simulate is not None:
-        for_pairs = (references, split, metrics, cache, resume, csv, markdown, sheet, rule)
-        if first or gain != "true" or any(one is not None for one in for_pairs):
-            raise UsageError("--simulate: only --ratio, --xtrans, --model go with it; see --help")
+        alone = metrics == ["artifacts"]
+        for_pairs = (references, split, cache, resume, sheet, rule)
+        tables = () if alone else (metrics, csv, markdown)
+        if first or gain != "true" or any(one is not None for one in (*for_pairs, *tables)):
+            raise UsageError(
+                "--simulate: only --ratio, --xtrans, --model go with it, and --metrics artifacts, "
+                "with --csv and --markdown; see --help"
+            )
         if any(0 < one < 1 for one in ratio or ()):
             raise UsageError("--ratio: give 0 for no noise, or at least 1")
-        _evaluate_scenes(simulate, names, load, ratio, xtrans, settings, as_json)
+        if not alone:
+            _evaluate_scenes(simulate, names, load, ratio, xtrans, settings, as_json)
+            return
+        from darkroom.cli.evaluate_artifacts import evaluate_artifacts
+        from darkroom.cli.evaluate_pairs import Files
+
+        files = Files(None, None, csv, markdown, None, overwrite)
+        evaluate_artifacts(
+            simulate, names, load, settings, files, ratio, xtrans, as_json=as_json, quiet=quiet
+        )
     elif pairs is not None:
         if xtrans:
             raise UsageError("--xtrans is for --simulate; pairs have their own sensor")
+        if metrics == ["artifacts"]:
+            raise UsageError("--metrics artifacts is for --simulate: it needs known light")
         from darkroom.cli.evaluate_pairs import Choice, Files, evaluate_pairs
 
         evaluate_pairs(

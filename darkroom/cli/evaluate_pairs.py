@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from darkroom.batch.devices import weights_sha256
 from darkroom.cli import inputs, output
@@ -167,9 +166,9 @@ def evaluate_pairs(
     _print_summaries(summaries, title, as_json, quiet)
     if files.csv is not None:
         table = write_csv((one for _, one in scores), list_figures(metrics))
-        _write(files.csv, table, files.overwrite)
+        write_text(files.csv, table, files.overwrite)
     if files.markdown is not None:
-        _write(files.markdown, write_markdown(summaries, title), files.overwrite)
+        write_text(files.markdown, write_markdown(summaries, title), files.overwrite)
     if files.sheet is not None and sheet is not None:
         kind = PictureFormat.from_path(files.sheet)
         save = SaveOptions(kind, overwrite=files.overwrite, inputs=tuple(read))
@@ -221,7 +220,7 @@ def _follow(
             if journal is not None:
                 journal.append(index, score)
             if as_json:
-                output.print_json({"kind": "pair", **_flatten(asdict(score))})
+                output.print_json({"kind": "pair", **flatten(asdict(score))})
             bar.advance(task)
     return scores
 
@@ -229,27 +228,23 @@ def _follow(
 def _print_summaries(summaries: Sequence[Summary], title: str, as_json: bool, quiet: bool) -> None:
     if as_json:
         for one in summaries:
-            output.print_json({"kind": "mean", **_flatten(asdict(one))})
+            output.print_json({"kind": "mean", **flatten(asdict(one))})
         return
     if not quiet:
         output.say(title)
     heads, rows = tabulate(summaries)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in heads:
-        table.add_column(head, justify="left" if head in WORDS else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*map(output.plain, row))
-    output.show_table(table, WIDTH)
+    output.show_rows(heads, rows, WIDTH, WORDS)
 
 
-def _flatten(record: dict[str, object]) -> dict[str, object]:
+def flatten(record: dict[str, object]) -> dict[str, object]:
     """Put a record's figures beside its other facts."""
     figures = record.pop("figures")
     assert isinstance(figures, dict), "both records have them"
     return {**record, **figures}
 
 
-def _write(path: Path, text: str, overwrite: bool) -> None:
+def write_text(path: Path, text: str, overwrite: bool) -> None:
+    """Write a table whole or not at all."""
     with atomic_write(path, overwrite) as stream:
         stream.write(text.encode())
 

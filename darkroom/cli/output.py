@@ -9,7 +9,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import Any, Self, TextIO
@@ -94,6 +94,18 @@ def show_table(table: Table | Text, width: int | None = None) -> None:
     with console.capture() as captured:  # rich would end the program where a pipe is closed
         console.print(table)
     typer.echo(captured.get(), nl=False)
+
+
+def show_rows(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], width: int, words: Container[str]
+) -> None:
+    """Print a table of what others wrote or not; headings in `words` have columns set left."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        table.add_column(head, justify="left" if head in words else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*map(plain, row))
+    show_table(table, width)
 
 
 def print_json(record: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ HEADINGS = {
 """What people read above each figure."""
 
 
-WORDS = ("model", "over", "published")
+WORDS = ("model", "over", "published", "measure")
 """Columns of words, to be set left."""
 
 
@@ -109,7 +109,11 @@ def tabulate(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
 
 def write_markdown(summaries: Sequence[Summary], title: str) -> str:
     """Write the table as Markdown, under a line that says what was done."""
-    heads, cells = tabulate(summaries)
+    return write_table(*tabulate(summaries), title)
+
+
+def write_table(heads: list[str], cells: list[list[str]], title: str) -> str:
+    """Write any table as Markdown, its columns of words set left."""
     rule = ["---" if head in WORDS else "---:" for head in heads]
     rows = [heads, rule, *([cell.replace("|", "\\|") for cell in row] for row in cells)]
     lines = ["| " + " | ".join(row) + " |" for row in rows]

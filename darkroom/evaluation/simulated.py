@@ -117,14 +117,36 @@ def photograph_scene(
     burst it is alone.
     """
     linear = srgb_decode(scene.picture.double()).permute(1, 2, 0).numpy()
+    return photograph_light(scene.name, linear, ratio, cfa, color, shot)
+
+
+def photograph_light(
+    name: str,
+    linear: NDArray[np.floating],
+    ratio: float,
+    cfa: CFA = BAYER,
+    color: Color = COLOR,
+    shot: int = 0,
+    *,
+    row_noise: float = 0.0,
+    full: int = WHITE,
+) -> RawImage:
+    """Take a scene of any light, (H, W, 3) linear sRGB, as `photograph_scene` does.
+
+    `row_noise`: standard deviation in steps of what each row is off. `full`: the step at which the
+    sensor is saturated; the photo states WHITE all the same.
+    """
     light = sample_light(linear, cfa, color) * (WHITE - BLACK)
-    mosaic: NDArray[np.uint16] | NDArray[np.float32] = (light + BLACK).astype(np.float32)
+    mosaic: NDArray[np.uint16] | NDArray[np.float32]
+    mosaic = np.minimum(light + BLACK, full).astype(np.float32)
     if ratio != NOISE_FREE:
-        seed = [zlib.crc32(scene.name.encode()), round(1000 * ratio), *([shot] if shot else [])]
+        seed = [zlib.crc32(name.encode()), round(1000 * ratio), *([shot] if shot else [])]
         random = np.random.default_rng(seed)
         steps = random.poisson(light / ratio / SHOT) * SHOT
         steps += random.normal(BLACK, READ, steps.shape)
-        mosaic = np.clip(np.rint(steps), 0, WHITE).astype(np.uint16)
+        if row_noise:
+            steps += random.normal(0, row_noise, (len(steps), 1))
+        mosaic = np.clip(np.rint(steps), 0, full).astype(np.uint16)
     return describe_photo(mosaic, cfa, "darkroom simulated", color)
 
 

@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from darkroom.cli import app
+from darkroom.evaluation import artifact_scenes
+from darkroom.evaluation.artifact_summary import MEASURES
 from darkroom.models.architectures.safelight import Safelight
 from darkroom.training import trainer
 
@@ -68,12 +70,43 @@ def test_json_has_a_record_for_each_picture(pictures: Path, weights: Path) -> No
         (("--simulate", "nowhere"), "no JPEG or PNG"),
         (("--simulate", ".", "--ratio", "-1"), "--ratio"),
         (("--simulate", ".", "--ratio", "0.5"), "at least 1"),
+        (("--simulate", ".", "--metrics", "sid"), "--metrics artifacts"),
+        (("--simulate", ".", "--csv", "scores.csv"), "--metrics artifacts"),
+        (("list.txt", "--metrics", "artifacts"), "for --simulate"),
     ],
 )
 def test_wrong_usage_is_one_line(arguments: tuple[str, ...], words: str) -> None:
     result = run("evaluate", *arguments)
     assert result.exit_code == 2
     assert words in result.stderr
+
+
+def test_artifacts_are_measured_for_several_models(
+    pictures: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drawn scenes of 120 pixels instead of 516: the command line is tested, not the figures."""
+    monkeypatch.setattr(artifact_scenes, "SIDE", 120)
+    words = ["evaluate", "--simulate", pictures, "--metrics", "artifacts", "-m", weights]
+    table, values = tmp_path / "a.md", tmp_path / "a.csv"
+    words += ["-m", "libraw", "--ratio", 1]
+    result = run(*words, "--ratio", 100, "--markdown", table, "--csv", values)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("Artifacts at x1 / x100, Bayer, 2 pictures of pictures\n")
+    assert "white at 4: saturated and left out: 2, 5," in result.stderr
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert lines[0][::2] == ["measure", "libraw"]
+    assert [" ".join(line[: -2 * 3]) for line in lines[1:]] == [
+        name.replace("_", " ") for name in MEASURES
+    ]
+    assert "| chroma | " in table.read_text(encoding="utf-8")
+    rows = values.read_text(encoding="utf-8").splitlines()
+    assert rows[0] == "model,ratio,scene,measure,value,part,saturated"
+    records = [json.loads(line) for line in run(*words, "--json").stdout.splitlines()]
+    kinds = [one["kind"] for one in records]
+    assert kinds == ["value"] * (len(rows) // 2) + ["summary"] * 2
+    assert set(MEASURES) < set(records[-1])
+    refused = run(*words, "--csv", values)
+    assert (refused.exit_code, "overwrite" in refused.stderr) == (5, True)
 
 
 def test_a_model_for_another_sensor_is_refused(pictures: Path, weights: Path) -> None:
