@@ -97,7 +97,7 @@ def enhance(
         watch(min(part.rows.stop * part.cols.stop / (photo.shape[0] * photo.shape[1]), 1.0))
     if lens is not None and bent is not None:
         for rows, straight in lens.correct(bent):
-            photo.finish(Part(rows, slice(None), straight), pixels)
+            photo.finish(Part(rows, slice(0, photo.shape[1]), straight), pixels)
         del bent
     pixels = pixels[photo.frame]
     pixels, resized = _fit(square(pixels, raw.pixel_aspect), settings)
@@ -113,14 +113,22 @@ def enhance(
     )
     if light is None or settings.dng is None:
         return picture
+    camera = _camera_picture(light[photo.frame], raw, photo, settings.dng, settings.denoise)
+    return replace(picture, camera=camera)
+
+
+def _camera_picture(
+    light: NDArray[np.float32], raw: RawImage, photo: "PreparedPhoto", kind: DngKind, denoise: float
+) -> CameraPicture:
+    """Describe a photo's camera RGB, (H, W, 3), for a DNG of that kind."""
     aspect = raw.pixel_aspect
-    if settings.dng is not DngKind.MOSAIC:  # of which darktable and RawTherapee stretch nothing
+    if kind is not DngKind.MOSAIC:  # of which darktable and RawTherapee stretch nothing
         light, aspect = np.asarray(square(light, aspect), np.float32), 1.0
-    if settings.dng is DngKind.BRIGHT:
+    if kind is DngKind.BRIGHT:
         roll_off(light, photo.multipliers)
-    camera = CameraPicture(
-        light[photo.frame],
-        settings.dng,
+    return CameraPicture(
+        light,
+        kind,
         photo.multipliers,
         raw.color.xyz_to_camera,
         photo.cfa.shifted(*(edge.start for edge in photo.frame)),
@@ -128,9 +136,8 @@ def enhance(
         aspect,
         raw.camera,
         photo.noise,
-        settings.denoise,
+        denoise,
     )
-    return replace(picture, camera=camera)
 
 
 def _fit(pixels: Pixels, settings: ResolvedOptions) -> tuple[Pixels, bool]:
@@ -240,7 +247,7 @@ def prepare(
     balance = color.white_balance / color.white_balance.min()
     white = gain.value * measure_saturation(raw) * balance
     network, shoulder = with_highlights(network, dimmed, packed, color, white)
-    brightest = max(1.0, float(white.min()))
+    brightest = max(1.0, float(white.max()))
     finish = settings.finish
     return PreparedPhoto(
         shape, packed, gain, network, cfa, frame, color, shoulder, brightest, finish, noise

@@ -62,32 +62,39 @@ def with_highlights(
 ) -> tuple[TiledModel, Shoulder | None]:
     """Return a network whose picture goes on above white, and the curve that brings it below.
 
+    A colour whose own sites are not saturated goes on above the light at which white is.
+
     The network as it is and None where nothing in the photo is above white. `dimmed`: makes the
     network for the same photo with so many times less light. `packed`: (C, h, w), amplified and
     white-balanced. `color`: with a white balance. `white`: (3,) the least light of a saturated
     site of each colour, amplified and white-balanced.
     """
-    sensor_white = float(white.min())
+    sensor_white, highest = max(float(white.min()), 1.0), float(white.max())
     over = packed.amax(dim=(0, 2)) > 1
-    if sensor_white <= 1 or not bool(over.any()):
+    if highest <= 1 or not bool(over.any()):
         return network, None
-    matrix = camera_to_srgb(color).float()
-    peak = max(_brightest(packed[:, rows], matrix, sensor_white) for rows in _runs(over))
+    matrix, limits = camera_to_srgb(color).float(), tuple((SATURATED * white).tolist())
+    peak = max(_brightest(packed[:, rows], matrix, limits, sensor_white) for rows in _runs(over))
     if peak <= 1:
         return network, None
-    lowest = min(ROOM * float(packed.max()), sensor_white)
+    lowest = min(ROOM * float(packed.max()), highest)
     count = max(1, math.ceil(math.log(lowest) / math.log(STEP)))
     factors = [lowest ** (step / count) for step in range(1, count + 1)]
     exposures = tuple(DimmedModel(factor, dimmed(factor)) for factor in factors)
-    limits = tuple((SATURATED * white).tolist())
     model = HighDynamicRangeModel(network, exposures, limits, sensor_white)
-    return model, Shoulder.of(min(peak, sensor_white), sensor_white)
+    return model, Shoulder.of(min(peak, sensor_white), highest)
 
 
-def _brightest(packed: Tensor, matrix: Tensor, white: float) -> float:
-    """Return the largest linear sRGB of cells of packed pixels."""
-    cells = _cells(packed.clamp(max=white))
-    return float((matrix @ cells.flatten(1)).max())
+def _brightest(packed: Tensor, matrix: Tensor, limits: tuple[float, ...], white: float) -> float:
+    """Return the largest linear sRGB of cells of packed pixels; saturated ones are white."""
+    light = torch.where(_saturated(packed, limits), white, packed)
+    return float((matrix @ _cells(light).flatten(1)).max())
+
+
+def _saturated(packed: Tensor, limits: tuple[float, ...]) -> Tensor:
+    """Return which packed pixels of (C, h, w) hold a site at its colour's limit: (h, w)."""
+    of_channels = [limits[color] for color in COLORS_OF_CHANNELS[len(packed)]]
+    return (packed >= packed.new_tensor(of_channels)[:, None, None]).any(0)
 
 
 def _cells(packed: Tensor) -> Tensor:
@@ -186,9 +193,7 @@ class HighDynamicRangeModel:
 
         Of a saturated colour nobody knows how much there was, so there is no colour.
         """
-        limits = torch.tensor(self.saturated, device=window.device)
-        limits = limits[list(COLORS_OF_CHANNELS[len(window)])][:, None, None]
-        full = (window >= limits).float().amax(0)[None, None]
+        full = _saturated(window, self.saturated).float()[None, None]
         if not bool(full.any()):
             return picture
         share = functional.avg_pool2d(full, 3, 1, 1, count_include_pad=False)

@@ -23,7 +23,7 @@ class Shoulder(NamedTuple):
 
     Above the knee it is a logarithm of light, so that each stop gets nearly its equal share of what
     is left; value and slope are continuous. `peak`: the photo's brightest light, above 1. `white`:
-    light of all three channels of a saturated sensor, above which there is nothing but noise.
+    light of the saturated channel that holds most, above which there is nothing but noise.
     `bend`: from `of`.
     """
 

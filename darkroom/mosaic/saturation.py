@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.raw.image import RawImage
+from darkroom.raw.image import RawImage, Sensor
 
 BAND = 0.03
 """Width of the bands that are counted, as a share of the largest value: saturated sites spread by
@@ -26,9 +26,10 @@ def measure_saturation(raw: RawImage) -> NDArray[np.float64]:
         places = np.argwhere(raw.cfa.channels == color)
         levels = [_levels_at(raw, row, column) for row, column in places]
         black, white = (float(np.mean(level)) for level in zip(*levels, strict=True))
-        piles = [
-            _find_pile(raw.mosaic[row::period, column::period], black) for row, column in places
-        ]
+        sites = [raw.mosaic[row::period, column::period] for row, column in places]
+        if raw.cfa.sensor is Sensor.XTRANS:  # its many sites of a colour are read out alike
+            sites = [np.concatenate([site.ravel() for site in sites])]
+        piles = [_find_pile(site, black) for site in sites]
         if any(piles):
             found[color] = min((max(piles) - black) / (white - black), 1.0)
     return found

@@ -111,6 +111,32 @@ def test_a_lamp_fades_outwards_without_a_dark_ring(model: Model, safelight: Mode
     assert (rings(clipped).max(1)[:7] == 1).all(), "without the roll-off it is one flat white"
 
 
+@pytest.mark.parametrize("color", [(1.0, 0.35, 0.1), (0.35, 0.3, 0.9)])
+def test_colours_above_white_keep_their_hue_without_gain(
+    safelight: Model, color: tuple[float, float, float]
+) -> None:
+    """A surface up to twice as bright as white, whose sites hold all: 3 degrees of OKLab's.
+
+    It is lit unevenly, or its sites would seem to be saturated. Red and blue, which white balance amplifies, were cut off at white and gave yellow and cyan.
+    """
+    light = np.full((SIDE, SIDE, 3), 0.2, np.float32)
+    light[24:72, 24:72] = np.linspace(1.2, 2, 48)[:, None, None] * np.array(color)
+    raw = photograph_chart(light, exposure=1.0)
+    found = shown(safelight, raw, gain=given_gain(1.0))
+    middle = found[32:64, 32:64].mean((0, 1))
+    assert middle.max() > 0.95
+    off = abs((hue(middle) - hue(np.array(color)) + 180) % 360 - 180)
+    assert off < 3
+    assert found[2:16].mean() == pytest.approx(0.2, abs=0.01), "the rest stays as it was"
+
+
+def test_saturated_white_stays_white_beside_colours_above_it(safelight: Model) -> None:
+    light = np.full((SIDE, SIDE, 3), 3.0, np.float32)
+    light[:40] = 2 * np.array((1.0, 0.35, 0.1))
+    found = shown(safelight, photograph_chart(light, exposure=1.0), gain=given_gain(1.0))
+    assert found[60:88].min() > 0.97
+
+
 @pytest.mark.parametrize("color", [ORANGE, (0.2, 0.4, 1.0), (0.3, 1.0, 0.4)])
 def test_the_rim_keeps_its_hue(safelight: Model, color: tuple[float, float, float]) -> None:
     """Six degrees, of which the rim's noise is three; clipped it is white or another colour."""
@@ -219,7 +245,7 @@ def test_the_curve_ends_at_the_photos_brightest_light(model: Model) -> None:
     found = find(light)
     assert found is not None
     assert found.peak == pytest.approx(50, rel=0.1)
-    assert found.white == RATIO
+    assert found.white == white.max()
     assert find(light / 200) is None
 
 

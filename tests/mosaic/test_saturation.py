@@ -35,6 +35,15 @@ def test_a_pile_below_the_stated_white_is_saturation(level: int, spread: float) 
     assert found == pytest.approx((level - BLACK) / (WHITE - BLACK), rel=5e-3)
 
 
+def test_a_lamps_core_is_a_pile_on_xtrans_too() -> None:
+    """144 sites of one colour or another, four for each place of the array's period."""
+    raw = synthetic_raw(120, 120, "xtrans", exposure=0.05)
+    mosaic = raw.mosaic.copy()
+    mosaic[36:60, 36:60] = 4480
+    found = measure_saturation(replace(raw, mosaic=mosaic))
+    assert found == pytest.approx((4480 - BLACK) / (WHITE - BLACK), rel=5e-3)
+
+
 def test_values_that_thin_out_are_a_scene() -> None:
     assert measure_saturation(lit(WHITE - 1000)).max() < 1, "the pile alone makes the difference"
     assert measure_saturation(thinning()).tolist() == [1, 1, 1]
