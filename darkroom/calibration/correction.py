@@ -90,7 +90,7 @@ class Correction:
         if level.shot_gain is None:
             return replace(measure_noise(raw), read=read, reason=f"read noise {reason}")
         clipped = float(np.mean(raw.mosaic <= 0)) > 0.01
-        return Noise(level.shot_gain.value / span, read, reason, clipped)
+        return Noise(level.shot_gain.value / span, read, reason, clipped, black_known=True)
 
     def repair(self, mosaic: NDArray[np.float32], raw: RawImage) -> int:
         """Repair the known hot pixels of a photo's linear mosaic in place, and count them."""
@@ -142,7 +142,12 @@ def _with_black(
         black=np.tile(black, repeats).astype(np.float32),
         row_black=None,
         black_origin=replace(
-            origin, source=says[0], reason=says[1], row_noise_left=origin.row_noise, warning=None
+            origin,
+            source=says[0],
+            reason=says[1],
+            row_noise_left=origin.row_noise,
+            known=True,
+            warning=None,
         ),
         warnings=tuple(line for line in raw.warnings if line != origin.warning),
     )

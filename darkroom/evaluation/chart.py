@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from darkroom.color.transfer import srgb_decode
 from darkroom.mosaic.packing import BAYER
-from darkroom.raw.image import CFA, SRGB_TO_XYZ, Color, RawImage
+from darkroom.raw.image import CFA, SRGB_TO_XYZ, BlackOrigin, Color, RawImage
 
 Panel = NDArray[np.float32]
 """(h, w, 3) linear sRGB; lengths inside follow the panel's height."""
@@ -154,9 +154,13 @@ def sample_light(
 def describe_photo(
     mosaic: NDArray[np.uint16] | NDArray[np.float32], cfa: CFA, camera: str, color: Color = COLOR
 ) -> RawImage:
-    """Return the photo of a simulated sensor, (H, W) in its steps, with its levels and colours."""
+    """Return the photo of a simulated sensor, (H, W) in its steps, with its levels and colours.
+
+    Its black is known, as where a camera's masked pixels tell it; as a file it is merely stated.
+    """
     black, white = (np.full((cfa.period, cfa.period), at, np.float32) for at in (BLACK, WHITE))
-    return RawImage(mosaic, cfa, black, white, color, camera=camera)
+    origin = BlackOrigin(black, "the sensor is simulated", known=True)
+    return RawImage(mosaic, cfa, black, white, color, camera=camera, black_origin=origin)
 
 
 def _foliage(height: int, width: int, random: np.random.Generator) -> Panel:

@@ -59,7 +59,8 @@ class DarktableDenoiser(nn.Module):
         super().__init__()
         facts = source.describe(gain=1.0)
         self.network = TellingNoise(network)
-        self.shot, self.read, self.clipped = facts["shot"], facts["read"], float(facts["clipped"])
+        self.shot, self.read = facts["shot"], facts["read"]
+        self.clipped, self.black_known = float(facts["clipped"]), float(facts["black_known"])
         self.register_buffer("balance", torch.tensor([facts["white_balance"]]))
 
     def forward(self, packed: Tensor) -> Tensor:
@@ -74,6 +75,7 @@ class DarktableDenoiser(nn.Module):
             gain * self.read,
             torch.full_like(gain, self.clipped),
             self.balance,
+            torch.full_like(gain, self.black_known),
         )
         return picture / (gain[:, None, None, None] * green)
 

@@ -29,7 +29,7 @@ OPSET = 18
 SCHEMA = 1
 NEEDED = "export needs ONNX: pip install 'darkroom[onnx]'"
 
-NOISE_INPUTS = ("shot", "read", "clipped", "white_balance")
+NOISE_INPUTS = ("shot", "read", "clipped", "white_balance", "black_known")
 """What networks that are told of a photo's noise take beside the mosaic."""
 
 
@@ -74,6 +74,7 @@ class NoiseSource:
             "shot": noise.shot,
             "read": noise.read,
             "clipped": noise.clipped,
+            "black_known": noise.black_known,
             "white_balance": (balance / balance.min()).tolist(),
         }
 
@@ -86,14 +87,21 @@ class TellingNoise(nn.Module):
         self.network = network
 
     def forward(
-        self, packed: Tensor, shot: Tensor, read: Tensor, clipped: Tensor, white_balance: Tensor
+        self,
+        packed: Tensor,
+        shot: Tensor,
+        read: Tensor,
+        clipped: Tensor,
+        white_balance: Tensor,
+        black_known: Tensor,
     ) -> Tensor:
-        """(1, C, h, w), (1,), (1,), (1,) 0 or 1, (1, 3) -> (1, 3, s*h, s*w)."""
+        """(1, C, h, w), (1,), (1,), (1,) 0 or 1, (1, 3), (1,) 0 or 1 -> (1, 3, s*h, s*w)."""
         conditions = Conditions(
             shot=shot.clamp(min=MIN_SHOT),
             read=read.clamp(min=MIN_READ),
             clipped=clipped,
             white_balance=white_balance / white_balance.amin(dim=1, keepdim=True),
+            black_known=black_known,
         )
         picture: Tensor = self.network(packed, conditions)
         return picture
@@ -120,7 +128,8 @@ def export_model(
     module = model.network
     if model.takes_noise:
         module = TellingNoise(module)
-        examples = (torch.tensor([1e-3]), torch.tensor([1e-2]), torch.zeros(1), torch.ones(1, 3))
+        shot, read, no = torch.tensor([1e-3]), torch.tensor([1e-2]), torch.zeros(1)
+        examples = (shot, read, no, torch.ones(1, 3), no.clone())
         inputs |= dict(zip(NOISE_INPUTS, examples, strict=True))
     proto = build_graph(Graph(module, inputs, known.multiple))
     _name_sides(proto, known.scale)
@@ -165,6 +174,11 @@ def describe_contract(model: Model, entry: WeightsEntry | None) -> dict[str, Any
             "white_balance": {
                 "shape": [1, 3],
                 "meaning": "multipliers of R, G, B, in any scale; on packed, the least is 1",
+            },
+            "black_known": {
+                "shape": [1],
+                "meaning": "1 where black was measured, on masked pixels or dark frames; 0 where "
+                "it is what the file states",
             },
         }
     return {

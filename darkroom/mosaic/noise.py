@@ -28,13 +28,15 @@ class Noise:
 
     x is linear light, black 0, white 1 before amplification, all channels alike and not
     white-balanced. `read` includes the rounding to whole numbers. `reason`: one sentence.
-    `clipped`: whether values below black are lost.
+    `clipped`: whether values below black are lost. `black_known`: whether black was measured where
+    no light falls, or is what the file states, which tends to lie above the real one.
     """
 
     shot: float
     read: float
     reason: str
     clipped: bool = False
+    black_known: bool = False
 
     def std(self, light: float) -> float:
         """Return the standard deviation of a photosite that holds so much light."""
@@ -81,7 +83,9 @@ def measure_noise(raw: RawImage) -> Noise:
         shot, read = raw.noise_profile[0], math.sqrt(raw.noise_profile[1])
         reason = "the file states it" + (" and flat patches agree" if flat else "")
     read = max(read, least)
-    return Noise(shot, read, reason, clipped=bool((blocks.floor > -read).any()))
+    clipped = bool((blocks.floor > -read).any())
+    known = raw.black_origin is not None and raw.black_origin.known
+    return Noise(shot, read, reason, clipped, known)
 
 
 def _is_plausible(profile: tuple[float, float], bins: Bins, flat: bool) -> bool:

@@ -68,7 +68,9 @@ def _with_stated(raw: RawImage, origin: BlackOrigin) -> RawImage:
 def _explained(origin: BlackOrigin, source: Black, reason: str) -> BlackOrigin:
     """Say what is used now; offsets of rows are left as they were found."""
     found = origin.row_noise
-    return replace(origin, source=source, reason=reason, row_noise_left=found, warning=None)
+    return replace(
+        origin, source=source, reason=reason, row_noise_left=found, known=False, warning=None
+    )
 
 
 def _without(raw: RawImage, origin: BlackOrigin) -> tuple[str, ...]:

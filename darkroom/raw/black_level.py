@@ -103,7 +103,7 @@ def _corrected(raw: RawImage, measured: Measured) -> RawImage:
         raw,
         black=(raw.black + np.tile(off, repeats)).astype(np.float32),
         row_black=rows.offsets,
-        black_origin=BlackOrigin(raw.black, reason, None, rows.found, rows.left),
+        black_origin=BlackOrigin(raw.black, reason, None, rows.found, rows.left, known=True),
     )
 
 
@@ -118,7 +118,7 @@ def _with_checked_black(raw: RawImage, measured: Measured) -> RawImage:
         f"using {np.median(means):g} from the masked borders"
     )
     reason = "measured on the masked pixels; the picture too shows that the stated one is wrong"
-    origin = BlackOrigin(raw.black, reason, warning=warning)
+    origin = BlackOrigin(raw.black, reason, known=True, warning=warning)
     return replace(raw, black=means, black_origin=origin, warnings=(*raw.warnings, warning))
 
 

@@ -128,7 +128,8 @@ class BlackOrigin:
     used and why, one sentence. `error`: (period, period) float32 standard errors of what masked
     borders say, None where they say nothing. `row_noise`, `row_noise_left`: standard deviation of
     the rows' offsets, as found there and as expected after RawImage.row_black; 0 if none was found.
-    `source`: which was to be used. `warning`: that one of RawImage.warnings which is about the
+    `source`: which was to be used. `known`: whether the level used was measured where no light
+    falls, and is not merely stated. `warning`: that one of RawImage.warnings which is about the
     level used.
     """
 
@@ -138,6 +139,7 @@ class BlackOrigin:
     row_noise: float = 0.0
     row_noise_left: float = 0.0
     source: Black = BlackSource.MEASURED
+    known: bool = False
     warning: str | None = None
 
 

@@ -47,7 +47,11 @@ def begin_with(network: Safelight, state: State) -> None:
     for name, layer in body.named_modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and (same_sensor or layer not in ends):
             _widen(layer, known.body.get_submodule(name), sites if layer is body.leave else 0)
-    network.tuner[:-1].load_state_dict(known.tuner[:-1].state_dict())
+    first = known.tuner.state_dict()["0.weight"]
+    kept = dict(known.tuner[:-1].state_dict())
+    # What the other was not told of changes nothing yet.
+    kept["0.weight"] = functional.pad(first, (0, network.facts - first.shape[1]))
+    network.tuner[:-1].load_state_dict(kept)
     for own, old in zip(network.tuner[-1].parameters(), known.tuner[-1].parameters(), strict=True):
         for here, there in zip(_rows(network), _rows(known), strict=True):
             if here.stop - here.start >= there.stop - there.start:

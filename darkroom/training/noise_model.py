@@ -32,6 +32,11 @@ READ_LIMITS = (2e-5, 0.1)
 # Canon 550D at -1. Most so where values below black were clipped and nothing is left to tell.
 CLIPPED_BLACK_ERROR = (-1.1, 0.1)
 KEPT_BLACK_ERROR = (-0.7, 0.25)
+# Black that was measured on masked pixels, in a profile or on dark frames, is off by this std and
+# each channel's besides; a third of photos have it.
+KNOWN_BLACK_ERROR, KNOWN_CHANNEL_ERROR = 0.05, 0.03
+KNOWN_BLACK_SHARE = 1 / 3
+KNOWN_SHADING = 0.05
 # On those pairs green is further off than red and blue, by 0.2 stds.
 CLIPPED_GREEN_ERROR = (-0.4, 0.0)
 CHANNEL_BLACK_ERROR = 0.08
@@ -39,9 +44,6 @@ ROW_NOISE = 0.3
 COLUMN_NOISE = 0.1
 SHADING = 0.15
 
-# Of a camera that is known: black, rows and shading are corrected by its profile before the
-# network, up to this part of the generic errors above, for sensors drift with temperature.
-KNOWN_ERROR = 0.2
 MAX_AMPLIFICATION = 300.0  # Source: SID's code, min(gt / in, 300)
 
 # Quantisation steps in stds of the read noise.
@@ -60,7 +62,8 @@ MIN_LAMBDA = 0.02  # nearer to 0 the formulas cancel in float32
 class Sensors:
     """One simulated sensor per photo of a batch, each (N, 1, 1).
 
-    `row`, `column`: std of what rows and columns are off, in stds of the read noise; None draws it.
+    `knows_black`: whether black was measured, not stated. `row`, `column`: std of what rows and
+    columns are off, in stds of the read noise; None draws it.
     """
 
     shot: Tensor
@@ -70,6 +73,7 @@ class Sensors:
     white: Tensor
     clips_black: Tensor
     compressed: Tensor
+    knows_black: Tensor
     row: Tensor | None = None
     column: Tensor | None = None
 
@@ -121,6 +125,7 @@ def draw_sensors(count: int, generator: Generator) -> Sensors:
         white=white,
         clips_black=chance(0.5),
         compressed=chance(COMPRESSED_SHARE),
+        knows_black=chance(KNOWN_BLACK_SHARE),
     )
 
 
@@ -153,6 +158,7 @@ def draw_known_sensors(count: int, generator: Generator, known: Sequence[SensorN
         white=gain,
         clips_black=never,
         compressed=never,
+        knows_black=~never,
         row=row,
         column=column,
     )
@@ -181,9 +187,9 @@ def expose(mosaic: Tensor, sensors: Sensors, generator: Generator, cfa: CFA = BA
     noise += row * torch.randn(n, height, 1, generator=generator)
     column = uniform(0, COLUMN_NOISE, n, generator) if column is None else column
     noise += column * torch.randn(n, 1, width, generator=generator)
-    unknown = 1.0 if sensors.row is None else KNOWN_ERROR
-    noise += unknown * draw_black_errors(sensors, (height, width), generator, cfa)
-    noise += unknown * draw_shading(n, height, width, generator)
+    noise += draw_black_errors(sensors, (height, width), generator, cfa)
+    shading = torch.where(sensors.knows_black, KNOWN_SHADING, SHADING)
+    noise += shading * draw_shading(n, height, width, generator)
     noisy += sensors.read * noise
     noisy += draw_hot_pixels(mosaic.shape, generator) * sensors.read
 
@@ -199,10 +205,14 @@ def draw_black_errors(
     n = len(sensors.read)
     clipped, kept = (uniform(*r, n, generator) for r in (CLIPPED_BLACK_ERROR, KEPT_BLACK_ERROR))
     common = torch.where(sensors.clips_black, clipped, kept)
-    green = torch.where(sensors.clips_black, uniform(*CLIPPED_GREEN_ERROR, n, generator), 0.0)
+    measured = KNOWN_BLACK_ERROR * torch.randn(n, 1, 1, generator=generator)
+    common = torch.where(sensors.knows_black, measured, common)
+    green = uniform(*CLIPPED_GREEN_ERROR, n, generator)
+    green = torch.where(sensors.clips_black & ~sensors.knows_black, green, 0.0)
     # Bayer's two greens differ as colours do.
     kinds = torch.arange(4).view(2, 2) if cfa == BAYER else torch.from_numpy(cfa.channels).long()
-    own = CHANNEL_BLACK_ERROR * torch.randn(n, 4, generator=generator)
+    own = torch.randn(n, 4, generator=generator)
+    own *= torch.where(sensors.knows_black, KNOWN_CHANNEL_ERROR, CHANNEL_BLACK_ERROR)[:, 0]
     is_green = torch.from_numpy(cfa.channels == 1)
     period = common + green * is_green + own[:, kinds]
     down, right = (-(-side // cfa.period) for side in size)
@@ -225,8 +235,8 @@ def quantise(light: Tensor, sensors: Sensors) -> Tensor:
 
 
 def draw_shading(n: int, height: int, width: int, generator: Generator) -> Tensor:
-    """(N, H, W) dark shading: a slope across the frame, in stds of the read noise."""
-    slopes = SHADING * torch.randn(n, 2, 1, 1, generator=generator)
+    """(N, H, W) dark shading: a slope across the frame, of unit std."""
+    slopes = torch.randn(n, 2, 1, 1, generator=generator)
     down = torch.linspace(-1, 1, height)[:, None]
     right = torch.linspace(-1, 1, width)[None, :]
     return slopes[:, 0] * down + slopes[:, 1] * right

@@ -191,6 +191,7 @@ def photograph_scenes(
         read=measured(told.read),
         clipped=told.clips_black.flatten(),
         white_balance=balance,
+        black_known=told.knows_black.flatten(),
     )
     return Batch(packed * balance[:, colors, None, None], conditions, scenes, told_more)
 

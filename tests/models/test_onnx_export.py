@@ -90,7 +90,7 @@ def worst_difference(model: Model, data: Path | bytes) -> float:
     """Over sizes that are not those of the export; the noise of a dark photo where it is asked."""
     runtime = session(data)
     wanted = {one.name for one in runtime.get_inputs()}
-    facts = ([0.003], [0.02], [1.0], [[4.0, 2.0, 3.0]])
+    facts = ([0.003], [0.02], [1.0], [[4.0, 2.0, 3.0]], [1.0])
     noise: Feed = {
         name: np.array(fact, np.float32) for name, fact in zip(NOISE_INPUTS, facts, strict=True)
     }
@@ -101,8 +101,8 @@ def worst_difference(model: Model, data: Path | bytes) -> float:
         assert set(feed) == wanted
         with torch.inference_mode():
             if model.takes_noise:
-                shot, read, clipped, balance = noise_of(feed)
-                conditions = Conditions(shot, read, clipped, balance / 2)  # the least is 1
+                shot, read, clipped, balance, known = noise_of(feed)
+                conditions = Conditions(shot, read, clipped, balance / 2, known)  # the least is 1
                 picture = model.network(light, conditions)
             else:
                 picture = model.network(light)

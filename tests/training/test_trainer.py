@@ -62,7 +62,7 @@ def sensors(count: int, **values: float) -> Sensors:
     plain = {"shot": 1e-9, "read": 0.0, "shape": 0.14, "step": 1e-9, "white": 100.0}
     filled = {key: torch.full((count, 1, 1), value) for key, value in (plain | values).items()}
     never = torch.zeros(count, 1, 1, dtype=torch.bool)
-    return Sensors(**filled, clips_black=never, compressed=never)
+    return Sensors(**filled, clips_black=never, compressed=never, knows_black=never)
 
 
 def test_a_clean_sensor_changes_nothing() -> None:
@@ -149,10 +149,23 @@ def test_black_errors_follow_the_colour_filter_array(cfa: CFA) -> None:
 
 
 def test_shading_is_a_slope() -> None:
-    """Its ends are draws of 0.15 stds either way; the middle stays."""
+    """Its ends are draws of one std either way; the middle stays."""
     slopes = draw_shading(500, 9, 9, Generator().manual_seed(14))
     assert slopes[:, 4, 4].abs().max() < 1e-6
-    assert slopes[:, 8, 4].std().item() == pytest.approx(0.15, rel=0.15)
+    assert slopes[:, 8, 4].std().item() == pytest.approx(1, rel=0.15)
+
+
+def test_a_black_that_was_measured_is_hardly_off() -> None:
+    """The errors' own std, 0.05 and each channel's 0.03, without a bias; a tenth for 2000 draws."""
+    known = replace(sensors(2000), knows_black=torch.ones(2000, 1, 1, dtype=torch.bool))
+    errors = draw_black_errors(known, (2, 2), Generator().manual_seed(3), BAYER)
+    assert errors.std().item() == pytest.approx((0.05**2 + 0.03**2) ** 0.5, rel=0.1)
+    assert abs(errors.mean().item()) < 0.005
+    stated = draw_black_errors(sensors(2000), (2, 2), Generator().manual_seed(3), BAYER)
+    assert stated.mean().item() == pytest.approx(-0.225, abs=0.03)
+    photos = [np.random.default_rng(1).integers(0, 255, (96, 96, 3), np.uint8)]
+    batch = draw_batch(photos, Recipe(batch=64, size=96), 1)
+    assert 0.15 < batch.conditions.black_known.float().mean() < 0.55
 
 
 def test_hot_pixels_are_few_and_bright() -> None:
@@ -327,7 +340,7 @@ def test_it_begins_with_weights_of_the_other_sensor(tmp_path: Path) -> None:
 def test_a_wider_network_begins_as_the_narrow_one(channels: int) -> None:
     """Features that are added change nothing yet, up to float32's rounding, whatever modulates."""
     torch.manual_seed(6)
-    narrow = Safelight(channels, (8, 8, 12, 8)).requires_grad_(False)
+    narrow = Safelight(channels, (8, 8, 12, 8), facts=5).requires_grad_(False)
     nn.init.normal_(narrow.tuner[-1].weight, std=0.1)
     wide = Safelight(channels, (10, 16, 12, 20)).requires_grad_(False)
     begin_with(wide, narrow.state_dict())
@@ -337,6 +350,7 @@ def test_a_wider_network_begins_as_the_narrow_one(channels: int) -> None:
         torch.tensor([1e-2, 1e-3]),
         torch.tensor([True, False]),
         torch.tensor([[2.0, 1.0, 1.5], [1.0, 1.0, 3.0]]),
+        torch.tensor([True, False]),  # which the narrow one is not told
     )
     assert torch.allclose(wide(packed, told), narrow(packed, told), atol=1e-5)
     with pytest.raises(UsageError, match="wider"):

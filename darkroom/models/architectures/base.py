@@ -27,13 +27,14 @@ class Conditions:
 
     The noise of each is variance(x) = shot * x + read**2, without white balance. `shot`, `read`:
     (N,). `clipped`: (N,) bool, whether values below black are lost. `white_balance`: (N, 3), the
-    least of each 1.
+    least of each 1. `black_known`: (N,) bool, as of `darkroom.mosaic.noise.Noise`.
     """
 
     shot: Tensor
     read: Tensor
     clipped: Tensor
     white_balance: Tensor
+    black_known: Tensor
 
     @classmethod
     def of(cls, noise: Noise, white_balance: NDArray[np.float64]) -> "Conditions":
@@ -43,6 +44,7 @@ class Conditions:
             read=torch.tensor([max(noise.read, MIN_READ)]),
             clipped=torch.tensor([noise.clipped]),
             white_balance=torch.from_numpy(white_balance / white_balance.min()).float()[None],
+            black_known=torch.tensor([noise.black_known]),
         )
 
     def to(self, device: torch.device) -> "Conditions":

@@ -54,7 +54,7 @@ BALANCE_CENTER = 0.9
 # Read noise in electrons, beyond which no sensor of the training lies: such photos are told more
 # of the other noise than they have, which smooths them a little too much.
 MIN_ELECTRONS, MAX_ELECTRONS = 0.6, 12.0
-FACTS = 5
+FACTS = 6
 
 # Keeps the bent input's slope finite where there is no read noise.
 MIN_OFFSET = 1e-5
@@ -183,15 +183,18 @@ class Body(nn.Module):
 class Safelight(nn.Module):
     """The body, and a small network that modulates it by the conditions of the photo."""
 
-    def __init__(self, channels: int = 4, widths: Sequence[int] = WIDTHS) -> None:
+    def __init__(
+        self, channels: int = 4, widths: Sequence[int] = WIDTHS, facts: int = FACTS
+    ) -> None:
         super().__init__()
         self.body = Body(channels, widths)
+        self.facts = facts
         self.sizes = [layer.out_channels for layer in self.body.modulated]
         last = nn.Linear(HIDDEN, 2 * sum(self.sizes) + self.body.leave.in_channels)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         self.tuner = nn.Sequential(
-            nn.Linear(FACTS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), last
+            nn.Linear(facts, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), last
         )
 
     def forward(self, packed: Tensor, conditions: Conditions) -> Tensor:
@@ -210,10 +213,12 @@ class Safelight(nn.Module):
             conditions.clipped.to(shot.dtype),
             balance[:, 0].log2() - BALANCE_CENTER,
             balance[:, 2].log2() - BALANCE_CENTER,
+            conditions.black_known.to(shot.dtype),
         ]
         # Its numbers span nine decades. (The meta device has no autocast to turn off.)
         with torch.autocast("cuda" if read.is_cuda else "cpu", enabled=False):
-            parts = self.tuner(torch.stack(facts, dim=1))[:, :, None, None]
+            told = torch.stack(facts[: self.facts], dim=1)
+            parts = self.tuner(told)[:, :, None, None]
         *pairs, head = parts.split(
             [part for size in self.sizes for part in (size, size)] + [self.body.leave.in_channels],
             dim=1,
@@ -255,9 +260,10 @@ def _build(state: State) -> nn.Module:
     part = {name.removeprefix("body."): tensor.shape for name, tensor in state.items()}
     levels = sum(name.startswith("down.") and name.endswith(".bias") for name in part)
     widths = [part["enter.bias"][0], *(part[f"down.{level}.bias"][0] for level in range(levels))]
-    kind = Safelight if whole else Body
     channels = part["enter.weight"][1] // (2 * UNSHUFFLE**2)
-    return filled(partial(kind, channels, widths), state)
+    if not whole:
+        return filled(partial(Body, channels, widths), state)
+    return filled(partial(Safelight, channels, widths, part["tuner.0.weight"][1]), state)
 
 
 # On the grid of its coarsest level: 16 packed pixels. The reach is measured by impulse in

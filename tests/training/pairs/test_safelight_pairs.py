@@ -106,6 +106,7 @@ def literal_step(
         read=torch.tensor([noise.read * gain], dtype=torch.float64),
         clipped=torch.tensor([noise.clipped]),
         white_balance=balance[None],
+        black_known=torch.tensor([noise.black_known]),
     )
     camera: Tensor = torch.func.functional_call(exact.double(), state, (packed, conditions))
     to_xyz = np.array(
@@ -278,7 +279,10 @@ def test_it_begins_with_bundled_weights_and_stays_a_checkpoint(name: str, sensor
     state = network.make().state_dict()
     twin = "-xtrans" * (sensor is Sensor.XTRANS)
     bundled = read_checkpoint(bundled_folder() / f"{name}{twin}.safetensors")
-    assert all(torch.equal(state[key], value.float()) for key, value in bundled.items())
+    for key in dict(network.make().named_parameters()):
+        value = bundled[key]  # older ones are told of less
+        kept = tuple(slice(side) for side in value.shape)
+        assert torch.equal(state[key][kept], value.float())
     known = identify(shapes_of(state), find_architectures(network.architecture))
     assert known.sensor is sensor
 

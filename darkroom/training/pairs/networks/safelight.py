@@ -9,6 +9,7 @@ from functools import partial
 
 from darkroom.models.architectures.safelight import LARGE_WIDTHS, WIDTHS, Safelight
 from darkroom.raw.image import Sensor
+from darkroom.training.initialization import begin_with
 from darkroom.training.pairs.networks.base import TrainableNetwork
 from darkroom.training.pairs.networks.safelight_pairs import cut_middle, draw_developed, paint
 from darkroom.training.pairs.recipes import PairRecipe
@@ -21,7 +22,7 @@ def make_safelight(name: str) -> Safelight:
     state = read_checkpoint(store.verify(registry.ENTRIES[name]))
     channels = 9 if name.endswith("-xtrans") else 4
     network = Safelight(channels, LARGE_WIDTHS if "-large" in name else WIDTHS)
-    network.load_state_dict(state)
+    begin_with(network, state)
     return network
 
 
