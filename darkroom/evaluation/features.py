@@ -90,7 +90,7 @@ def record_run(
         picture = run_tiled(network, packed, "off")
     height, width = picture.shape[1:]
     pixels = np.empty((height, width, 3), np.uint8)
-    photo.finish(Part(slice(height), slice(width), picture), pixels)
+    photo.finish(Part(slice(0, height), slice(0, width), picture), pixels)
     return RecordedRun(packed, maps, layers, pixels)
 
 

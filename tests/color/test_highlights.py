@@ -117,7 +117,8 @@ def test_colours_above_white_keep_their_hue_without_gain(
 ) -> None:
     """A surface up to twice as bright as white, whose sites hold all: 3 degrees of OKLab's.
 
-    It is lit unevenly, or its sites would seem to be saturated. Red and blue, which white balance amplifies, were cut off at white and gave yellow and cyan.
+    It is lit unevenly, or its sites would seem to be saturated. Red and blue, which white balance
+    amplifies, were cut off at white and gave yellow and cyan.
     """
     light = np.full((SIDE, SIDE, 3), 0.2, np.float32)
     light[24:72, 24:72] = np.linspace(1.2, 2, 48)[:, None, None] * np.array(color)
