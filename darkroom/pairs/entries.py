@@ -165,7 +165,7 @@ def rebuild_raw(entry: StoreEntry) -> RawImage:
     own = {key: value for key, value in entry.arrays.items() if "." not in key}
     try:
         color, origin, time = facts["color"], facts["black_origin"], facts["time"]
-        profile = facts["noise_profile"]
+        profile, crop = facts["noise_profile"], facts["default_crop"]
         return RawImage(
             **facts
             | own
@@ -180,6 +180,7 @@ def rebuild_raw(entry: StoreEntry) -> RawImage:
                 "time": None if time is None else datetime.fromisoformat(time),
                 "margins": tuple(facts["margins"]),
                 "black_origin": None if origin is None else _rebuild_origin(origin, entry.arrays),
+                "default_crop": None if crop is None else tuple(crop),
                 "noise_profile": None if profile is None else tuple(profile),
                 "warnings": tuple(facts["warnings"]),
             }
