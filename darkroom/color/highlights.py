@@ -40,7 +40,9 @@ BAND = 64
 """Rows of packed pixels whose brightness is measured at once."""
 SATURATED = 0.97
 """Share of the saturated value from which on a site counts as saturated; noise spreads it."""
-
+DARK, FULL = 0.5, 0.9
+"""Of what its fullest colour saturates at, from which and up to which a pixel beside saturated
+sites is taken for one of them."""
 
 Window = tuple[slice, slice]
 """Rows and columns."""
@@ -62,20 +64,24 @@ def with_highlights(
 ) -> tuple[TiledModel, Shoulder | None]:
     """Return a network whose picture goes on above white, and the curve that brings it below.
 
-    A colour whose own sites are not saturated goes on above the light at which white is.
-
-    The network as it is and None where nothing in the photo is above white. `dimmed`: makes the
-    network for the same photo with so many times less light. `packed`: (C, h, w), amplified and
-    white-balanced. `color`: with a white balance. `white`: (3,) the least light of a saturated
-    site of each colour, amplified and white-balanced.
+    A colour whose own sites are not saturated goes on above the light at which white is. The
+    network as it is and None where nothing in the photo is above white, or saturated. `dimmed`:
+    makes the network for the same photo with so many times less light. `packed`: (C, h, w),
+    amplified and white-balanced. `color`: with a white balance. `white`: (3,) the least light of a
+    saturated site of each colour, amplified and white-balanced.
     """
     sensor_white, highest = max(float(white.min()), 1.0), float(white.max())
     over = packed.amax(dim=(0, 2)) > 1
     if highest <= 1 or not bool(over.any()):
         return network, None
     matrix, limits = camera_to_srgb(color).float(), tuple((SATURATED * white).tolist())
-    peak = max(_brightest(packed[:, rows], matrix, limits, sensor_white) for rows in _runs(over))
-    if peak <= 1:
+    peak, saturated = 0.0, False
+    for rows in _runs(over):
+        full = _saturated(packed[:, rows], limits)
+        saturated |= bool(full.any())
+        cells = _cells(torch.where(full, sensor_white, packed[:, rows]))
+        peak = max(peak, float((matrix @ cells.flatten(1)).max()))
+    if peak <= 1 and not saturated:
         return network, None
     lowest = min(ROOM * float(packed.max()), highest)
     count = max(1, math.ceil(math.log(lowest) / math.log(STEP)))
@@ -83,12 +89,6 @@ def with_highlights(
     exposures = tuple(DimmedModel(factor, dimmed(factor)) for factor in factors)
     model = HighDynamicRangeModel(network, exposures, limits, sensor_white)
     return model, Shoulder.of(min(peak, sensor_white), highest)
-
-
-def _brightest(packed: Tensor, matrix: Tensor, limits: tuple[float, ...], white: float) -> float:
-    """Return the largest linear sRGB of cells of packed pixels; saturated ones are white."""
-    light = torch.where(_saturated(packed, limits), white, packed)
-    return float((matrix @ _cells(light).flatten(1)).max())
 
 
 def _saturated(packed: Tensor, limits: tuple[float, ...]) -> Tensor:
@@ -196,10 +196,13 @@ class HighDynamicRangeModel:
         full = _saturated(window, self.saturated).float()[None, None]
         if not bool(full.any()):
             return picture
-        share = functional.avg_pool2d(full, 3, 1, 1, count_include_pad=False)
-        share = functional.interpolate(
-            share.to(picture.device), scale_factor=self.grid.scale, mode="bilinear"
-        )[0][:, *inside]
+        share = functional.max_pool2d(full, 3, 1, 1).to(picture.device)
+        share = functional.interpolate(share, scale_factor=self.grid.scale, mode="bilinear")
+        share = share[0][:, *inside]
+        # What is dark beside a lamp is no part of it.
+        limits = picture.new_tensor(self.saturated)[:, None, None]
+        fullest = (picture / limits).amax(0, keepdim=True)
+        share *= ((fullest - DARK) / (FULL - DARK)).clamp_(0, 1)
         return picture.lerp(torch.full_like(picture, self.white), share)
 
 
