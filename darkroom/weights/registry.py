@@ -205,8 +205,8 @@ _ALL = (
     ),
     _safelight(
         "safelight-xtrans",
-        2_373_370,
-        "4c41cb66bc1b593a18e9a5bd4b33ec2ea9f68df4b44da016cdba31acc1348c6d",
+        2_373_498,
+        "b07d239efb750705a67db11a068d5d3fb0b6c69a30b25739767539255a799547",
         gmacs=77.5,
         description="the default's twin for X-Trans sensors, taken by itself",
     ),
