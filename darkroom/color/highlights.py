@@ -40,9 +40,7 @@ BAND = 64
 """Rows of packed pixels whose brightness is measured at once."""
 SATURATED = 0.97
 """Share of the saturated value from which on a site counts as saturated; noise spreads it."""
-DARK, FULL = 0.5, 0.9
-"""Of what its fullest colour saturates at, from which and up to which a pixel beside saturated
-sites is taken for one of them."""
+
 
 Window = tuple[slice, slice]
 """Rows and columns."""
@@ -93,8 +91,13 @@ def with_highlights(
 
 def _saturated(packed: Tensor, limits: tuple[float, ...]) -> Tensor:
     """Return which packed pixels of (C, h, w) hold a site at its colour's limit: (h, w)."""
-    of_channels = [limits[color] for color in COLORS_OF_CHANNELS[len(packed)]]
-    return (packed >= packed.new_tensor(of_channels)[:, None, None]).any(0)
+    return (packed >= _limits(packed, limits)).any(0)
+
+
+def _limits(packed: Tensor, limits: tuple[float, ...]) -> Tensor:
+    """Return the limits of the colours of packed channels: (C, 1, 1)."""
+    channels = [limits[color] for color in COLORS_OF_CHANNELS[len(packed)]]
+    return packed.new_tensor(channels)[:, None, None]
 
 
 def _cells(packed: Tensor) -> Tensor:
@@ -196,13 +199,16 @@ class HighDynamicRangeModel:
         full = _saturated(window, self.saturated).float()[None, None]
         if not bool(full.any()):
             return picture
-        share = functional.max_pool2d(full, 3, 1, 1).to(picture.device)
-        share = functional.interpolate(share, scale_factor=self.grid.scale, mode="bilinear")
-        share = share[0][:, *inside]
-        # What is dark beside a lamp is no part of it.
-        limits = picture.new_tensor(self.saturated)[:, None, None]
-        fullest = (picture / limits).amax(0, keepdim=True)
-        share *= ((fullest - DARK) / (FULL - DARK)).clamp_(0, 1)
+        # What is told of the others' colour reaches a little further than they do.
+        share = functional.avg_pool2d(full, 3, 1, 1, count_include_pad=False)
+        near = functional.max_pool2d(full, 5, 1, 2)
+        share, near = (
+            functional.interpolate(
+                part.to(picture.device), scale_factor=self.grid.scale, mode="bilinear"
+            )[0][:, *inside]
+            for part in (share, near)
+        )
+        picture = picture.lerp(picture.clamp(max=self.white), near)
         return picture.lerp(torch.full_like(picture, self.white), share)
 
 

@@ -144,7 +144,7 @@ def test_what_is_dark_beside_saturated_white_stays_dark(safelight: Model) -> Non
     light[:, 48:] = 0.1
     found = shown(safelight, photograph_chart(light, exposure=1.0), gain=given_gain(1.0))
     assert np.abs(found[16:80, 52:80] - 0.1).max() < 0.02
-    assert found[16:80, 16:48].min() > 0.97
+    assert found[16:80, 16:48].min() > 0.95
 
 
 @pytest.mark.parametrize("color", [ORANGE, (0.2, 0.4, 1.0), (0.3, 1.0, 0.4)])
