@@ -90,7 +90,7 @@ class Correction:
         if level.shot_gain is None:
             return replace(measure_noise(raw), read=read, reason=f"read noise {reason}")
         clipped = float(np.mean(raw.mosaic <= 0)) > 0.01
-        return Noise(level.shot_gain.value / span, read, reason, clipped, black_known=True)
+        return Noise(level.shot_gain.value / span, read, reason, clipped, raw.black_known)
 
     def repair(self, mosaic: NDArray[np.float32], raw: RawImage) -> int:
         """Repair the known hot pixels of a photo's linear mosaic in place, and count them."""

@@ -84,8 +84,7 @@ def measure_noise(raw: RawImage) -> Noise:
         reason = "the file states it" + (" and flat patches agree" if flat else "")
     read = max(read, least)
     clipped = bool((blocks.floor > -read).any())
-    known = raw.black_origin is not None and raw.black_origin.known
-    return Noise(shot, read, reason, clipped, known)
+    return Noise(shot, read, reason, clipped, raw.black_known)
 
 
 def _is_plausible(profile: tuple[float, float], bins: Bins, flat: bool) -> bool:

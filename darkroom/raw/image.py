@@ -219,3 +219,8 @@ class RawImage:
     missing: NDArray[np.bool_] | None = None
     metadata: PhotoMetadata = PhotoMetadata()
     warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def black_known(self) -> bool:
+        """Whether its black was measured where no light falls, and is not merely stated."""
+        return self.black_origin is not None and self.black_origin.known

@@ -63,6 +63,9 @@ def test_a_profile_takes_off_what_is_always_there(profile: CameraProfile, photo:
 
 def test_noise_is_the_profiles(profile: CameraProfile, photo: RawImage) -> None:
     noise = Correction(profile).measure_noise(photo)
+    assert not noise.black_known, "its black is not taken off yet"
+    corrected = Correction(profile).correct_black(photo)
+    assert Correction(profile).measure_noise(corrected).black_known
     assert noise.shot == pytest.approx(0.42 / SPAN, rel=0.03)
     assert noise.read == pytest.approx(np.hypot(1.7, 12**-0.5) / SPAN, rel=0.02)
     assert "ISO 1600" in noise.reason

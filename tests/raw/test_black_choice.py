@@ -7,6 +7,7 @@ import pytest
 from conftest import synthetic_raw
 
 from darkroom.errors import UsageError
+from darkroom.mosaic.noise import measure_noise
 from darkroom.raw.black_choice import default_black, with_black
 from darkroom.raw.black_level import explain_black
 from darkroom.raw.image import BlackOrigin, BlackSource, RawImage
@@ -17,7 +18,7 @@ STATED, MEASURED = BlackSource.STATED, BlackSource.MEASURED
 def measured(cfa: str = "RGGB") -> RawImage:
     """A photo whose black was measured as 510, where its file states 512."""
     raw = synthetic_raw(24, 24, cfa, warnings=("no white balance in the file",))
-    origin = BlackOrigin(raw.black, "measured on the masked pixels")
+    origin = BlackOrigin(raw.black, "measured on the masked pixels", known=True)
     return replace(raw, black=raw.black - 2, black_origin=origin)
 
 
@@ -25,6 +26,15 @@ def said(raw: RawImage) -> tuple[object, str]:
     found = explain_black(raw)
     assert found is not None
     return found["source"], found["reason"]
+
+
+def test_noise_says_whether_black_is_known() -> None:
+    """As networks are told: what a file states or a user gives has to be doubted."""
+    raw = measured()
+    assert measure_noise(with_black(raw, MEASURED)).black_known
+    assert not measure_noise(with_black(raw, STATED)).black_known
+    assert not measure_noise(with_black(raw, 511)).black_known
+    assert not measure_noise(synthetic_raw()).black_known
 
 
 def test_other_warnings_stay() -> None:

@@ -104,6 +104,7 @@ def test_fractions_of_a_unit_are_recovered_per_site(cfa: str, margins: tuple[int
     assert found.black_origin is not None
     np.testing.assert_array_equal(found.black_origin.stated, BLACK)
     np.testing.assert_array_equal(found.masked_black, found.black)
+    assert found.black_origin.known
 
 
 def test_the_standard_error_is_that_of_many_photos() -> None:
