@@ -40,7 +40,9 @@ BAND = 64
 """Rows of packed pixels whose brightness is measured at once."""
 SATURATED = 0.97
 """Share of the saturated value from which on a site counts as saturated; noise spreads it."""
-
+NEAR = 5.0
+"""Of five by five packed pixels so many in 25 are saturated where all are beside saturated ones:
+noise saturates single sites, which shall not make specks."""
 
 Window = tuple[slice, slice]
 """Rows and columns."""
@@ -201,7 +203,7 @@ class HighDynamicRangeModel:
             return picture
         # What is told of the others' colour reaches a little further than they do.
         share = functional.avg_pool2d(full, 3, 1, 1, count_include_pad=False)
-        near = functional.max_pool2d(full, 5, 1, 2)
+        near = functional.avg_pool2d(full, 5, 1, 2).mul_(NEAR).clamp_(max=1)
         share, near = (
             functional.interpolate(
                 part.to(picture.device), scale_factor=self.grid.scale, mode="bilinear"

@@ -212,8 +212,8 @@ _ALL = (
     ),
     _safelight(
         "safelight-large-xtrans",
-        10_425_874,
-        "b64d5f63cfe37587482882318adbe5b58e01b4696efbe64c88c573903fb8fee4",
+        10_426_002,
+        "34c29afad9b71884c45728e00f1d9aa67f25cdb6490277fc9e3af2b72a5c78ec",
         gmacs=258.0,
         description="safelight-large's twin for X-Trans sensors, taken by itself",
     ),
