@@ -18,9 +18,21 @@ from darkroom.pipeline import Options
 APART = ("tile", "profile", "dark", "dng")
 """Options of the picture that pixels do not depend on, or that are told of by what identifies them.
 """
-SINCE = ("color_space", "tone", "saturation", "resize", "white_balance", "lens_correct")
-"""Options that joined later: told of where they are not left at their default, so that what was
-made before stays valid."""
+ALWAYS = (
+    "gain",
+    "rule",
+    "brightness",
+    "ev",
+    "bits",
+    "hot_pixels",
+    "denoise",
+    "highlights",
+    "edges",
+    "black",
+    "cfa",
+)
+"""Options that journals have always told of. Those that join later are told of where they are not
+left at their default, so that what was made before stays valid."""
 MAX_JOBS = 8
 """Decoders by default, at most: enough for a GPU that takes 50 ms for 12 MP."""
 
@@ -81,7 +93,7 @@ def settings(options: BatchOptions, model: Model) -> Settings:
     decided: dict[str, Any] = {}
     for field in dataclasses.fields(Options):
         name, value = field.name, getattr(options.picture, field.name)
-        if name in APART or (name in SINCE and value == field.default):
+        if name in APART or (name not in ALWAYS and value == field.default):
             continue
         decided[name] = value.value if isinstance(value, Enum | Gain) else value
     for name, reference in (("profile", options.picture.profile), ("dark", options.picture.dark)):

@@ -22,7 +22,7 @@ from darkroom.batch import devices, stages
 from darkroom.batch import run as batch
 from darkroom.batch.jobs import Job, OutputNaming, find_jobs
 from darkroom.batch.journal import JOURNAL, Journal, read_outcomes
-from darkroom.batch.options import settings
+from darkroom.batch.options import ALWAYS, settings
 from darkroom.batch.record import Outcome, Status
 from darkroom.batch.run import BatchOptions, enhance_all, load_models
 from darkroom.batch.stages import PhotoProgress, Stage
@@ -525,11 +525,12 @@ def test_dngs_are_made_resumed_and_never_taken_for_photos(tmp_path: Path, model:
 
 def test_what_joined_later_is_told_only_where_it_is_asked_for(model: Model) -> None:
     """So that journals that were written before it stay valid."""
-    asked = Options(color_space=ColorSpace.PROPHOTO, saturation=1.5)
+    asked = Options(color_space=ColorSpace.PROPHOTO, saturation=1.5, full=True)
     plain = settings(BatchOptions(), model).options
     told = settings(BatchOptions(picture=asked), model).options
-    assert not plain.keys() & {"color_space", "tone", "saturation"}
-    assert told == {**plain, "color_space": "prophoto", "saturation": 1.5}
+    later = {field.name for field in dataclasses.fields(Options)} - set(ALWAYS)
+    assert not plain.keys() & later
+    assert told == {**plain, "color_space": "prophoto", "saturation": 1.5, "full": True}
 
 
 def test_lenses_are_corrected_or_said_not_to_be(
