@@ -12,7 +12,6 @@ import typer
 from darkroom.batch.journal import JOURNAL
 from darkroom.cli import config, options, output
 from darkroom.cli.allocator import share_one_arena
-from darkroom.cli.batch_display import Display
 from darkroom.cli.choices import FileChoices, PictureChoices
 from darkroom.errors import UsageError
 
@@ -134,6 +133,7 @@ def batch(
     from darkroom.batch.options import BatchOptions
     from darkroom.batch.request import BatchRequest, prepare
     from darkroom.batch.run import run
+    from darkroom.cli.batch_display import Display
     from darkroom.output.picture import PictureFormat
 
     kind = PictureFormat.from_name(file_format, dng=True)

@@ -10,12 +10,14 @@ import typer
 
 from darkroom.cli import config, inputs, options, output, targets
 from darkroom.cli.choices import FileChoices, PictureChoices
+from darkroom.cli.startup import defer_collection, load_libraries
 from darkroom.errors import UsageError
 
 if TYPE_CHECKING:
     from darkroom.models.model import Model
     from darkroom.output.picture import SaveOptions
     from darkroom.pipeline import Options
+    from darkroom.raw.image import RawImage
 
 STDIN, STDOUT = 0, 1
 """Descriptors: a shell may have opened a file there."""
@@ -93,6 +95,8 @@ def enhance(
     """
     config.tell_options(ctx, quiet=quiet, verbose=verbose)
     references = inputs.list_references(choices.profile, dark or ())
+    with defer_collection():
+        ahead = load_libraries(photos[0])
     plan, save = _plan_output(photos, out, file_format, file, model, references)
     piped = any(target == inputs.STANDARD for _, target in plan.pairs)
     if save.keep_time and piped:
@@ -131,6 +135,7 @@ def enhance(
         show=show,
         several=plan.several,
         loading=stages.seconds,
+        ahead=ahead,
     )
     if plan.several:
         targets.make_each(plan, job.make, save, quiet=quiet, as_json=as_json)
@@ -143,7 +148,7 @@ class _Job:
     """What is done to each photo, by a network that is loaded once.
 
     `digest`: of its tensors. `several`: warnings say which photo they are about. `loading`:
-    seconds, which the first photo's are told to have taken.
+    seconds, which the first photo's are told to have taken. `ahead`: photos that are read already.
     """
 
     network: "Model"
@@ -158,6 +163,7 @@ class _Job:
     show: bool
     several: bool
     loading: dict[str, float]
+    ahead: "dict[Path, RawImage]"
 
     def make(self, photo: Path, target: Path) -> None:
         """Make one picture and say so."""
@@ -171,7 +177,7 @@ class _Job:
         network, save = self.network, self.save
         with output.Stages(self.quiet) as stages:
             with stages.stage("read"):
-                raw = inputs.read_photo(photo)
+                raw = self.ahead.pop(photo, None) or inputs.read_photo(photo)
                 if self.preview:
                     raw = shrink_photo(raw)
             with stages.stage("enhance") as watch:

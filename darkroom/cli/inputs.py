@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from darkroom.cli import output
+from darkroom.cli.startup import defer_collection
 from darkroom.errors import RawError, UsageError
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def load_network(
     name: str, device: str, precision: str, norm_statistics: str = "stored"
 ) -> "Model":
     """Load a model, and say on standard error what is in doubt about its weights."""
-    from darkroom.models.loading import load_model
+    with defer_collection():
+        from darkroom.models.loading import load_model
 
     network = load_model(name, device, precision, norm_statistics)
     for line in network.notes:

@@ -12,13 +12,14 @@ import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from time import perf_counter
-from typing import Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
+
+if TYPE_CHECKING:  # rich takes 27 ms, and is for tables and terminals
+    from rich.progress import Progress
+    from rich.table import Table
+    from rich.text import Text
 
 SCHEMA = 1
 """Version of every JSON record that darkroom prints; it grows when a key changes its meaning."""
@@ -58,8 +59,10 @@ def _escape(one: str) -> str:
     return one.encode("unicode_escape").decode("ascii")
 
 
-def plain(text: str) -> Text:
+def plain(text: str) -> "Text":
     """Return foreign words for a table: escaped, and not read as rich's markup."""
+    from rich.text import Text
+
     return Text(escape(text))
 
 
@@ -83,11 +86,13 @@ def show(text: str = "") -> None:
     typer.echo(escape(text))
 
 
-def show_table(table: Table | Text, width: int | None = None) -> None:
+def show_table(table: "Table | Text", width: int | None = None) -> None:
     """Print a table or styled text, on standard output; `width` in columns where it is piped.
 
     What others wrote has to be escaped in it already.
     """
+    from rich.console import Console
+
     console = Console()
     if width is not None and not console.is_terminal:
         console = Console(width=width)
@@ -100,6 +105,8 @@ def show_rows(
     heads: Sequence[str], rows: Iterable[Sequence[str]], width: int, words: Container[str]
 ) -> None:
     """Print a table of what others wrote or not; headings in `words` have columns set left."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for head in heads:
         table.add_column(head, justify="left" if head in words else "right", overflow="fold")
@@ -158,27 +165,38 @@ class Stages:
 
     def __init__(self, quiet: bool = False) -> None:
         self.seconds: dict[str, float] = {}
-        self._live = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=quiet or not sys.stderr.isatty(),
-        )
+        self._live = None if quiet or not sys.stderr.isatty() else _make_progress()
 
     def __enter__(self) -> Self:
-        self._live.start()
+        if self._live is not None:
+            self._live.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._live.stop()
+        if self._live is not None:
+            self._live.stop()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[float], None]]:
         """Show a stage while it lasts and time it; yields what to call with the share done."""
-        task = self._live.add_task(name, total=None)
-        started = perf_counter()
-        yield lambda share: self._live.update(task, total=1.0, completed=share)
+        live, started = self._live, perf_counter()
+        if live is None:
+            yield lambda share: None
+        else:
+            task = live.add_task(name, total=None)
+            yield lambda share: live.update(task, total=1.0, completed=share)
+            live.remove_task(task)
         self.seconds[name] = perf_counter() - started
-        self._live.remove_task(task)
+
+
+def _make_progress() -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
