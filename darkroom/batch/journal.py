@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sized
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,6 +54,8 @@ class Journal:
         self.path = folder / JOURNAL
         self.dropped = 0
         self._lock = threading.Lock()
+        self._syncing = threading.Lock()
+        self._unsynced: list[Future[None]] = []
         self._places: dict[str, int] = {}
         self._stream = self._open()
         try:
@@ -63,7 +66,7 @@ class Journal:
         except OutputError:
             self._stream.close()
             raise
-        self._end = self._stream.seek(0, os.SEEK_END)
+        self._end = self._synced = self._stream.seek(0, os.SEEK_END)
         self._reader = self.path.open("rb")
 
     def __enter__(self) -> Self:
@@ -89,24 +92,60 @@ class Journal:
     def append(self, outcome: Outcome) -> Outcome:
         """Add one record, on the disk when this returns; gives it back with its time.
 
-        Safe from several threads. Raises OutputError, with the journal left as it was.
+        Safe from several threads; what they add while one syncs is synced together. Raises
+        OutputError, with the journal left as it was.
         """
         stamped = replace(outcome, time=datetime.now(UTC).isoformat(timespec="milliseconds"))
         line = (json.dumps(stamped.record()) + "\n").encode("ascii")
+        synced = Future[None]()
+        try:
+            begin = self._write(line, synced)
+            with self._syncing:
+                if not synced.done():
+                    self._sync()
+            synced.result()
+        except OSError as error:
+            raise _output_error(self.path, error) from error
+        if stamped.status in (Status.DONE, Status.WRITING):
+            with self._lock:
+                self._places[stamped.output] = begin
+        return stamped
+
+    def _write(self, line: bytes, synced: Future[None]) -> int:
+        """Write a line, which waits to be synced; returns where it begins. Raises OSError."""
         with self._lock:
+            begin = self._end
             try:
-                self._stream.seek(self._end)
+                self._stream.seek(begin)
                 rest = memoryview(line)
                 while rest:  # a disk that is nearly full takes a part first
                     rest = rest[self._stream.write(rest) :]
-                os.fsync(self._stream.fileno())
-            except OSError as error:
-                self._stream.truncate(self._end)
-                raise _output_error(self.path, error) from error
-            if stamped.status in (Status.DONE, Status.WRITING):
-                self._places[stamped.output] = self._end
+            except OSError:
+                self._stream.truncate(begin)
+                raise
             self._end += len(line)
-        return stamped
+            self._unsynced.append(synced)
+            return begin
+
+    def _sync(self) -> None:
+        """Sync all lines that wait for it, or take them back; tells their threads."""
+        with self._lock:
+            waiting, self._unsynced = self._unsynced, []
+            end = self._end
+        try:
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            with self._lock:
+                waiting += self._unsynced
+                self._unsynced = []
+                self._end = self._synced
+                self._stream.truncate(self._end)
+            for synced in waiting:
+                synced.set_exception(error)
+        else:
+            self._synced = end
+            for synced in waiting:
+                synced.set_result(None)
 
     def _open(self) -> BinaryIO:
         """Open and lock the file, made if missing."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import Enum
 from types import NoneType
@@ -72,7 +72,7 @@ class Outcome:
 
     def record(self) -> dict[str, Any]:
         """Return the outcome as JSON values, schema version first."""
-        values = asdict(self) | {
+        values = {name: getattr(self, name) for name in KINDS} | {
             "status": self.status.value,
             "seconds": {stage: round(seconds, 4) for stage, seconds in self.seconds.items()},
             "warnings": list(self.warnings),

@@ -6,9 +6,10 @@ photos may be at hand; that bounds what is in memory, however many there are.
 """
 
 import itertools
+import queue
 import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -187,7 +188,8 @@ class _Loop:
     """Feeds jobs to a pool of threads and gathers what becomes of them.
 
     `left`: photos that nothing is known of yet, None where more may arrive. `room`: photos that may
-    be at hand. `made` and `size`: pictures so far, and their bytes.
+    be at hand; `ended`: those of them that are over. `made` and `size`: pictures so far, and their
+    bytes.
     """
 
     executor: Executor
@@ -195,7 +197,8 @@ class _Loop:
     place: Folder | Bucket
     pool: ThreadPoolExecutor
     left: int | None
-    pending: dict[Future[Outcome], Job] = field(default_factory=dict)
+    pending: dict[str, Future[Outcome]] = field(default_factory=dict)
+    ended: queue.SimpleQueue[Job] = field(default_factory=queue.SimpleQueue)
     room: int = 0
     made: int = 0
     size: int = 0
@@ -208,13 +211,15 @@ class _Loop:
                 continue
             self.planner.inputs.add(job)
             self.place.prepare(job.target)
-            while len(self.pending) >= self.room or any(
-                job.target == other.target for other in self.pending.values()
-            ):
+            while len(self.pending) >= self.room or job.target in self.pending:
                 yield from self._gather()
-            self.pending[self.pool.submit(self._outcome, job)] = job
+            self.pending[job.target] = future = self.pool.submit(self._outcome, job)
+            future.add_done_callback(partial(self._end, job))
         while self.pending:
             yield from self._gather()
+
+    def _end(self, job: Job, _: Future[Outcome]) -> None:
+        self.ended.put(job)
 
     def _outcome(self, job: Job) -> Outcome:
         """Make one picture, unless there is nothing to do; in a thread of the pool."""
@@ -249,8 +254,13 @@ class _Loop:
     def _gather(self, timeout: float = POLL_SECONDS) -> Iterator[Outcome]:
         """Yield what finished photos came to. Raises OutputError where none could be written."""
         self.room = self.executor.capacity()
-        for future in wait(self.pending, timeout, FIRST_COMPLETED).done:
-            job = self.pending.pop(future)
+        ended = []
+        with suppress(queue.Empty):
+            ended.append(self.ended.get(timeout > 0, timeout))
+            while True:
+                ended.append(self.ended.get_nowait())
+        for job in ended:
+            future = self.pending.pop(job.target)
             error = future.exception()
             if error is not None and ends_all(error):
                 yield from self._finish()
@@ -260,7 +270,7 @@ class _Loop:
     def _finish(self) -> Iterator[Outcome]:
         """Let photos that are being written be finished, and drop the others."""
         self.executor.stop()
-        for future in wait(self.pending).done:
+        for future in wait(self.pending.values()).done:
             if future.exception() is None:
                 yield self._count(future.result())
 

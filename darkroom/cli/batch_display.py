@@ -7,8 +7,10 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from heapq import nlargest
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Self
@@ -187,23 +189,34 @@ class _Live(Live):
             self.console.print(text)
 
 
+@dataclass(slots=True)
+class _Kind:
+    """Warnings of one kind: the `first` that was met, how many, and whether they `differ`."""
+
+    first: str
+    count: int = 0
+    differ: bool = False
+
+
 class Warnings:
-    """Counts warnings; those that differ in their numbers only are one."""
+    """Counts warnings; those that differ in their numbers only are one, and only one is kept."""
 
     def __init__(self) -> None:
-        self._kinds: dict[str, Counter[str]] = {}
+        self._kinds: dict[str, _Kind] = {}
 
     def add(self, texts: Iterable[str]) -> None:
         """Count the warnings about one photo."""
         for text in texts:
-            self._kinds.setdefault(NUMBER.sub("0", text), Counter())[text] += 1
+            kind = self._kinds.setdefault(NUMBER.sub("0", text), _Kind(text))
+            kind.count += 1
+            kind.differ |= text != kind.first
 
     def lines(self) -> Iterator[str]:
         """Yield the most frequent, as first met, with how many photos they are about."""
-        for texts in nlargest(SHOWN, self._kinds.values(), Counter.total):
-            like = ", and the like" if len(texts) > 1 else ""
-            photos = f" ({texts.total()} photos)" if texts.total() > 1 else ""
-            yield f"{next(iter(texts))}{like}{photos}"
+        for kind in nlargest(SHOWN, self._kinds.values(), attrgetter("count")):
+            like = ", and the like" if kind.differ else ""
+            photos = f" ({kind.count} photos)" if kind.count > 1 else ""
+            yield f"{kind.first}{like}{photos}"
         if len(self._kinds) > SHOWN:
             yield f"{len(self._kinds) - SHOWN} more kinds of warnings; the journal has all"
 

@@ -1,8 +1,8 @@
 """From files, folders, globs and lists to photos and the names of their pictures."""
 
-import itertools
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,17 +157,47 @@ def test_links_keep_their_own_names(tmp_path: Path) -> None:
     assert targets(find_jobs([tmp_path / "view"], search=Search(recursive=True))) == ["IMG.png"]
 
 
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Have nothing but sleep take time; returns the clock, to be put forward."""
+    clock = [0.0]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    monkeypatch.setattr(watch.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(watch.time, "sleep", sleep)
+    return clock
+
+
+def test_watching_takes_a_tenth_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With looks of three seconds a photo is there after the second, and 30 s lie between."""
+    clock, looks = set_clock(monkeypatch), []
+
+    def look(*arguments: Any) -> list[Job]:
+        looks.append(clock[0])
+        clock[0] += 3
+        return find_jobs(*arguments)
+
+    monkeypatch.setattr(watch, "find_jobs", look)
+    make(tmp_path, "a.dng")
+    arriving = watch_folders([tmp_path])
+    assert [next(arriving) for _ in range(30)] == [None] * 30  # others' outcomes are shown
+    assert next(arriving) == Job(str(tmp_path / "a.dng"), "a.png")
+    assert [next(arriving) for _ in range(31)] == [None] * 31
+    assert looks == [0, 33, 66]
+
+
 def test_watching_waits_until_a_photo_is_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = itertools.count()
-    monkeypatch.setattr(watch.time, "monotonic", lambda: next(clock) / 2)
-    monkeypatch.setattr(watch.time, "sleep", lambda seconds: None)
+    set_clock(monkeypatch)
     make(tmp_path, "a.dng")
-    arriving = watch_folders([tmp_path])
+    arriving = watch_folders([tmp_path], poll_seconds=0.5)
 
     def arrived(polls: int) -> list[str]:
-        """Poll so often and say what came; each poll of one new photo takes half a second."""
+        """Poll so often and say what came; polls are half a second apart."""
         found: list[str] = []
         while polls:
             job = next(arriving)

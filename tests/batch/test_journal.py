@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,6 +132,50 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.Monk
         journal.append(Outcome("/c", "c.png", Status.DONE))
         assert journal.latest("b.png") is None
         assert journal.latest("c.png") is not None
+
+
+@pytest.mark.parametrize("code", [0, errno.EIO])
+def test_what_threads_add_while_one_syncs_is_synced_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Of ten at once the first is synced alone, the others by one call; which may fail for all."""
+    calls, others_wrote, sync = [0], threading.Event(), os.fsync
+
+    def slow(descriptor: int) -> None:
+        calls[0] += 1
+        if calls[0] == 1:
+            assert others_wrote.wait(10)
+        elif code:
+            raise OSError(code, os.strerror(code))
+        sync(descriptor)
+
+    failed: list[str] = []
+
+    def append(journal: Journal, name: str) -> None:
+        try:
+            journal.append(Outcome("/a", name, Status.DONE))
+        except OutputError:
+            failed.append(name)
+
+    with Journal(tmp_path) as journal:
+        monkeypatch.setattr(os, "fsync", slow)
+        names = [f"{number}.png" for number in range(10)]
+        threads = [threading.Thread(target=append, args=(journal, name)) for name in names]
+        for number, thread in enumerate(threads, 1):
+            thread.start()
+            while len((tmp_path / JOURNAL).read_bytes().splitlines()) < number:
+                time.sleep(0.001)
+        others_wrote.set()
+        for thread in threads:
+            thread.join()
+        assert calls == [2]
+        known = [name for name in names if journal.latest(name) is not None]
+        monkeypatch.undo()
+        journal.append(DONE)
+    assert sorted(failed) == (names[1:] if code else [])
+    assert known == (names[:1] if code else names)
+    found = {outcome.output for outcome in read_outcomes(tmp_path / JOURNAL)}
+    assert found == {*known, "IMG_1.png"}
 
 
 def test_threads_do_not_mix_their_lines(tmp_path: Path) -> None:
