@@ -23,6 +23,13 @@ from darkroom.color.white_balance import (
 )
 from darkroom.errors import UsageError
 from darkroom.gain import Gain, choose_gain
+from darkroom.models.accelerator import (
+    allocate,
+    caught_out_of_memory,
+    on_stream,
+    release_cache,
+    upload,
+)
 from darkroom.models.denoise import with_denoise
 from darkroom.models.model import Model
 from darkroom.models.tiling import Edges, Part, TiledModel, TileOption, run_tiles
@@ -73,15 +80,31 @@ def enhance(
 ) -> Picture:
     """Turn one dark RAW photo into a bright picture.
 
-    `watch` is told the share of the picture that is done, 0 to 1. Raises SensorError where the
-    model was made for another kind of sensor, UsageError where it cannot do what `options` ask for.
+    `watch` is told the share of the picture that is done, 0 to 1. Where the model's device has no
+    memory left, halved tiles or not, the processor makes the whole picture, and a warning says so.
+    Raises SensorError where the model was made for another kind of sensor, UsageError where it
+    cannot do what `options` ask for.
     """
     model = model.for_sensor(raw.cfa.sensor)
+    with caught_out_of_memory() as caught, on_stream(model.device):
+        picture = _enhance(raw, model, options, watch)
+    if not caught:
+        return picture
+    release_cache(model.device)
+    picture = _enhance(raw, model.on_cpu(), options, watch)
+    note = f"{model.device}: out of memory; done on the processor"
+    return replace(picture, warnings=(*picture.warnings, note))
+
+
+def _enhance(
+    raw: RawImage, model: Model, options: Options, watch: Callable[[float], None]
+) -> Picture:
+    """Turn one RAW photo into a picture on the model's device, which may run out of memory."""
     settings = options.resolve(model)
     raw = take_choices(raw, settings)
     warnings = [*raw.warnings, *model.check(raw), *settings.correction.check(raw)]
     photo = prepare(raw, model, settings, warnings.append)
-    pixels = np.empty((*photo.shape, 3), SAMPLES[settings.rendered_bits])
+    pixels = allocate((*photo.shape, 3), SAMPLES[settings.rendered_bits], model.device)
     light = None if settings.dng is None else np.empty(pixels.shape, np.float32)
     lens = find_lens_correction(raw) if settings.lens_correct else None
     if lens is not None and not lens.is_known:
@@ -226,7 +249,7 @@ def prepare(
         mosaic = _crop(mosaic, model.grid.step(cfa.period))
     shape = mosaic.shape
     frame = _find_frame(None if settings.full else raw.default_crop, top, left, shape)
-    packed = torch.from_numpy(pack(mosaic, cfa)).mul_(gain.value)
+    packed = upload(pack(mosaic, cfa), model.device).mul_(gain.value)
     del mosaic  # the largest thing in memory, and packed holds the same
     if model.output is Output.SRGB:
         return PreparedPhoto(shape, packed, gain, model, cfa, frame, wanted=settings.finish)

@@ -10,14 +10,15 @@ from time import perf_counter
 import torch
 
 from darkroom.errors import UsageError
+from darkroom.models.device import count_devices, is_known
 from darkroom.models.loading import load_model
 from darkroom.models.model import Model
 from darkroom.pipeline import Options, Picture, enhance
 from darkroom.raw.image import RawImage
 from darkroom.weights.registry import ENTRIES
 
-CUDA_TRIES = 3
-"""After so many CUDA errors in a row a device is taken for broken and left alone."""
+DEVICE_TRIES = 3
+"""After so many errors in a row an accelerator is taken for broken and left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class DeviceRun:
 class DeviceLock:
     """One thread at a time runs the network; the others prepare and render their photos.
 
-    On CUDA it is held while work is queued, not until that is done, so the device always has some.
+    On an accelerator it is held while work is queued, not until that is done: the device always has
+    some, and photos cross the bus meanwhile on streams of their own.
     """
 
     def __init__(self) -> None:
@@ -53,17 +55,17 @@ class DeviceLock:
 
 
 class Device:
-    """A model on its device, shared by threads; the processor stands by for CUDA."""
+    """A model on its device, shared by threads; the processor stands by for accelerators."""
 
     def __init__(self, model: Model) -> None:
         self._lock = DeviceLock()
         self.model = replace(model, lock=self._lock)
         # Now, because after an error nothing may be read from the device any more.
-        self._standby = model.on_cpu() if model.device.type == "cuda" else None
+        self._standby = None if model.device.type == "cpu" else model.on_cpu()
         self._errors = 0
 
     def run(self, raw: RawImage, options: Options, watch: Callable[[float], None]) -> DeviceRun:
-        """Enhance one photo; a CUDA error makes it the processor's."""
+        """Enhance one photo; an accelerator's error makes it the processor's."""
         started = perf_counter() - self._lock.waited()
         picture, model = self._enhance(raw, options, watch)
         seconds = perf_counter() - self._lock.waited() - started
@@ -76,10 +78,10 @@ class Device:
         if self._standby is None:
             return enhance(raw, self.model, options, watch), self.model
         note = f"{self.model.device} failed before; done on the CPU"
-        if self._errors < CUDA_TRIES:
+        if self._errors < DEVICE_TRIES:
             try:
                 picture = enhance(raw, self.model, options, watch)
-            except RuntimeError as error:  # what torch raises for all that CUDA reports
+            except RuntimeError as error:  # what torch raises for all that devices report
                 self._errors += 1
                 reason = str(error).partition("\n")[0]
                 note = f"{self.model.device}: {reason}; done on the CPU"
@@ -97,13 +99,17 @@ def load_models(
     norm_statistics: str = "stored",
     bits: int = 8,
 ) -> tuple[Model, ...]:
-    """Load a model once per device: `device` as for `load_model`, or cuda:all for all there are."""
-    if device != "cuda:all":
+    """Load a model once per device: `device` as for `load_model`, or cuda:all for all there are.
+
+    So with other accelerators: xpu:all.
+    """
+    kind, colon, which = device.partition(":")
+    if not colon or which != "all":
         return (load_model(name_or_path, device, precision, norm_statistics, bits),)
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = count_devices(kind) if is_known(kind) else 0
     if count == 0:
-        raise UsageError("--device cuda:all: there is no CUDA device; use --device cpu")
-    places = [f"cuda:{n}" for n in range(count)]
+        raise UsageError(f"--device {device}: there is no {kind.upper()} device; use --device cpu")
+    places = [f"{kind}:{n}" for n in range(count)]
     return tuple(load_model(name_or_path, one, precision, norm_statistics, bits) for one in places)
 
 

@@ -89,7 +89,12 @@ def batch(
     ] = 60.0,
     device: Annotated[
         str,
-        typer.Option("--device", metavar="auto|cpu|cuda[:N|:all]", help="Where networks run."),
+        typer.Option(
+            "--device",
+            metavar="auto|cpu|cuda[:N|:all]|mps|xpu",
+            help="Where networks run: auto is the first CUDA device, else the processor. All but "
+            "cpu are experimental.",
+        ),
     ] = "auto",
     precision: options.Precision = "auto",
     report: Annotated[

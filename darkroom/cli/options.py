@@ -53,7 +53,13 @@ GainRule = Annotated[
     ),
 ]
 Device = Annotated[
-    str, typer.Option("--device", metavar="auto|cpu|cuda[:N]", help="Where the network runs.")
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda[:N]|mps|xpu",
+        help="Where the network runs: auto is the first CUDA device, else the processor. All but "
+        "cpu are experimental; torch's other accelerators go by their names too.",
+    ),
 ]
 Precision = Annotated[
     str,

@@ -74,7 +74,8 @@ def with_highlights(
     over = packed.amax(dim=(0, 2)) > 1
     if highest <= 1 or not bool(over.any()):
         return network, None
-    matrix, limits = camera_to_srgb(color).float(), tuple((SATURATED * white).tolist())
+    matrix = camera_to_srgb(color).float().to(packed.device)
+    limits = tuple((SATURATED * white).tolist())
     peak, saturated = 0.0, False
     for rows in _runs(over):
         full = _saturated(packed[:, rows], limits)
@@ -250,7 +251,7 @@ def _windows(flags: Tensor, grid: Grid) -> Iterator[tuple[Window, Window]]:
         yield whole, whole
         return
     step, margin = grid.multiple, grid.margin
-    cells = functional.max_pool2d(flags[None].float(), step, ceil_mode=True)[0].numpy() > 0
+    cells = functional.max_pool2d(flags[None].float(), step, ceil_mode=True)[0].cpu().numpy() > 0
     for rows, columns in _split(cells, (0, 0), margin // step):
         inner, outer = [], []
         for side, size in ((rows, height), (columns, width)):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from darkroom.color.color_space import LINEAR, ColorSpace
-from darkroom.color.dither import find_thresholds
+from darkroom.color.dither import find_thresholds, find_thresholds_on
 from darkroom.color.finish import AS_IT_IS, Finish, bend_tone
 from darkroom.color.gamut import LUMINANCE, Luminance, bring_in_gamut
 from darkroom.color.matrix import camera_to_srgb
@@ -28,6 +28,8 @@ Samples = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 # interpreter without waiting for it.
 BLOCK_PIXELS = 32000
 BLOCKS_PER_BAND = 32
+DEVICE_PIXELS = 1 << 23
+"""Of a block on an accelerator: few enough for 1 GB of scratch, enough to keep it busy."""
 
 
 def render(picture: Tensor, color: Color, shoulder: Shoulder | None = None) -> Tensor:
@@ -67,6 +69,8 @@ def render_into(
 ) -> None:
     """Render to an array (H, W, 3) of any memory layout, in the colours and tone of a finish.
 
+    All is done where the picture is, and only finished samples leave an accelerator.
+
     `picture`: as `render` takes it; finished sRGB, (3, H, W) in [0, 1], where `color` is None.
     `codes`: uint8 or uint16, as `render_codes` gives them; or float32 for linear light, white 1, in
     which nothing is bent: what is above white goes on up to the shoulder's, and colours that the
@@ -77,8 +81,15 @@ def render_into(
         _round_into(picture, codes)
         return
 
+    def put_from_device(rows: slice, encoded: Tensor) -> None:
+        if dither is not None and codes.dtype == np.uint8:
+            height, width = encoded.shape[1:]
+            place = (dither[0] + rows.start, dither[1])
+            encoded += find_thresholds_on(encoded.device, height, width, place)
+        _download(encoded, codes[rows])
+
     def put(rows: slice, encoded: Tensor) -> None:
-        light: NDArray[np.float32] = encoded.cpu().numpy()
+        light: NDArray[np.float32] = encoded.numpy()
         if dither is not None and codes.dtype == np.uint8:
             height, width = light.shape[1:]
             light += find_thresholds(height, width, (dither[0] + rows.start, dither[1]))
@@ -95,14 +106,30 @@ def render_into(
         scale = Scale(255.0, half, shoulder, finish, inside=inside)
     else:
         scale = Scale(65535.0, 0.5, shoulder, finish, inside=inside)
-    _render(picture, color, scale, put)
+    _render(picture, color, scale, put if _on_processor(picture) else put_from_device)
 
 
 def _round_into(picture: Tensor, codes: Samples) -> None:
     """Round finished sRGB, (3, H, W) in [0, 1], to codes in an array (H, W, 3) of any layout."""
     white, dtype = (255, torch.uint8) if codes.dtype == np.uint8 else (65535, torch.uint16)
-    rounded = picture.clamp(0, 1).mul_(white).add_(0.5).to(dtype)
-    codes[...] = rounded.permute(1, 2, 0).numpy()
+    rounded = picture.clamp(0, 1).mul_(white).add_(0.5)
+    if not _on_processor(picture):
+        return _download(rounded, codes)
+    codes[...] = rounded.to(dtype).permute(1, 2, 0).numpy()
+    return None
+
+
+def _on_processor(picture: Tensor) -> bool:
+    return picture.device.type == "cpu"
+
+
+def _download(samples: Tensor, codes: Samples) -> None:
+    """Copy samples, (3, h, W), truncated to codes, from an accelerator to an array (h, W, 3).
+
+    They are put in the array's order before, so that page-locked memory is written straight away.
+    """
+    target = torch.from_numpy(codes)
+    target.copy_(samples.to(target.dtype).permute(1, 2, 0).contiguous())
 
 
 class Scale(NamedTuple):
@@ -127,9 +154,10 @@ def _render(
     exact = torch.from_numpy(scale.finish.matrix)
     if color is not None:
         exact = exact @ camera_to_srgb(color)
-    matrix = exact.to(picture.device, torch.float32)
+    matrix = exact.float().to(picture.device)
     _, height, width = picture.shape
-    step = max(1, min(BLOCK_PIXELS // width, height))
+    on_processor = _on_processor(picture)
+    step = max(1, min((BLOCK_PIXELS if on_processor else DEVICE_PIXELS) // width, height))
 
     def work(band: slice) -> None:
         block = _Block(step, picture)
@@ -140,8 +168,11 @@ def _render(
                 light = srgb_decode(light.clamp(0, 1))
             put(rows, block.render(light, matrix, scale))
 
-    for _ in in_bands(work, height, step * BLOCKS_PER_BAND):
-        pass
+    if on_processor:
+        for _ in in_bands(work, height, step * BLOCKS_PER_BAND):
+            pass
+    else:  # which shares the work itself, and streams belong to threads
+        work(slice(0, height))
 
 
 class _Block:

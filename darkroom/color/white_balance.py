@@ -113,11 +113,11 @@ def gray_world(light: Tensor) -> NDArray[np.float64]:
     out; each multiplier stays within a factor of GRAY_WORLD_LIMIT; all 1 where nothing is left.
     """
     flat = light.flatten(1)
-    samples = flat[:, :: max(1, flat.shape[1] // GRAY_WORLD_SAMPLES)].double()
+    samples = flat[:, :: max(1, flat.shape[1] // GRAY_WORLD_SAMPLES)].cpu().double()
     floor = torch.quantile(samples.mean(0), GRAY_WORLD_DARKEST)
     usable = (samples.mean(0) > floor) & (samples.amax(0) < GRAY_WORLD_CLIPPED)
     channels = np.array(COLORS_OF_CHANNELS[len(light)])
-    means = samples[:, usable].mean(1).cpu().numpy()
+    means = samples[:, usable].mean(1).numpy()
     rgb = np.array([means[channels == index].mean() for index in range(3)])
     if not np.all(rgb > 0):
         return np.ones(3)

@@ -157,7 +157,7 @@ def paint(
     codes = np.zeros(values.shape, np.uint16)
     for part in photo.run(tile, _ignore):
         place = values[part.rows, part.cols]
-        place[:] = part.picture[:, : place.shape[0], : place.shape[1]].permute(1, 2, 0).numpy()
+        place[:] = part.picture[:, : place.shape[0], : place.shape[1]].permute(1, 2, 0).cpu()
         photo.finish(part, codes)
     return values, codes
 

@@ -19,21 +19,56 @@ average (six dark crops of SID at x100), and 77 at the 99.9th percentile: of 255
 HALF_CAPABILITY = (7, 0)
 """CUDA compute capability from which float16 runs on tensor cores. Source: CUDA C guide."""
 
+PROVEN = ("cpu",)
+"""Kinds of devices on which `tests/gpu/checks.py` has passed; all others are experimental."""
+
 
 def find_device(name: str) -> torch.device:
-    """Return the device of a name: auto, cpu, cuda or cuda:N; UsageError where it is not there."""
+    """Return the device of a name: auto, cpu, or an accelerator of torch's, as cuda or cuda:N.
+
+    auto is the first CUDA device, else the processor: Apple's and Intel's GPUs have to be named,
+    for nothing has shown yet that pictures come out right there. Raises UsageError where it is not
+    there.
+    """
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     if name == "cpu":
         return torch.device("cpu")
-    match = re.fullmatch(r"cuda(?::(\d+))?", name)
-    if match is None:
-        raise UsageError(f"--device {name}: use auto, cpu, cuda or cuda:N")
-    index = int(match[1] or 0)
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    match = re.fullmatch(r"([a-z]+)(?::(\d+))?", name)
+    if match is None or not is_known(match[1]):
+        raise UsageError(
+            f"--device {name}: use auto, cpu, cuda or cuda:N, or another accelerator of torch's, "
+            "as mps or xpu"
+        )
+    kind, index = match[1], int(match[2] or 0)
+    count = count_devices(kind)
     if index >= count:
-        raise UsageError(f"--device {name} is not there ({count} CUDA devices); use --device cpu")
-    return torch.device("cuda", index)
+        there = f"{count} {kind.upper()} device{'s' * (count != 1)}"
+        raise UsageError(f"--device {name} is not there ({there}); use --device cpu")
+    return torch.device(kind, index)
+
+
+def count_devices(kind: str) -> int:
+    """Return how many devices of a kind that `is_known`, such as cuda, this machine has."""
+    module = torch.get_device_module(kind)
+    return int(module.device_count()) if module.is_available() else 0
+
+
+def is_known(kind: str) -> bool:
+    """Say whether this torch knows a kind of accelerator, whether or not there is one."""
+    if kind == "cpu":
+        return False
+    try:
+        return hasattr(torch.get_device_module(torch.device(kind)), "device_count")
+    except RuntimeError:  # no such kind, or one whose package is not installed
+        return False
+
+
+def describe_doubt(device: torch.device) -> str | None:
+    """Say in a line that networks have not been seen to run on such a device; None if they have."""
+    if device.type in PROVEN:
+        return None
+    return f"{device}: experimental, darkroom is untested there; compare with --device cpu"
 
 
 def find_dtype(precision: str, device: torch.device, bits: int = 8) -> torch.dtype:
@@ -47,7 +82,8 @@ def find_dtype(precision: str, device: torch.device, bits: int = 8) -> torch.dty
         if device.type == "cuda":
             fast = torch.cuda.get_device_capability(device) >= HALF_CAPABILITY
             return torch.float16 if fast else torch.float32
-        return torch.bfloat16 if native_bfloat16() else torch.float32
+        native = device.type == "cpu" and native_bfloat16()
+        return torch.bfloat16 if native else torch.float32
     if precision not in DTYPES:
         raise UsageError(f"--precision {precision}: use auto, fp32, bf16 or fp16")
     if precision == "fp16" and device.type == "cpu":

@@ -8,6 +8,7 @@ import torch
 
 from darkroom.errors import CheckpointError, UsageError, printable
 from darkroom.gain import GainRule
+from darkroom.models.accelerator import caught_out_of_memory, require_float32
 from darkroom.models.architectures import (
     ARCHITECTURES,
     find_architectures,
@@ -15,7 +16,7 @@ from darkroom.models.architectures import (
     identify,
 )
 from darkroom.models.architectures.base import Architecture, Shapes, State, shapes_of
-from darkroom.models.device import find_device, find_dtype
+from darkroom.models.device import describe_doubt, find_device, find_dtype
 from darkroom.models.model import Model, place_network
 from darkroom.weights import checkpoint, registry, store, tensorflow
 from darkroom.weights.gain_network import load_gain_network
@@ -35,19 +36,35 @@ def load_model(
 
     A file whose tensors fit two networks goes to the first, and the model's notes say so;
     NETWORK=FILE says which it is, as in sid-norm-last=weights.pth. An amplifier in the file finds
-    the gain unless another rule is asked for. `device`: auto, cpu, cuda or cuda:N. `precision`:
+    the gain unless another rule is asked for. `device`: as for `find_device`. `precision`:
     auto, fp32, bf16 or fp16; auto is bfloat16 on processors that have it, float16 on GPUs that are
     fast at it, else float32, and float32 everywhere where pictures of more than 8 `bits` per sample
     are to be made. `norm_statistics`: stored, or photo for batch norms as in training,
     which is how a published network was run whose authors never told it to evaluate. Raises
     WeightsError where weights are unknown, missing or changed, CheckpointError where no network
     recognises them, UsageError for a device or precision that is not there, and for the photo's
-    statistics where the network has no batch norm.
+    statistics where the network has no batch norm. Where a device has no room for the weights the
+    network is on the processor, and its notes say so.
     """
     if norm_statistics not in STATISTICS:
         raise UsageError(f"--norm-statistics {norm_statistics}: give {' or '.join(STATISTICS)}")
     place = find_device(device)
     dtype = find_dtype(precision, place, bits)
+    require_float32(place)
+    with caught_out_of_memory() as caught:
+        model = _load_both(name_or_path, place, dtype, norm_statistics)
+    doubt = describe_doubt(place)
+    if caught:
+        doubt = f"{place}: out of memory for the network's weights; it runs on the processor"
+        cpu = torch.device("cpu")
+        model = _load_both(name_or_path, cpu, torch.float32, norm_statistics)
+    return model if doubt is None else model.with_note(doubt)
+
+
+def _load_both(
+    name_or_path: str | Path, place: torch.device, dtype: torch.dtype, norm_statistics: str
+) -> Model:
+    """Load weights with those for the other kind of sensor, where there are any."""
     model, entry = _load(name_or_path, place, dtype, norm_statistics)
     if entry is None or not entry.counterpart:
         return model

@@ -30,15 +30,16 @@ PROBE = 64
 
 def budget(device: torch.device) -> int:
     """Return the bytes that a tile may take on a device, from what is free at this moment."""
-    return usable(device) if device.type == "cuda" else min(usable(device), CPU_LIMIT)
+    return min(usable(device), CPU_LIMIT) if device.type == "cpu" else usable(device)
 
 
 def usable(device: torch.device) -> int:
     """Return the bytes that may be planned for on a device, of what is free at this moment."""
-    if device.type == "cuda":
+    if device.type in ("cuda", "xpu"):  # Apple's GPUs share the processor's memory
+        module = torch.get_device_module(device.type)
         # What torch keeps of earlier tiles is free for the next one.
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int((torch.cuda.mem_get_info(device)[0] + kept) * SHARE)
+        kept = module.memory_reserved(device) - module.memory_allocated(device)
+        return int((module.mem_get_info(device)[0] + kept) * SHARE)
     return int(min(psutil.virtual_memory().available, cgroup_free()) * SHARE)
 
 

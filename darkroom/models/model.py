@@ -90,6 +90,11 @@ class Model:
             return self
         return replace(self.counterpart, lock=self.lock, counterpart=self)
 
+    def with_note(self, line: str) -> "Model":
+        """Return the model with one note more, its counterpart too."""
+        other = self.counterpart and self.counterpart.with_note(line)
+        return replace(self, notes=(*self.notes, line), counterpart=other)
+
     def on_cpu(self) -> "Model":
         """Return the same network on the processor, in float32; this one stays as it is."""
         state = {name: t.to("cpu", torch.float32) for name, t in self.network.state_dict().items()}

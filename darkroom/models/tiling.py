@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from darkroom.errors import TooLargeError, UsageError
+from darkroom.models.accelerator import caught_out_of_memory, release_cache
 from darkroom.models.memory import budget, bytes_per_pixel, usable
 
 TileOption = Literal["auto", "off"] | int
@@ -90,7 +91,10 @@ class TiledModel(Protocol):
 
 
 class Part(NamedTuple):
-    """One finished piece of the picture: its place in the whole, and (3, H, W) float32 on CPU."""
+    """One finished piece of the picture: its place in the whole, and (3, H, W) float32.
+
+    It is where the network ran.
+    """
 
     rows: slice
     cols: slice
@@ -139,30 +143,30 @@ def run_tiles(
 ) -> Iterator[Part]:
     """Yield the picture of a packed photo (C, h, w) part by part, each pixel exactly once.
 
-    For photos so large that a float32 picture would not fit: finish each part as it comes. Where
-    CUDA runs out of memory the tile is halved, down to the grid, then the processor takes over;
-    `warn` is given one line about either.
+    For photos so large that a float32 picture would not fit: finish each part as it comes. Where an
+    accelerator runs out of memory the tile is halved, down to the grid, then the processor takes
+    over; `warn` is given one line about either.
     """
     waiting = plan(model, packed, tile)[::-1]
     while waiting:
         core = waiting.pop()
-        try:
-            yield _run(model, packed, core)
-        except torch.cuda.OutOfMemoryError:
-            halves = _halves(core, model.grid)
-            waiting = [
-                half for other in waiting for half in _cut(other, _area(halves[0]), model.grid)
-            ]
-            waiting += halves[::-1]
-            size = f"a tile of {_size(core, model.grid.scale)}"
-            if len(halves) == 1:
-                warn(f"{model.device}: out of memory for {size}; continuing on the processor")
-                model = model.on_cpu()
-                if model.grid.halo is None and tile == "auto":
-                    _check_whole(model, packed)
-            else:
-                warn(f"{model.device}: out of memory for {size}; halving it")
-            torch.cuda.empty_cache()
+        with caught_out_of_memory() as caught:
+            part = _run(model, packed, core)
+        if not caught:
+            yield part
+            continue
+        release_cache(model.device)
+        halves = _halves(core, model.grid)
+        waiting = [half for other in waiting for half in _cut(other, _area(halves[0]), model.grid)]
+        waiting += halves[::-1]
+        size = f"a tile of {_size(core, model.grid.scale)}"
+        if len(halves) > 1:
+            warn(f"{model.device}: out of memory for {size}; halving it")
+            continue
+        warn(f"{model.device}: out of memory for {size}; continuing on the processor")
+        model, packed = model.on_cpu(), packed.cpu()
+        if model.grid.halo is None and tile == "auto":
+            _check_whole(model, packed)
 
 
 def plan(model: TiledModel, packed: Tensor, tile: TileOption = "auto") -> list[Core]:
@@ -172,7 +176,7 @@ def plan(model: TiledModel, packed: Tensor, tile: TileOption = "auto") -> list[C
     full = grid.full(packed)
     if tile == "off" or (tile == "auto" and grid.halo is None):
         size = full
-        if tile == "auto" and model.device.type == "cpu":  # CUDA is tried first
+        if tile == "auto" and model.device.type == "cpu":  # accelerators are tried first
             _check_whole(model, packed)
     elif tile == "auto":
         need = bytes_per_pixel(model, packed, grid.multiple)
@@ -252,7 +256,7 @@ def _run(model: TiledModel, packed: Tensor, core: Core) -> Part:
         rows.start - top * scale : rows.stop - top * scale,
         cols.start - left * scale : cols.stop - left * scale,
     ]
-    return Part(rows, cols, inner.to("cpu", torch.float32))
+    return Part(rows, cols, inner.float())
 
 
 def _window(packed: Tensor, rows: range, cols: range) -> Tensor:
@@ -260,11 +264,11 @@ def _window(packed: Tensor, rows: range, cols: range) -> Tensor:
     _, height, width = packed.shape
     # One axis after the other: whole rows are copied ten times as fast as single sites.
     if rows.stop > height:
-        packed = packed.index_select(1, _reflected(rows, height))
+        packed = packed.index_select(1, _reflected(rows, height).to(packed.device))
     else:
         packed = packed[:, rows.start : rows.stop]
     if cols.stop > width:
-        return packed.index_select(2, _reflected(cols, width))
+        return packed.index_select(2, _reflected(cols, width).to(packed.device))
     return packed[:, :, cols.start : cols.stop]
 
 

@@ -229,7 +229,9 @@ class TrainingRun:
         self.recipe = recipe
         self.step = 0
         # Half precision halves a step where the machine multiplies in it.
-        self.bfloat16 = recipe.device.startswith("cuda") or native_bfloat16()
+        self.bfloat16 = recipe.device != "cpu" or native_bfloat16()
+        if recipe.device.startswith("cuda"):  # or resuming would not be to the bit
+            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         widths = LARGE_WIDTHS if recipe.large else WIDTHS
         self.network = Safelight(9 if recipe.xtrans else 4, widths)
         begin_as_demosaicing(self.network)

@@ -468,7 +468,7 @@ def test_a_cuda_error_makes_it_the_processors(
     warnings = [outcome.warnings[-1] for outcome in outcomes]
     assert sum("illegal memory access was encountered; done on" in line for line in warnings) == 3
     assert sum("cuda:0 failed before" in line for line in warnings) == 2
-    assert len(tries) == devices.CUDA_TRIES
+    assert len(tries) == devices.DEVICE_TRIES
 
 
 def test_each_device_has_its_worker(tmp_path: Path, model: Model) -> None:

@@ -115,6 +115,25 @@ def test_cuda_out_of_memory_halves_the_tile():
     assert max(toy.tried[len(told) :]) <= toy.limit or len(told) < 8
 
 
+def test_parts_stay_where_the_network_runs():
+    """On torch's meta device, from which nothing can be copied: no part crosses the bus."""
+    toy = Toy()
+    toy.device = torch.device("meta")
+    toy.first, toy.second = toy.first.to("meta"), toy.second.to("meta")
+    parts = list(run_tiles(toy, torch.empty(4, 90, 70, device="meta"), 40))
+    assert {part.picture.device.type for part in parts} == {"meta"}
+    assert sum(part.picture[0].numel() for part in parts) == 4 * 90 * 70
+
+
+def test_other_errors_of_a_device_are_no_lack_of_memory():
+    class Broken(Toy):
+        def __call__(self, packed: Tensor) -> Tensor:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        run_tiled(Broken(), torch.rand(4, 60, 50), "off")
+
+
 def test_cuda_out_of_memory_for_good_goes_on_with_the_processor():
     packed = torch.rand(4, 60, 50)
     with pytest.warns(RuntimeWarning) as caught:

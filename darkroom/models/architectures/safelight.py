@@ -216,7 +216,7 @@ class Safelight(nn.Module):
             conditions.black_known.to(shot.dtype),
         ]
         # Its numbers span nine decades. (The meta device has no autocast to turn off.)
-        with torch.autocast("cuda" if read.is_cuda else "cpu", enabled=False):
+        with torch.autocast("cpu" if read.is_meta else read.device.type, enabled=False):
             told = torch.stack(facts[: self.facts], dim=1)
             parts = self.tuner(told)[:, :, None, None]
         *pairs, head = parts.split(
