@@ -13,7 +13,9 @@ bits, which are not dithered.
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 ACROSS, DOWN = 49471, 37345
 """Steps of 65,536ths. Source: M. Roberts, "The unreasonable effectiveness of quasirandom sequences"
@@ -34,3 +36,13 @@ def find_thresholds(rows: int, columns: int, place: tuple[int, int]) -> NDArray[
     thresholds += 0.5
     thresholds *= 1 / LEVELS
     return thresholds
+
+
+def find_thresholds_on(
+    device: torch.device, rows: int, columns: int, place: tuple[int, int]
+) -> Tensor:
+    """Return `find_thresholds`' numbers as a tensor, made where it is wanted."""
+    across = (torch.arange(place[1], place[1] + columns, device=device) * ACROSS).short()
+    down = (torch.arange(place[0], place[0] + rows, device=device) * DOWN).short()
+    whole = (across + down[:, None]).bitwise_right_shift_(16 - LEVELS.bit_length() + 1)
+    return whole.bitwise_and_(LEVELS - 1).float().add_(0.5).mul_(1 / LEVELS)
