@@ -41,8 +41,8 @@ def find_thresholds(rows: int, columns: int, place: tuple[int, int]) -> NDArray[
 def find_thresholds_on(
     device: torch.device, rows: int, columns: int, place: tuple[int, int]
 ) -> Tensor:
-    """Return `find_thresholds`' numbers, made on an accelerator: nothing crosses the bus."""
-    across = torch.arange(place[1], place[1] + columns, device=device) * ACROSS & 0xFFFF
-    down = torch.arange(place[0], place[0] + rows, device=device) * DOWN & 0xFFFF
-    whole = (across.int() + down.int()[:, None] & 0xFFFF) // ((1 << 16) // LEVELS)
-    return whole.float().add_(0.5).mul_(1 / LEVELS)
+    """Return `find_thresholds`' numbers as a tensor, made where it is wanted."""
+    across = (torch.arange(place[1], place[1] + columns, device=device) * ACROSS).short()
+    down = (torch.arange(place[0], place[0] + rows, device=device) * DOWN).short()
+    whole = (across + down[:, None]).bitwise_right_shift_(16 - LEVELS.bit_length() + 1)
+    return whole.bitwise_and_(LEVELS - 1).float().add_(0.5).mul_(1 / LEVELS)

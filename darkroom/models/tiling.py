@@ -20,9 +20,11 @@ from torch import Tensor
 from darkroom.errors import TooLargeError, UsageError
 from darkroom.models.accelerator import caught_out_of_memory, release_cache
 from darkroom.models.memory import budget, bytes_per_pixel, usable
+from darkroom.mosaic.packed_photo import PackedPhoto
 
 TileOption = Literal["auto", "off"] | int
-
+Packed = Tensor | PackedPhoto
+"""A packed photo (C, h, w), whole, or made window by window."""
 
 MAX_CUTS = 64
 """Tiles along one axis, at most: beyond, the margins of any known network are all the work."""
@@ -64,7 +66,7 @@ class Grid:
         """
         return period if self.any_size else math.lcm(period, self.multiple * self.scale)
 
-    def full(self, packed: Tensor) -> tuple[int, int]:
+    def full(self, packed: Packed) -> tuple[int, int]:
         """Return the rows and columns that the network runs over for a photo (C, h, w)."""
         _, height, width = packed.shape
         if self.any_size:
@@ -117,7 +119,7 @@ def warn_of_tile(message: str) -> None:
 
 def run_tiled(
     model: TiledModel,
-    packed: Tensor,
+    packed: Packed,
     tile: TileOption = "auto",
     warn: Callable[[str], None] = warn_of_tile,
 ) -> Tensor:
@@ -137,7 +139,7 @@ def run_tiled(
 
 def run_tiles(
     model: TiledModel,
-    packed: Tensor,
+    packed: Packed,
     tile: TileOption = "auto",
     warn: Callable[[str], None] = warn_of_tile,
 ) -> Iterator[Part]:
@@ -164,12 +166,13 @@ def run_tiles(
             warn(f"{model.device}: out of memory for {size}; halving it")
             continue
         warn(f"{model.device}: out of memory for {size}; continuing on the processor")
-        model, packed = model.on_cpu(), packed.cpu()
+        model = model.on_cpu()
+        packed = packed.cpu() if isinstance(packed, Tensor) else packed
         if model.grid.halo is None and tile == "auto":
             _check_whole(model, packed)
 
 
-def plan(model: TiledModel, packed: Tensor, tile: TileOption = "auto") -> list[Core]:
+def plan(model: TiledModel, packed: Packed, tile: TileOption = "auto") -> list[Core]:
     """Return the tiles that a photo (C, h, w) is cut into, in reading order."""
     _, height, width = packed.shape
     grid = model.grid
@@ -198,7 +201,7 @@ def plan(model: TiledModel, packed: Tensor, tile: TileOption = "auto") -> list[C
     ]
 
 
-def _check_whole(model: TiledModel, packed: Tensor) -> None:
+def _check_whole(model: TiledModel, packed: Packed) -> None:
     """Raise TooLargeError where a photo (C, h, w) does not fit into the memory in one piece."""
     rows, cols = model.grid.full(packed)
     need = bytes_per_pixel(model, packed, model.grid.multiple) * rows * cols
@@ -241,7 +244,7 @@ def _sides(full: int, grid: Grid) -> list[tuple[int, int, int]]:
     return list(ways.values())
 
 
-def _run(model: TiledModel, packed: Tensor, core: Core) -> Part:
+def _run(model: TiledModel, packed: Packed, core: Core) -> Part:
     """Run one tile with its margins and return its core, cropped to the photo."""
     _, height, width = packed.shape
     grid, scale = model.grid, model.grid.scale
@@ -259,17 +262,19 @@ def _run(model: TiledModel, packed: Tensor, core: Core) -> Part:
     return Part(rows, cols, inner.float())
 
 
-def _window(packed: Tensor, rows: range, cols: range) -> Tensor:
+def _window(packed: Packed, rows: range, cols: range) -> Tensor:
     """Take a window that may reach past the bottom and right, where the photo is reflected."""
-    _, height, width = packed.shape
+    sides = [
+        _reflected(one, size) for one, size in zip((rows, cols), packed.shape[1:], strict=True)
+    ]
+    down, right = (slice(int(side.min()), int(side.max()) + 1) for side in sides)
+    window = torch.as_tensor(packed[:, down, right])
     # One axis after the other: whole rows are copied ten times as fast as single sites.
-    if rows.stop > height:
-        packed = packed.index_select(1, _reflected(rows, height).to(packed.device))
-    else:
-        packed = packed[:, rows.start : rows.stop]
-    if cols.stop > width:
-        return packed.index_select(2, _reflected(cols, width).to(packed.device))
-    return packed[:, :, cols.start : cols.stop]
+    if rows.stop > packed.shape[1]:
+        window = window.index_select(1, (sides[0] - down.start).to(window.device))
+    if cols.stop > packed.shape[2]:
+        window = window.index_select(2, (sides[1] - right.start).to(window.device))
+    return window
 
 
 def _reflected(indices: range, size: int) -> Tensor:

@@ -19,6 +19,10 @@ from darkroom.raw.image import CFA
 REACH = 2
 """Photosites that the filters look at on each side; one packed pixel of either sensor has them."""
 
+BAND_SITES = 1 << 19
+"""Photosites that are interpolated at a time: of more, what lies between takes more than the
+picture itself."""
+
 # The filters, times 8. Source: Malvar, He, Cutler, "High-quality linear interpolation for
 # demosaicing of Bayer-patterned color images", ICASSP 2004, figure 2.
 GREEN_AT_COLOUR = (
@@ -60,13 +64,21 @@ def demosaic(packed: Tensor) -> Tensor:
     each photosite keeps its own value in its own colour. On the packed tensor's device.
     """
     cfa = BAYER if packed.shape[1] == 4 else XTRANS
-    mosaic = unpack_mosaic(packed.float())
-    rows, columns = (_continued(size, cfa.period).to(mosaic.device) for size in mosaic.shape[2:])
-    window = mosaic[:, :, rows[:, None], columns[None, :]]
-    filters = _filters(cfa).to(mosaic.device)
-    return functional.pixel_shuffle(
-        functional.conv2d(window, filters, stride=cfa.period), cfa.period
-    )
+    period, side = cfa.period, 1 if cfa == BAYER else 2  # of a block, in sites and packed pixels
+    scale = period // side
+    count, _, height, width = packed.shape
+    picture = packed.new_empty(count, 3, height * scale, width * scale, dtype=torch.float32)
+    rows, columns = (_continued(size * scale, period) for size in (height, width))
+    filters, columns = _filters(cfa).to(packed.device), columns.to(packed.device)
+    step = max(BAND_SITES // (width * scale * period), 1) * period
+    for top in range(0, height * scale, step):
+        needed = rows[top : top + step + 2 * REACH]
+        first, last = int(needed.min()) // period * side, int(needed.max()) // period * side + side
+        mosaic = unpack_mosaic(packed[:, :, first:last].float())
+        mosaic = mosaic.index_select(2, (needed - first * scale).to(packed.device))
+        sites = functional.conv2d(mosaic.index_select(3, columns), filters, stride=period)
+        picture[:, :, top : top + step] = functional.pixel_shuffle(sites, period)
+    return picture
 
 
 def pack_mosaic(mosaic: Tensor, cfa: CFA) -> Tensor:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from darkroom.color.dither import find_thresholds
+from darkroom.color.dither import find_thresholds, find_thresholds_on
 from darkroom.color.finish import Finish
 from darkroom.color.render import Samples, render_codes, render_into
 from darkroom.color.transfer import srgb_decode
@@ -72,3 +72,9 @@ def test_only_eight_bits_are_dithered() -> None:
     codes = np.empty((40, 50, 3), np.uint16)
     render_into(picture, COLOR, codes, finish=Finish(), dither=(0, 0))
     assert np.array_equal(codes, render_codes(picture, COLOR, 16).numpy())
+
+
+@pytest.mark.parametrize("place", [(0, 0), (70000, 12345)])
+def test_tensors_have_the_same_thresholds(place: tuple[int, int]) -> None:
+    found = find_thresholds_on(torch.device("cpu"), 40, 700, place)
+    assert np.array_equal(found.numpy(), find_thresholds(40, 700, place))

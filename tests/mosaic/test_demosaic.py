@@ -98,6 +98,17 @@ def test_the_smallest_photos() -> None:
     assert torch.allclose(demosaic(torch.ones(1, 9, 2, 2)), torch.ones(1))
 
 
+@pytest.mark.parametrize("shape", [(2, 4, 7, 5), (1, 9, 10, 6)])
+def test_bands_are_parts_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
+) -> None:
+    """Each site has its own sum, whatever is interpolated with it."""
+    packed = torch.randn(shape, generator=torch.Generator().manual_seed(3))
+    whole = demosaic(packed)
+    monkeypatch.setattr("darkroom.mosaic.demosaic.BAND_SITES", 1)  # a block's rows
+    assert torch.allclose(demosaic(packed), whole, atol=1e-6)  # float32, in any order
+
+
 @pytest.mark.skipif(not KODAK.is_dir(), reason="the Kodak pictures are not here")
 @pytest.mark.parametrize(("cfa", "least"), [(BAYER, 34.0), (XTRANS, 28.0)])
 def test_kodak(cfa: CFA, least: float) -> None:
