@@ -25,6 +25,7 @@ from darkroom.errors import UsageError
 from darkroom.gain import Gain, choose_gain
 from darkroom.models.denoise import with_denoise
 from darkroom.models.model import Model
+from darkroom.models.row_noise import remove_row_noise
 from darkroom.models.tiling import Edges, Part, TiledModel, TileOption, run_tiles
 from darkroom.mosaic.hot_pixels import HotPixels, repair_hot_pixels
 from darkroom.mosaic.noise import NO_NOISE, Noise
@@ -234,17 +235,20 @@ def prepare(
     packed = balance_white(packed, color)
     noise = settings.correction.measure_noise(raw).amplified(gain.value)
     network = with_denoise(model, settings.denoise, noise, color)
+    assert color.white_balance is not None, "it has just been found"
+    balance = color.white_balance / color.white_balance.min()
+    if settings.denoise:
+        full = with_denoise(model, max(settings.denoise, 1.0), noise, color)
+        packed = remove_row_noise(full, packed, noise, balance)
     if settings.highlights is Highlights.CLIP:
         wanted = settings.finish
         return PreparedPhoto(
             shape, packed, gain, network, cfa, frame, color, wanted=wanted, noise=noise
         )
-    assert color.white_balance is not None, "it has just been found"
 
     def dimmed(factor: float) -> TiledModel:
         return with_denoise(model, settings.denoise, noise.amplified(1 / factor), color)
 
-    balance = color.white_balance / color.white_balance.min()
     white = gain.value * measure_saturation(raw) * balance
     network, shoulder = with_highlights(network, dimmed, packed, color, white)
     brightest = max(1.0, float(white.max()))
