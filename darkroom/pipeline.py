@@ -28,6 +28,7 @@ from darkroom.models.accelerator import (
 )
 from darkroom.models.denoise import with_denoise
 from darkroom.models.model import Model
+from darkroom.models.row_noise import measure_row_offsets
 from darkroom.models.tiling import Edges, Packed, Part, TiledModel, TileOption, run_tiles
 from darkroom.mosaic.hot_pixels import HotPixels, repair_hot_pixels
 from darkroom.mosaic.linear import LinearMosaic
@@ -258,9 +259,16 @@ def prepare(
     color = with_white_balance(raw.color, packed)
     assert color.white_balance is not None, "it has just been found"
     balance = color.white_balance / color.white_balance.min()
-    ready = _hold(replace(packed, multipliers=balance), model.device)
+    packed = replace(packed, multipliers=balance)
+    ready = _hold(packed, model.device)
     noise = settings.correction.measure_noise(raw).amplified(gain.value)
     network = with_denoise(model, settings.denoise, noise, color)
+    if settings.denoise:
+        full = with_denoise(model, max(settings.denoise, 1.0), noise, color)
+        offsets = measure_row_offsets(full, ready, noise, balance)
+        if offsets is not None:
+            light.take_off_rows(packed.top, offsets / gain.value)
+            ready = _hold(packed, model.device)
     if settings.highlights is Highlights.CLIP:
         wanted = settings.finish
         return PreparedPhoto(

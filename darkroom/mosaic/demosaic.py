@@ -98,6 +98,14 @@ def unpack_mosaic(packed: Tensor) -> Tensor:
     return functional.pixel_shuffle(sites, XTRANS.period)
 
 
+def sample_mosaic(picture: Tensor, cfa: CFA) -> Tensor:
+    """See (N, 3, H, W) through a filter array: (N, H, W), H and W multiples of its period."""
+    height, width = picture.shape[2:]
+    colors = torch.from_numpy(cfa.channels).long().to(picture.device)
+    colors = colors.repeat(height // cfa.period, width // cfa.period)
+    return picture.gather(1, colors.expand(len(picture), 1, height, width))[:, 0]
+
+
 def _continued(size: int, period: int) -> Tensor:
     """Return the indices of a line with REACH sites more at both ends, of the right colours.
 

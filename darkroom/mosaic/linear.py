@@ -39,6 +39,13 @@ class LinearMosaic:
         self._levels = [(np.resize(one, width), np.resize(other, width)) for one, other in levels]
         self._places: Places = np.empty(0, np.intp)  # written sites, in the flat mosaic; sorted
         self._values: Mosaic = np.empty(0, np.float32)
+        self._offsets: Mosaic | None = None
+
+    def take_off_rows(self, top: int, offsets: NDArray[np.float64]) -> None:
+        """Take off what rows from `top` on are off by, (rows,) light; what is written stays."""
+        inside = offsets[: self.shape[0] - top]
+        self._offsets = np.zeros(self.shape[0], np.float32)
+        self._offsets[top : top + len(inside)] = inside
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -80,6 +87,8 @@ class LinearMosaic:
             if raw.row_black is not None:
                 target -= raw.row_black[rows.start + row : rows.stop : period, None]
             target *= scale[across]
+        if self._offsets is not None:
+            linear -= self._offsets[rows.start : rows.stop, None]
         if raw.missing is not None:
             linear[raw.missing[rows.start : rows.stop, across]] = 0
         width = self.shape[1]
@@ -98,6 +107,8 @@ class LinearMosaic:
         if raw.row_black is not None:
             light = light - raw.row_black[rows]
         light = np.asarray(light * self._scale[kind])
+        if self._offsets is not None:
+            light -= self._offsets[rows]
         if raw.missing is not None:
             light[raw.missing[rows, columns]] = 0
         if self._places.size:

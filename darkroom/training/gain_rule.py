@@ -21,12 +21,12 @@ from darkroom.gain.learned import NAMES, features
 from darkroom.gain.metering import read_light
 from darkroom.gain.percentile import key_of
 from darkroom.gain.types import MAX_GAIN, MIN_GAIN
+from darkroom.mosaic.demosaic import sample_mosaic
 from darkroom.mosaic.packing import BAYER
 from darkroom.output.atomic import atomic_write, spare_inputs
 from darkroom.raw.image import Color, RawImage
 from darkroom.training.noise_model import draw_sensors, expose, log_uniform, uniform
 from darkroom.training.scenes import BLUE_GAIN, LINEAR, RED_GAIN, draw_cameras, load_photos, relight
-from darkroom.training.trainer import sample_mosaic
 
 SIDE = 8
 BLOCKS = 48

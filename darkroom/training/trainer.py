@@ -19,7 +19,7 @@ from darkroom.errors import UsageError
 from darkroom.models.architectures.base import Conditions
 from darkroom.models.architectures.safelight import LARGE_WIDTHS, WIDTHS, Safelight
 from darkroom.models.device import find_device, native_bfloat16
-from darkroom.mosaic.demosaic import pack_mosaic
+from darkroom.mosaic.demosaic import pack_mosaic, sample_mosaic
 from darkroom.mosaic.packing import BAYER, COLORS_OF_CHANNELS, XTRANS
 from darkroom.output.atomic import atomic_write, make_folder, remove_strays
 from darkroom.raw.image import CFA
@@ -203,14 +203,6 @@ def draw_batches(photos: list[NDArray[np.uint8]], recipe: Recipe, first: int) ->
         for step in range(first, recipe.steps):
             ready, ahead = ahead, executor.submit(draw_batch, photos, recipe, step + 1)
             yield ready.result()
-
-
-def sample_mosaic(picture: Tensor, cfa: CFA) -> Tensor:
-    """See (N, 3, H, W) through a colour filter array: (N, H, W), H and W times of its period."""
-    height, width = picture.shape[2:]
-    colors = torch.from_numpy(cfa.channels).long()
-    colors = colors.repeat(height // cfa.period, width // cfa.period)
-    return picture.gather(1, colors.expand(len(picture), 1, height, width))[:, 0]
 
 
 def rate_at(step: int, recipe: Recipe) -> float:

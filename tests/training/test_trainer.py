@@ -15,7 +15,7 @@ from darkroom.errors import CheckpointError, UsageError
 from darkroom.models.architectures import find_architectures
 from darkroom.models.architectures.base import Conditions
 from darkroom.models.architectures.safelight import Safelight
-from darkroom.mosaic.demosaic import demosaic, pack_mosaic
+from darkroom.mosaic.demosaic import demosaic, pack_mosaic, sample_mosaic
 from darkroom.mosaic.packing import BAYER, XTRANS, pack
 from darkroom.raw.image import CFA
 from darkroom.training import loss, trainer
@@ -40,7 +40,6 @@ from darkroom.training.trainer import (
     draw_batch,
     photograph_scenes,
     rate_at,
-    sample_mosaic,
     train_network,
 )
 
