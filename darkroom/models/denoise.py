@@ -4,6 +4,7 @@
 camera RGB, before any colour is made. Above 1 the network is told of more noise than there is.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from darkroom.errors import UsageError
 from darkroom.models.model import Model
-from darkroom.models.tiling import Grid, TiledModel
+from darkroom.models.tiling import BandedModel, Grid, TiledModel
 from darkroom.mosaic.demosaic import demosaic
 from darkroom.mosaic.noise import Noise
 from darkroom.raw.image import Color
@@ -83,6 +84,26 @@ class BlendedModel:
         """(N, C, h, w) on any device -> (N, 3, s*h, s*w) camera RGB, on its own."""
         clean = self.network(packed)
         return demosaic(packed.to(self.device)).lerp_(clean, self.share)
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether the network runs by bands of rows."""
+        return isinstance(self.network, BandedModel) and self.network.by_rows
+
+    def run_bands(
+        self, photo: Callable[[int, int], Tensor], shape: tuple[int, int, int]
+    ) -> Iterator[Tensor]:
+        """Yield the picture by rows, as `Model.run_bands` does."""
+        assert isinstance(self.network, BandedModel)
+        scale, first = self.grid.scale, 0
+        for clean in self.network.run_bands(photo, shape):
+            stop = first + clean.shape[1]
+            # Two packed pixels are X-Trans's period.
+            start = max(first // scale - DEMOSAIC_HALO, 0) // 2 * 2
+            end = min(-(-stop // scale // 2) * 2 + 2 * DEMOSAIC_HALO, shape[1])
+            rows = demosaic(photo(start, end)[None])[0, :, first - start * scale :]
+            yield rows[:, : stop - first].lerp(clean, self.share)
+            first = stop
 
     def on_cpu(self) -> "BlendedModel":
         """Return the same on the processor."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from darkroom.models.row_operations import StandIn
 from darkroom.mosaic.packed_photo import PackedPhoto
 
 CPU_LIMIT = 1_500_000_000
@@ -108,7 +109,7 @@ class _Peak(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
+            if isinstance(leaf, Tensor) and not isinstance(leaf, StandIn):
                 self._count(leaf.untyped_storage())
         return result
 

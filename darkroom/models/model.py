@@ -1,5 +1,6 @@
 """A network ready to run: weights by name or file, on a device, in a precision."""
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from darkroom.errors import SensorError, UsageError
 from darkroom.gain import GainNetwork, GainRule
 from darkroom.models.architectures.base import Architecture, Conditions
+from darkroom.models.row_bands import Recording
 from darkroom.models.tiling import Grid
 from darkroom.mosaic.noise import Noise
 from darkroom.raw.image import Color, RawImage, Sensor
@@ -59,9 +61,54 @@ class Model:
         h and w are multiples of the architecture's, unless it takes any. The result is float32, on
         the model's device.
         """
+        if self.by_rows:
+            height = packed.shape[2]
+            bands = self._run_rows(lambda first, stop: packed[:, :, first:stop], packed.shape)
+            count, scale = len(packed), self.architecture.scale
+            picture = torch.empty(count, 3, height * scale, packed.shape[3] * scale)
+            first = 0
+            for rows in bands:
+                picture[:, :, first : first + rows.shape[2]] = rows
+                first += rows.shape[2]
+            return picture
         with self.lock:
-            picture: Tensor = self.network(packed.to(self.device, _input_dtype(self)))
-        return picture.float()
+            whole: Tensor = self.network(packed.to(self.device, _input_dtype(self)))
+        return whole.float()
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether it runs by bands of rows: what processors do best, and need little memory for."""
+        able = getattr(self.network, "by_rows", False) and self.architecture.halo is not None
+        return able and self.device.type == "cpu"
+
+    def run_bands(
+        self, photo: Callable[[int, int], Tensor], shape: tuple[int, int, int]
+    ) -> Iterator[Tensor]:
+        """Yield the picture that the model makes of a photo, rows after rows: (3, rows, s*w).
+
+        `photo`: gives rows of the packed photo from the first to before the second, (C, rows, w).
+        `shape`: of the whole, (C, h, w), as of `__call__`. Only where it is `by_rows`.
+        """
+        for rows in self._run_rows(lambda first, stop: photo(first, stop)[None], (1, *shape)):
+            yield rows[0]
+
+    def _run_rows(
+        self, photo: Callable[[int, int], Tensor], shape: Sequence[int]
+    ) -> Iterator[Tensor]:
+        """Yield the rows of N pictures, (N, 3, rows, s*w), float32."""
+        dtype = _input_dtype(self)
+        recording = Recording.of(self.network, tuple(shape))
+        bands = recording.run(
+            lambda first, stop: photo(first, stop).to(dtype),
+            recording.band(self.architecture.multiple, dtype.itemsize),
+        )
+        while True:
+            with self.lock, torch.inference_mode():
+                rows = next(bands, None)
+                if rows is None:
+                    return
+                rows = rows.float()
+            yield rows
 
     @property
     def takes_noise(self) -> bool:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -92,6 +92,20 @@ class TiledModel(Protocol):
         """Return the same network on the processor."""
 
 
+@runtime_checkable
+class BandedModel(TiledModel, Protocol):
+    """A network that may run by bands of rows, where it says so."""
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether it does."""
+
+    def run_bands(
+        self, photo: Callable[[int, int], Tensor], shape: tuple[int, int, int]
+    ) -> Iterator[Tensor]:
+        """Yield the picture of a photo of a shape (C, h, w), whose rows `photo` gives, by rows."""
+
+
 class Part(NamedTuple):
     """One finished piece of the picture: its place in the whole, and (3, H, W) float32.
 
@@ -149,6 +163,9 @@ def run_tiles(
     accelerator runs out of memory the tile is halved, down to the grid, then the processor takes
     over; `warn` is given one line about either.
     """
+    if isinstance(model, BandedModel) and model.by_rows and tile in ("auto", "off"):
+        yield from _run_bands(model, packed)
+        return
     waiting = plan(model, packed, tile)[::-1]
     while waiting:
         core = waiting.pop()
@@ -260,6 +277,22 @@ def _run(model: TiledModel, packed: Packed, core: Core) -> Part:
         cols.start - left * scale : cols.stop - left * scale,
     ]
     return Part(rows, cols, inner.float())
+
+
+def _run_bands(model: BandedModel, packed: Packed) -> Iterator[Part]:
+    """Run the whole photo by bands of rows; none is computed twice."""
+    _, height, width = packed.shape
+    full, scale = model.grid.full(packed), model.grid.scale
+    first = 0
+    for picture in model.run_bands(
+        lambda start, stop: _window(packed, range(start, stop), range(full[1])),
+        (packed.shape[0], *full),
+    ):
+        stop = first + picture.shape[1]
+        rows, cols = slice(first, min(stop, height * scale)), slice(0, width * scale)
+        if rows.stop > first:
+            yield Part(rows, cols, picture[:, : rows.stop - first, cols])
+        first = stop
 
 
 def _window(packed: Packed, rows: range, cols: range) -> Tensor:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from random_weights import random_network
 from torch import Tensor
 from torch.nn import functional
 
@@ -178,18 +179,6 @@ def test_a_photo_in_one_piece_needs_no_more_than_may_be_used(monkeypatch: pytest
 def test_a_hundred_megapixels_need_few_tiles():
     rows, cols = choose_tile(4368, 5824, 3_000_000, Grid(16, 286, 2))
     assert -(-4368 // rows) * -(-5824 // cols) <= 20
-
-
-def random_network(architecture: Architecture) -> torch.nn.Module:
-    """The network with seeded random weights that keep signals near 1."""
-    generator = torch.Generator().manual_seed(0)
-    state = {}
-    for name, shape in architecture.dialects[0].items():
-        draw = torch.randn(*shape, generator=generator) if shape else torch.ones(())
-        spread = max(float(np.prod(shape[1:])), 1.0) ** 0.5
-        positive = name.endswith(("weight_g", "running_var"))
-        state[name] = draw.abs() / 2 + 0.3 if positive else draw / spread
-    return architecture.load(state)
 
 
 # Other numbers of groups are run alike.

@@ -59,6 +59,8 @@ class LLPackDenseBlock(RediDenseBlock):
 class LLPackNet(nn.Module):
     """The network; `sigmoid` says what ends it, else a rectifier."""
 
+    by_rows = True  # see darkroom.models.row_bands
+
     def __init__(self, sigmoid: bool) -> None:
         super().__init__()
         sites = PACK**2

@@ -14,6 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import handle_torch_function, has_torch_function
 
 from darkroom.models.architectures import fold
 from darkroom.models.architectures.base import Architecture, Shapes, State, filled, shapes_of
@@ -62,18 +63,27 @@ class Runs(nn.Module):
 
     def forward(self, packed: Tensor) -> Tensor:
         """(N, 4, h, w) -> (N, 128, h/16, w/16)."""
-        count, _, height, width = packed.shape
-        rows, cols = height // 16, width // 16
-        runs = packed.reshape(count, 4, rows, 16, cols, 2, 8).permute(1, 3, 5, 0, 2, 4, 6)
-        taps = torch.bmm(runs.reshape(128, -1, 8), self.weight.flatten(2))
-        taps = taps.view(128, count, rows, cols, 9)
-        total = taps.new_zeros(128, count, rows + 2, cols + 2)
-        for tap in range(9):
-            # The product at a block counts for the block that this tap sees it from.
-            down, right = 2 - tap // 3, 2 - tap % 3
-            total[:, :, down : down + rows, right : right + cols] += taps[..., tap]
-        inner = total[:, :, 1:-1, 1:-1].transpose(0, 1)
-        return inner + self.bias.view(1, -1, 1, 1)
+        return convolve_runs(packed, self.weight, self.bias)
+
+
+def convolve_runs(packed: Tensor, weight: Tensor, bias: Tensor, above: int = 1) -> Tensor:
+    """Return what `Runs` gives; `above`: blocks above and below that are zero, 0 where given."""
+    if has_torch_function((packed,)):
+        recorded: Tensor = handle_torch_function(convolve_runs, (packed,), packed, weight, bias)
+        return recorded
+    count, _, height, width = packed.shape
+    rows, cols = height // 16, width // 16
+    runs = packed.reshape(count, 4, rows, 16, cols, 2, 8).permute(1, 3, 5, 0, 2, 4, 6)
+    taps = torch.bmm(runs.reshape(128, -1, 8), weight.flatten(2))
+    taps = taps.view(128, count, rows, cols, 9)
+    total = taps.new_zeros(128, count, rows + 2, cols + 2)
+    for tap in range(9):
+        # The product at a block counts for the block that this tap sees it from.
+        down, right = 2 - tap // 3, 2 - tap % 3
+        total[:, :, down : down + rows, right : right + cols] += taps[..., tap]
+    edge = 2 - above
+    inner = total[:, :, edge : rows + 2 - edge, 1:-1].transpose(0, 1)
+    return inner + bias.view(1, -1, 1, 1)
 
 
 class Coarse(nn.Module):
@@ -98,6 +108,8 @@ class Coarse(nn.Module):
 
 class Redi(nn.Module):
     """REDI in plain convolutions; `depths` are the layers of its residual dense blocks."""
+
+    by_rows = True  # see darkroom.models.row_bands
 
     def __init__(self, depths: tuple[int, ...] = (4, 5, 5)) -> None:
         super().__init__()

@@ -165,6 +165,8 @@ class NormedDenseBlock(nn.Module):
 class LayeredRedi(nn.Module):
     """REDI from its layers, by published name; for X-Trans mosaics where they take 9 channels."""
 
+    by_rows = True  # see darkroom.models.row_bands
+
     def __init__(self, layers: Mapping[str, nn.Sequential]) -> None:
         super().__init__()
         self.conv32x = nn.Sequential(layers["conv32x.0"], layers["conv32x.1"])
@@ -198,8 +200,8 @@ class LayeredRedi(nn.Module):
         coarse = self.conv_rdb8x(coarse)
         eighth = functional.pixel_unshuffle(packed, 4)
         eighth = eighth + self.resblock8x["conv2"](self.resblock8x["conv1"](eighth))
-        halves = torch.cat([eighth, coarse], dim=1).chunk(2, dim=1)
-        both = torch.stack(halves, dim=2).flatten(1, 2)  # their channels take turns
+        # The channels of the first half and of the second take turns.
+        both = functional.channel_shuffle(torch.cat([eighth, coarse], dim=1), 2)
         both = functional.pixel_shuffle(self.conv32_8_cat(both), 4)
         picture = self.conv_2_8_32(torch.cat([self.conv2x(packed), both], dim=1))
         return functional.pixel_shuffle(picture, math.isqrt(picture.shape[1] // 3)).clamp(0, 1)

@@ -136,6 +136,8 @@ class SID(nn.Module):
     input is clipped.
     """
 
+    by_rows = True  # see darkroom.models.row_bands
+
     def __init__(
         self, channels: int, last: int = 1, norms: Norms | None = None, limit: float = INPUT_LIMIT
     ) -> None:
