@@ -62,13 +62,13 @@ def refuse_folder(out: Path | None) -> None:
 
 
 def load_network(
-    name: str, device: str, precision: str, norm_statistics: str = "stored"
+    name: str, device: str, precision: str, norm_statistics: str = "stored", bits: int = 8
 ) -> "Model":
     """Load a model, and say on standard error what is in doubt about its weights."""
     with defer_collection():
         from darkroom.models.loading import load_model
 
-    network = load_model(name, device, precision, norm_statistics)
+    network = load_model(name, device, precision, norm_statistics, bits)
     for line in network.notes:
         output.warn(line)
     return network

@@ -317,12 +317,6 @@ def test_demo_shows_the_whole_way(tmp_path: Path, weights: str) -> None:
     fails(run("demo", "-o", tmp_path / "dark", "--exposure", 0), 2, "--exposure")
 
 
-def test_bench_times_every_stage(dng_path: Dng, weights: str) -> None:
-    result = run("bench", dng_path(), "-m", weights, "--runs", 1, "--json")
-    stages = [json.loads(line)["name"] for line in result.stdout.splitlines()]
-    assert stages == ["read", "gain", "pack", "network", "render", "write", "whole"]
-
-
 def test_train_makes_weights_that_enhance(dng_path: Dng, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     random = np.random.default_rng(0)

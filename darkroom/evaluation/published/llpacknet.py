@@ -5,18 +5,16 @@ Source: Lamba, Balaji and Mitra, "Towards Fast and Light-Weight Restoration of D
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from darkroom.evaluation.published import Mosaic, Published
+from darkroom.evaluation.published import Mosaic, Picture, Published, paint_exactly
 from darkroom.raw.image import Sensor
 
 COLOURS = {"RDBr": (0, 0), "RDBg1": (0, 1), "RDBg2": (1, 0), "RDBb": (1, 1)}
@@ -92,15 +90,22 @@ def make_amplifier(seed: int) -> dict[str, Tensor]:
     }
 
 
-@torch.inference_mode()
-def paint(form: LLPackNetForm, state: Mapping[str, Tensor], mosaic: Mosaic) -> NDArray[np.float32]:
-    """Return what the authors' code makes of an amplified mosaic, cropped to its grid."""
-    height, width = (side // GRID * GRID for side in mosaic.shape)
-    light = torch.from_numpy(mosaic[:height, :width]).double().clamp(min=0)
-    x = _run_layers(form, state, light)
-    picture = unpack(x) if form.unpack else functional.pixel_shuffle(x, 8)[0]
-    picture = torch.sigmoid(picture) if form.year == 2022 else torch.relu(picture)
-    return picture.permute(1, 2, 0).float().numpy()
+def load(
+    form: LLPackNetForm, state: Mapping[str, Tensor], like: Tensor
+) -> Callable[[Mosaic], Picture]:
+    """Make the authors' code, for amplified mosaics, which are cropped to its grid."""
+    own = {name: tensor.to(like) for name, tensor in state.items()}
+
+    @torch.inference_mode()
+    def paint(mosaic: Mosaic) -> Picture:
+        height, width = (side // GRID * GRID for side in mosaic.shape)
+        light = torch.from_numpy(mosaic[:height, :width]).to(like).clamp(min=0)
+        x = _run_layers(form, own, light)
+        picture = unpack(x) if form.unpack else functional.pixel_shuffle(x, 8)[0]
+        picture = torch.sigmoid(picture) if form.year == 2022 else torch.relu(picture)
+        return picture.permute(1, 2, 0).float().cpu().numpy()
+
+    return paint
 
 
 def unpack(x: Tensor) -> Tensor:
@@ -121,7 +126,6 @@ def _run_layers(form: LLPackNetForm, state: Mapping[str, Tensor], light: Tensor)
     def conv(x: Tensor, layer: str) -> Tensor:
         name = layer + form.end
         weight, bias = _kernel(state, name), state.get(f"{name}.bias")
-        bias = None if bias is None else bias.double()
         return functional.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
 
     def dense(x: Tensor, name: str) -> Tensor:
@@ -145,20 +149,28 @@ def _run_layers(form: LLPackNetForm, state: Mapping[str, Tensor], light: Tensor)
 
 
 def _kernel(state: Mapping[str, Tensor], name: str) -> Tensor:
-    """Return a convolution's weights in float64, weight norm worked out one output at a time."""
+    """Return a convolution's weights, weight norm worked out."""
     if f"{name}.weight" in state:
-        return state[f"{name}.weight"].double()
+        return state[f"{name}.weight"]
     stem = f"{name}.parametrizations.weight.original"
-    v = state[f"{name}.weight_v" if f"{name}.weight_v" in state else f"{stem}1"].double()
-    g = state[f"{name}.weight_g" if f"{name}.weight_g" in state else f"{stem}0"].double()
-    return torch.stack([g[i] * v[i] / torch.linalg.vector_norm(v[i]) for i in range(len(v))])
+    v = state[f"{name}.weight_v" if f"{name}.weight_v" in state else f"{stem}1"]
+    g = state[f"{name}.weight_g" if f"{name}.weight_g" in state else f"{stem}0"]
+    kernel: Tensor = g * v / torch.linalg.vector_norm(v, dim=(1, 2, 3), keepdim=True)
+    return kernel
 
 
 def _published(network: str, dialect: str, form: LLPackNetForm) -> Published:
     """Bind the functions to a form; UnPack and PixelShuffle of 2020 have the same tensors."""
-    weights, picture = partial(make_weights, form), partial(paint, form)
-    ambiguous = form.year == 2020
-    return Published(network, dialect, Sensor.BAYER, weights, picture, ambiguous=ambiguous)
+    own = partial(load, form)
+    return Published(
+        network,
+        dialect,
+        Sensor.BAYER,
+        weights=partial(make_weights, form),
+        picture=partial(paint_exactly, own),
+        ambiguous=form.year == 2020,
+        load=own,
+    )
 
 
 PUBLISHED = (

@@ -5,19 +5,17 @@ published with it. What its authors did not publish is inferred in the two ways 
 `darkroom.models.architectures` says: X-Trans (`redi_xtrans`), group norms (`redi_group_norm`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
 
-from darkroom.evaluation.published import Mosaic, Published
+from darkroom.evaluation.published import Mosaic, Picture, Published, paint_exactly
 from darkroom.raw.image import Sensor
 
 DENSE = tuple(f"RDB{number}.dense" for number in (1, 2, 3))
@@ -211,16 +209,20 @@ def load_network(form: RediForm, state: Mapping[str, Tensor]) -> PublishedRedi:
     return network.double().eval()
 
 
-@torch.inference_mode()
-def paint(form: RediForm, state: Mapping[str, Tensor], mosaic: Mosaic) -> NDArray[np.float32]:
-    """Return what the authors' code makes of a mosaic, whose end off the grid it crops."""
-    network = load_network(form, state)
-    light = torch.from_numpy(mosaic).double().clamp(min=0)
-    grid = 16 * network.side
-    light = light[: light.shape[0] // grid * grid, : light.shape[1] // grid * grid]
-    packed = functional.pixel_unshuffle(light[None], 2) if network.side == 2 else pack_fuji(light)
-    picture: Tensor = network(packed[None])[0]
-    return picture.permute(1, 2, 0).numpy().astype(np.float32)
+def load(form: RediForm, state: Mapping[str, Tensor], like: Tensor) -> Callable[[Mosaic], Picture]:
+    """Make the authors' code, which crops a mosaic's end off the grid."""
+    network = load_network(form, state).to(like.device, like.dtype)
+    grid, bayer = 16 * network.side, network.side == 2
+
+    @torch.inference_mode()
+    def paint(mosaic: Mosaic) -> Picture:
+        light = torch.from_numpy(mosaic).to(like).clamp(min=0)
+        light = light[: light.shape[0] // grid * grid, : light.shape[1] // grid * grid]
+        packed = functional.pixel_unshuffle(light[None], 2) if bayer else pack_fuji(light)
+        picture: Tensor = network(packed[None])[0]
+        return picture.permute(1, 2, 0).float().cpu().numpy()
+
+    return paint
 
 
 def _renamed(name: str, endings: Mapping[str, str]) -> str:
@@ -233,13 +235,15 @@ def _renamed(name: str, endings: Mapping[str, str]) -> str:
 
 def _published(network: str, dialect: str, form: RediForm, *, ambiguous: bool = False) -> Published:
     """Bind the functions to a form."""
+    own = partial(load, form)
     return Published(
         network=network,
         dialect=dialect,
         sensor=Sensor.BAYER if form.channels == 4 else Sensor.XTRANS,
         weights=partial(make_weights, form),
-        picture=partial(paint, form),
+        picture=partial(paint_exactly, own),
         ambiguous=ambiguous,
+        load=own,
     )
 
 

@@ -16,11 +16,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from darkroom.evaluation.published import Mosaic, Published
+from darkroom.evaluation.published import Mosaic, Picture, Published, paint_exactly
 from darkroom.evaluation.published.sid_tensorflow import (
     WIDTHS,
     Weights,
@@ -36,8 +35,6 @@ from darkroom.raw.image import Sensor
 
 CHANNELS = {Sensor.BAYER: 4, Sensor.XTRANS: 9}
 PACKING = {Sensor.BAYER: pack_bayer, Sensor.XTRANS: pack_xtrans}
-
-Picture = NDArray[np.float32]
 
 
 def pack_redi(raw: Mosaic) -> Mosaic:
@@ -99,9 +96,8 @@ class Port:
         weights.add(f"{self.last}.bias", out, mean=0.5)
         return weights
 
-    def network(self, weights: Mapping[str, Tensor], packed: Mosaic) -> Tensor:
+    def network(self, w: Mapping[str, Tensor], packed: Tensor) -> Tensor:
         """Run it: (C, h, w) of any size -> (3, H, W)."""
-        w = {name: tensor.double() for name, tensor in weights.items()}
 
         def norm(x: Tensor, name: str | None) -> Tensor:
             if name is None:
@@ -127,7 +123,7 @@ class Port:
         def pool(x: Tensor) -> Tensor:
             return functional.max_pool2d(x, 2, ceil_mode=True)
 
-        x = unet(torch.from_numpy(packed).double()[None], block, up, pool, axis=1)
+        x = unet(packed[None], block, up, pool, axis=1)
         weight, bias = w[f"{self.last}.weight"], w[f"{self.last}.bias"]
         x = functional.conv2d(x, weight, bias, padding=self.side // 2)
         if self.depth_to_space:
@@ -135,19 +131,25 @@ class Port:
         return functional.pixel_shuffle(x, math.isqrt(len(bias) // 3))[0]
 
 
-Network = Callable[[Mapping[str, Tensor], Mosaic], Tensor]
+Network = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 
 
-def _paint(
+def _load(
     network: Network,
     pack: Callable[[Mosaic], Mosaic],
     white: float,
     weights: Mapping[str, Tensor],
-    mosaic: Mosaic,
-) -> Picture:
-    """Clip at black and at `white`, pack and run."""
-    picture = network(weights, pack(np.clip(mosaic, 0, white)))
-    return picture.permute(1, 2, 0).float().numpy()
+    like: Tensor,
+) -> Callable[[Mosaic], Picture]:
+    """Make what clips at black and at `white`, packs and runs."""
+    own = {name: tensor.to(like) for name, tensor in weights.items()}
+
+    @torch.inference_mode()
+    def paint(mosaic: Mosaic) -> Picture:
+        packed = torch.from_numpy(pack(np.clip(mosaic, 0, white))).to(like)
+        return network(own, packed).permute(1, 2, 0).float().cpu().numpy()
+
+    return paint
 
 
 def _tensorflow(sensor: Sensor) -> Published:
@@ -156,7 +158,7 @@ def _tensorflow(sensor: Sensor) -> Published:
         "the authors' TensorFlow",
         sensor,
         weights=partial(tensorflow_weights, CHANNELS[sensor]),
-        picture=partial(_paint, tensorflow_network, PACKING[sensor], 1.0),
+        picture=partial(paint_exactly, partial(_load, tensorflow_network, PACKING[sensor], 1.0)),
         tensorflow=True,
     )
 
@@ -169,14 +171,16 @@ def _port(
     ambiguous: bool = False,
 ) -> Published:
     pack, white = (pack_redi, math.inf) if port.redi else (PACKING[sensor], 1.0)
+    load = partial(_load, port.network, pack, white)
     return Published(
         network,
         dialect,
         sensor,
         weights=partial(port.weights, CHANNELS[sensor]),
-        picture=partial(_paint, port.network, pack, white),
+        picture=partial(paint_exactly, load),
         ambiguous=ambiguous,
         norm_statistics="photo" if port.photo else "stored",
+        load=load,
     )
 
 

@@ -119,9 +119,8 @@ def tensorflow_weights(channels: int, seed: int) -> Weights:
     return weights
 
 
-def tensorflow_network(weights: Mapping[str, Tensor], packed: Mosaic) -> Tensor:
+def tensorflow_network(w: Mapping[str, Tensor], packed: Tensor) -> Tensor:
     """Run the graph: (C, h, w) of any size -> (3, H, W); (N, h, w, C) within."""
-    w = {name: tensor.double() for name, tensor in weights.items()}
 
     def conv(x: Tensor, name: str) -> Tensor:
         kernel = w[f"{name}/weights"]
@@ -150,7 +149,7 @@ def tensorflow_network(weights: Mapping[str, Tensor], packed: Mosaic) -> Tensor:
     def block(i: int, x: Tensor) -> Tensor:
         return lrelu(conv(lrelu(conv(x, f"g_conv{i}_1")), f"g_conv{i}_2"))
 
-    x = torch.from_numpy(packed).double().permute(1, 2, 0)[None]
+    x = packed.permute(1, 2, 0)[None]
     x = conv(unet(x, block, up, pool, axis=3), "g_conv10")
     return depth_to_space(x.permute(0, 3, 1, 2))[0]
 
