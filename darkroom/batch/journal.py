@@ -54,8 +54,9 @@ class Journal:
         self.path = folder / JOURNAL
         self.dropped = 0
         self._lock = threading.Lock()
-        self._syncing = threading.Lock()
+        self._wrote = threading.Condition(self._lock)
         self._unsynced: list[Future[None]] = []
+        self._closed = False
         self._places: dict[str, int] = {}
         self._stream = self._open()
         try:
@@ -68,11 +69,17 @@ class Journal:
             raise
         self._end = self._synced = self._stream.seek(0, os.SEEK_END)
         self._reader = self.path.open("rb")
+        self._syncing = threading.Thread(target=self._sync, name="journal", daemon=True)
+        self._syncing.start()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
+        with self._wrote:
+            self._closed = True
+            self._wrote.notify()
+        self._syncing.join()
         self._reader.close()
         self._stream.close()
 
@@ -100,9 +107,6 @@ class Journal:
         synced = Future[None]()
         try:
             begin = self._write(line, synced)
-            with self._syncing:
-                if not synced.done():
-                    self._sync()
             synced.result()
         except OSError as error:
             raise _output_error(self.path, error) from error
@@ -112,8 +116,8 @@ class Journal:
         return stamped
 
     def _write(self, line: bytes, synced: Future[None]) -> int:
-        """Write a line, which waits to be synced; returns where it begins. Raises OSError."""
-        with self._lock:
+        """Write a line, which then waits to be synced; returns where it begins. Raises OSError."""
+        with self._wrote:
             begin = self._end
             try:
                 self._stream.seek(begin)
@@ -125,27 +129,35 @@ class Journal:
                 raise
             self._end += len(line)
             self._unsynced.append(synced)
+            self._wrote.notify()
             return begin
 
     def _sync(self) -> None:
-        """Sync all lines that wait for it, or take them back; tells their threads."""
-        with self._lock:
-            waiting, self._unsynced = self._unsynced, []
-            end = self._end
-        try:
-            os.fsync(self._stream.fileno())
-        except OSError as error:
-            with self._lock:
-                waiting += self._unsynced
-                self._unsynced = []
-                self._end = self._synced
-                self._stream.truncate(self._end)
-            for synced in waiting:
-                synced.set_exception(error)
-        else:
-            self._synced = end
-            for synced in waiting:
-                synced.set_result(None)
+        """Sync all lines that wait for it, or take them back, until the journal is closed.
+
+        In a thread of its own, which no signal ends while others wait for it.
+        """
+        while True:
+            with self._wrote:
+                self._wrote.wait_for(lambda: self._unsynced or self._closed)
+                if not self._unsynced:
+                    return
+                waiting, self._unsynced = self._unsynced, []
+                end = self._end
+            try:
+                os.fsync(self._stream.fileno())
+            except OSError as error:
+                with self._lock:
+                    waiting += self._unsynced
+                    self._unsynced = []
+                    self._end = self._synced
+                    self._stream.truncate(self._end)
+                for synced in waiting:
+                    synced.set_exception(error)
+            else:
+                self._synced = end
+                for synced in waiting:
+                    synced.set_result(None)
 
     def _open(self) -> BinaryIO:
         """Open and lock the file, made if missing."""

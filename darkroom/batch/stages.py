@@ -77,11 +77,12 @@ class LocalExecutor:
         """Start no process yet."""
         self._options = options
         self._settings = settings(options, models[0])
-        self._capacity = options.capacity(len(models))
-        self._decoders = Decoders(options.decoders, options.timeout)
+        decoders = options.decoders(models[0].device.type)
+        self._capacity = options.capacity(len(models), decoders)
+        self._decoders = Decoders(decoders, options.timeout)
         self._places: queue.SimpleQueue[Device] = queue.SimpleQueue()
         # While one photo has the network, others are prepared and rendered.
-        for device in [Device(model) for model in models] * (1 + options.decoders):
+        for device in [Device(model) for model in models] * (1 + decoders):
             self._places.put(device)
         self._watch = watch
         self._stopped = threading.Event()

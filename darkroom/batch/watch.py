@@ -19,7 +19,7 @@ from darkroom.batch.jobs import (
 from darkroom.errors import RawError, UsageError
 
 LOOK_SHARE = 10
-"""Looking takes a tenth of the time at most: 10,000 photos in the folders take a second."""
+"""Looking takes a tenth of the time at most: 10,000 photos in the folders take 0.4 s."""
 SETTLE_SECONDS = 2.0
 """A file that has not grown or changed for so long is complete: cameras and copies write on."""
 

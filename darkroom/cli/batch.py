@@ -200,7 +200,7 @@ def _write_report(request: "BatchRequest", *, quiet: bool) -> None:
         if not quiet:
             output.say(f"writing {request.report}")
         asked, folder = request.options, request.folder
-        write_report(request.report, folder, asked.decoders, asked.timeout, asked.save.overwrite)
+        write_report(request.report, folder, asked.decoders(), asked.timeout, asked.save.overwrite)
 
 
 def _read_sources(sources: list[str], null: bool, watch: bool) -> list[str]:

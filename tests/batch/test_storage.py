@@ -2,13 +2,16 @@
 
 import hashlib
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import wait
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from darkroom.batch import storage
+from darkroom.batch.cluster import journal_mirror
 from darkroom.batch.cluster.journal_mirror import JournalMirror
 from darkroom.batch.jobs import FileState, OutputNaming, Search
 from darkroom.batch.journal import JOURNAL, Journal
@@ -156,6 +159,35 @@ def test_a_photo_is_told_by_its_content() -> None:
 )
 def test_times_as_file_systems_tell_them(told: dict[str, object], expected: int) -> None:
     assert storage._state({"size": 7, **told}) == FileState(7, expected)
+
+
+def test_a_slow_copy_of_the_journal_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One copy at a time; where it fails, a later call says so."""
+    monkeypatch.setattr(journal_mirror, "PUSH_SECONDS", 0.0)
+    free, copies = threading.Event(), []
+
+    def publish(source: Path, url: str, replace: bool) -> None:
+        copies.append(url)
+        assert free.wait(10)
+        raise OutputError(f"{url}: no room")
+
+    mirror, whole = JournalMirror("memory://out"), storage.publish
+    with Journal(mirror.folder) as journal:
+        journal.append(Outcome("memory://in/a.dng", "a.png", Status.DONE))
+    monkeypatch.setattr(storage, "publish", publish)
+    for _ in range(3):
+        mirror.push()
+    assert len(copies) <= 1
+    free.set()
+    assert mirror._pushing is not None
+    wait([mirror._pushing])
+    with pytest.raises(OutputError, match="no room"):
+        mirror.push()
+    assert copies == [f"memory://out/{JOURNAL}"]
+    mirror.push()  # another copy, which fails too; but the last one counts
+    monkeypatch.setattr(storage, "publish", whole)
+    mirror.push(now=True)
+    assert storage.state(f"memory://out/{JOURNAL}") is not None
 
 
 def test_a_journal_moves_on_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

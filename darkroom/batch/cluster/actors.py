@@ -72,7 +72,8 @@ class RayExecutor:
         except UsageError:
             self._ray.shutdown()
             raise
-        self._options = replace(options, jobs=options.jobs or self._needs.decoders)
+        decoders = options.jobs or self._needs.decoders
+        self._options = replace(options, jobs=decoders)
         self._config = WorkerConfig(
             out if storage.is_url(out) else str(Path(out).absolute()),
             full_name(cluster.model),
@@ -81,7 +82,7 @@ class RayExecutor:
             self._needs.cpus,
             cluster.norm_statistics,
         )
-        self._at_once = self._options.capacity(devices=1)
+        self._at_once = options.capacity(1, decoders)
         self._changed = Condition()
         self._actors: list[_Actor] = []
         self._settings: Settings | None = None
