@@ -39,6 +39,7 @@ def gather(blocks: Blocks) -> Bins:
     order = np.argsort(level, kind="stable")
     ends = np.flatnonzero(np.diff(level[order], append=level[order][-1:] + 1)) + 1
     flatness = _flatness(blocks, order, ends).ravel()
+    mean, variance = blocks.mean.ravel(), blocks.variance.ravel()
     channel = np.tile(np.arange(len(blocks.freedom)), len(blocks.mean))
     found = []
     for start, end in zip(np.append(0, ends), ends, strict=False):
@@ -49,26 +50,26 @@ def gather(blocks: Blocks) -> Bins:
         chosen = chosen[np.argpartition(flatness[chosen], wanted - 1)[:wanted]]
         found.append(
             _bin(
-                blocks.mean.ravel()[chosen],
-                blocks.variance.ravel()[chosen],
+                mean[chosen],
+                variance[chosen],
                 blocks.freedom[channel[chosen]],
                 float(blocks.floor[channel[chosen]].max()),
             )
         )
-    light, variance, error, textured, count = (
+    light, spread, error, textured, count = (
         np.array([one for one in found if one is not None], dtype=np.float64).reshape(-1, 5).T
     )
-    return Bins(light, variance, error, textured > 0, int(count.sum()))
+    return Bins(light, spread, error, textured > 0, int(count.sum()))
 
 
-def _levels(blocks: Blocks) -> NDArray[np.intp]:
+def _levels(blocks: Blocks) -> NDArray[np.int16]:
     """(blocks, channels) the bin of each: linear within the noise of the dark, octaves above."""
     if not blocks.mean.size:
-        return np.empty(blocks.mean.shape, np.intp)
+        return np.empty(blocks.mean.shape, np.int16)
     dark = blocks.beside <= np.percentile(blocks.beside, 20)
     noise = max(math.sqrt(float(np.percentile(blocks.variance[dark], 30))), 1e-7)
     octaves = np.arcsinh(blocks.beside / noise) / math.log(2)
-    return np.rint(BINS_PER_OCTAVE * octaves).astype(np.intp)
+    return np.rint(BINS_PER_OCTAVE * octaves).astype(np.int16)  # the fastest to sort
 
 
 def _flatness(blocks: Blocks, order: NDArray[np.intp], ends: NDArray[np.intp]) -> Values:

@@ -1,8 +1,11 @@
 """Where a sensor is saturated: at the stated white level, or below it where values pile up."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
+from darkroom.parallel import LIGHT_BYTES, in_bands, rows_per_band
 from darkroom.raw.image import RawImage, Sensor
 
 BAND = 0.03
@@ -15,24 +18,50 @@ STEEP = 4.0
 Half a band between them is left out, that a pile's own spread is not taken for the scene."""
 BANDS_BELOW = 2
 
+Values = NDArray[np.uint16] | NDArray[np.float32]
+
 
 def measure_saturation(raw: RawImage) -> NDArray[np.float64]:
     """Return the light at which red, green and blue sites saturate, (3,), white 1.
 
     Less than 1 where a colour's values end in a pile below the stated white.
     """
-    period, found = raw.cfa.period, np.ones(3)
+    found, maxima = np.ones(3), _measure_maxima(raw)
     for color in range(3):
         places = np.argwhere(raw.cfa.channels == color)
         levels = [_levels_at(raw, row, column) for row, column in places]
         black, white = (float(np.mean(level)) for level in zip(*levels, strict=True))
-        sites = [raw.mosaic[row::period, column::period] for row, column in places]
-        if raw.cfa.sensor is Sensor.XTRANS:  # its many sites of a colour are read out alike
-            sites = [np.concatenate([site.ravel() for site in sites])]
-        piles = [_find_pile(site, black) for site in sites]
+        # X-Trans has many sites of a colour, which are read out alike.
+        groups = [places] if raw.cfa.sensor is Sensor.XTRANS else places[:, None]
+        piles = [_find_pile(raw, group, black, maxima) for group in groups]
         if any(piles):
             found[color] = min((max(piles) - black) / (white - black), 1.0)
     return found
+
+
+class _Maxima(NamedTuple):
+    """The largest value of each row, (H,); of each column in the rows of a phase, (period, W)."""
+
+    rows: Values
+    columns: Values
+
+
+def _measure_maxima(raw: RawImage) -> _Maxima:
+    """Find the rows and columns in which a photo is bright, in one pass through it."""
+    mosaic, period = raw.mosaic, raw.cfa.period
+
+    def work(band: slice) -> tuple[Values, Values]:
+        rows = mosaic[band]
+        # All bands begin with the same phase; the last may lack some.
+        columns = [rows[row::period].max(axis=0, initial=0) for row in range(period)]
+        return rows.max(axis=1), np.stack(columns)
+
+    step = -(-rows_per_band(mosaic[0].nbytes, LIGHT_BYTES) // period) * period
+    parts = list(in_bands(work, len(mosaic), step))
+    return _Maxima(
+        np.concatenate([rows for rows, _ in parts]),
+        np.max([columns for _, columns in parts], axis=0),
+    )
 
 
 def _levels_at(raw: RawImage, row: int, column: int) -> tuple[float, float]:
@@ -43,13 +72,24 @@ def _levels_at(raw: RawImage, row: int, column: int) -> tuple[float, float]:
     return float(black), float(white)
 
 
-def _find_pile(sites: NDArray[np.uint16] | NDArray[np.float32], black: float) -> float:
-    """Return the middle of the pile in which values end, 0 where they thin out instead."""
-    top = float(sites.max())
+def _find_pile(raw: RawImage, places: NDArray[np.intp], black: float, maxima: _Maxima) -> float:
+    """Return the middle of the pile in which values end, 0 where they thin out instead.
+
+    `places`: (n, 2) the sites of the CFA's period that are looked at.
+    """
+    period = raw.cfa.period
+    columns = [maxima.columns[row, column::period] for row, column in places]
+    top = float(max(values.max() for values in columns))
     width = BAND * (top - black)
     if width <= 0:
         return 0.0
-    near = sites[sites > top - (BANDS_BELOW + 1.5) * width].astype(np.float64)
+    least, found = top - (BANDS_BELOW + 1.5) * width, []
+    for (row, column), values in zip(places, columns, strict=True):
+        down = np.flatnonzero(maxima.rows[row::period] > least) * period + row
+        right = np.flatnonzero(values > least) * period + column
+        bright = raw.mosaic[np.ix_(down, right)]
+        found.append(bright[bright > least])
+    near = np.concatenate(found).astype(np.float64)
     pile = near[near > top - width]
     beyond = (top - 1.5 * width - near[near <= top - 1.5 * width]) // width
     scene = np.bincount(beyond.astype(int), minlength=1).max() if len(beyond) else 0
