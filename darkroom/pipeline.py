@@ -16,19 +16,17 @@ from darkroom.color.highlights import Highlights, with_highlights
 from darkroom.color.lens_correction import find_lens_correction
 from darkroom.color.render import render_into
 from darkroom.color.tone_curve import Shoulder, roll_off
-from darkroom.color.white_balance import (
-    balance_white,
-    with_white_balance,
-    with_white_balance_choice,
-)
+from darkroom.color.white_balance import with_white_balance, with_white_balance_choice
 from darkroom.errors import UsageError
 from darkroom.gain import Gain, choose_gain
 from darkroom.models.denoise import with_denoise
 from darkroom.models.model import Model
-from darkroom.models.tiling import Edges, Part, TiledModel, TileOption, run_tiles
+from darkroom.models.tiling import Edges, Packed, Part, TiledModel, TileOption, run_tiles
 from darkroom.mosaic.hot_pixels import HotPixels, repair_hot_pixels
+from darkroom.mosaic.linear import LinearMosaic
 from darkroom.mosaic.noise import NO_NOISE, Noise
-from darkroom.mosaic.packing import Mosaic, align, linearise, pack
+from darkroom.mosaic.packed_photo import PackedPhoto
+from darkroom.mosaic.packing import align, linearise, pack
 from darkroom.mosaic.saturation import measure_saturation
 from darkroom.options import Options as Options
 from darkroom.options import ResolvedOptions as ResolvedOptions
@@ -43,6 +41,8 @@ from darkroom.weights.registry import Output
 
 SAMPLES = {8: np.uint8, 16: np.uint16, 32: np.float32}
 """Types of samples by their bits."""
+HELD_SITES = 1 << 26
+"""Photosites up to which a photo is packed whole, 4 bytes each; larger ones by windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class PreparedPhoto:
     """
 
     shape: tuple[int, ...]
-    packed: Tensor
+    packed: Packed
     gain: Gain
     network: TiledModel
     cfa: CFA
@@ -216,54 +216,60 @@ def prepare(
     """
     raw = take_choices(raw, settings)
     gain = find_gain(raw, model, settings)
-    mosaic = linearise(raw)
-    if known := settings.correction.repair(mosaic, raw):
+    light = LinearMosaic(raw)
+    if known := settings.correction.repair(light, raw):
         warn(f"repaired {known} photosite{'s' * (known > 1)} that are known to be hot")
     if settings.hot_pixels is HotPixels.REPAIR:
-        repair_hot_pixels(mosaic, raw, warn)
-    mosaic, cfa, top, left = align(mosaic, raw.cfa)
+        repair_hot_pixels(light, raw, warn)
+    packed = PackedPhoto.of(light, raw.cfa)
+    cfa = packed.cfa
     if settings.edges is Edges.CROP:
-        mosaic = _crop(mosaic, model.grid.step(cfa.period))
-    shape = mosaic.shape
-    frame = _find_frame(None if settings.full else raw.default_crop, top, left, shape)
-    packed = torch.from_numpy(pack(mosaic, cfa)).mul_(gain.value)
-    del mosaic  # the largest thing in memory, and packed holds the same
+        packed = replace(packed, sites=_crop(packed.sites, model.grid.step(cfa.period)))
+    shape = packed.sites
+    frame = _find_frame(None if settings.full else raw.default_crop, packed.top, packed.left, shape)
+    packed = replace(packed, gain=gain.value)
     if model.output is Output.SRGB:
-        return PreparedPhoto(shape, packed, gain, model, cfa, frame, wanted=settings.finish)
+        return PreparedPhoto(shape, _hold(packed), gain, model, cfa, frame, wanted=settings.finish)
     color = with_white_balance(raw.color, packed)
-    packed = balance_white(packed, color)
+    assert color.white_balance is not None, "it has just been found"
+    balance = color.white_balance / color.white_balance.min()
+    ready = _hold(replace(packed, multipliers=balance))
     noise = settings.correction.measure_noise(raw).amplified(gain.value)
     network = with_denoise(model, settings.denoise, noise, color)
     if settings.highlights is Highlights.CLIP:
         wanted = settings.finish
         return PreparedPhoto(
-            shape, packed, gain, network, cfa, frame, color, wanted=wanted, noise=noise
+            shape, ready, gain, network, cfa, frame, color, wanted=wanted, noise=noise
         )
-    assert color.white_balance is not None, "it has just been found"
 
     def dimmed(factor: float) -> TiledModel:
         return with_denoise(model, settings.denoise, noise.amplified(1 / factor), color)
 
-    balance = color.white_balance / color.white_balance.min()
     white = gain.value * measure_saturation(raw) * balance
-    network, shoulder = with_highlights(network, dimmed, packed, color, white)
+    network, shoulder = with_highlights(network, dimmed, ready, color, white)
     brightest = max(1.0, float(white.max()))
     finish = settings.finish
     return PreparedPhoto(
-        shape, packed, gain, network, cfa, frame, color, shoulder, brightest, finish, noise
+        shape, ready, gain, network, cfa, frame, color, shoulder, brightest, finish, noise
     )
 
 
-def _crop(mosaic: Mosaic, step: int) -> Mosaic:
-    """Cut off the last rows and columns of an aligned mosaic that are no whole steps; a view."""
-    height, width = (size // step * step for size in mosaic.shape)
+def _hold(packed: PackedPhoto) -> Packed:
+    """Pack a photo now where that takes little memory, for its light is looked at repeatedly."""
+    held = packed.sites[0] * packed.sites[1] <= HELD_SITES
+    return torch.from_numpy(packed[:, :, :]) if held else packed
+
+
+def _crop(sites: tuple[int, int], step: int) -> tuple[int, int]:
+    """Cut off the last rows and columns of an aligned photo that are no whole steps."""
+    height, width = (size // step * step for size in sites)
     if not height or not width:
-        size = f"{mosaic.shape[1]}x{mosaic.shape[0]}"
+        size = f"{sites[1]}x{sites[0]}"
         raise UsageError(
             f"--edges crop: of {size} photosites nothing is left on this network's grid of {step}; "
             "use --edges reflect"
         )
-    return mosaic[:height, :width]
+    return height, width
 
 
 def _find_frame(

@@ -202,7 +202,7 @@ def test_published_networks_get_the_published_black(
     white = 16383 - (500.0 if expected == "measured" else float(black))
     mosaic = (raw.mosaic.astype(np.float64) - float(black)) / white
     if output is Output.SRGB:  # the others are white-balanced on top
-        light = photo.packed.numpy() / photo.gain.value
+        light = np.asarray(photo.packed[:, :, :]) / photo.gain.value
         np.testing.assert_allclose(light[1], mosaic[::2, 1::2], atol=1e-7)  # float32's rounding
         # REDI's rule reads the same black as the network: it has no offsets of rows.
         at = np.float32(500 if expected == "measured" else black)
@@ -537,3 +537,19 @@ def test_published_networks_show_all_that_the_sensor_saw(binning: Model) -> None
     painter = replace(binning, output=Output.SRGB)
     assert enhance(raw, painter, RATIO).pixels.shape[:2] == (64, 64)
     assert enhance(raw, painter, replace(RATIO, full=False)).pixels.shape[:2] == (40, 48)
+
+
+@pytest.mark.parametrize("balance", [True, False])
+def test_photos_too_large_to_be_packed_whole_give_the_same_picture(
+    binning: Model, monkeypatch: pytest.MonkeyPatch, balance: bool
+) -> None:
+    """Packed window by window, lamps and missing white balance included: to the bit."""
+    raw = synthetic_raw(97, 131, "GBRG", exposure=0.05)
+    raw.mosaic[40:48, 60:70] = 16383  # a lamp
+    if not balance:
+        raw = replace(raw, color=replace(raw.color, white_balance=None))
+    held = enhance(raw, binning, replace(RATIO, tile=32))
+    monkeypatch.setattr("darkroom.pipeline.HELD_SITES", 0)
+    windowed = enhance(raw, binning, replace(RATIO, tile=32))
+    assert np.array_equal(held.pixels, windowed.pixels)
+    assert held.warnings == windowed.warnings

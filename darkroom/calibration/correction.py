@@ -11,6 +11,7 @@ from darkroom.calibration.fixed_pattern import spread_cells
 from darkroom.calibration.profile import CameraProfile, IsoProfile
 from darkroom.errors import SensorError
 from darkroom.mosaic.known_defects import repair_sites
+from darkroom.mosaic.linear import LinearMosaic
 from darkroom.mosaic.noise import Noise, measure_noise
 from darkroom.raw.image import BlackOrigin, BlackSource, RawImage
 
@@ -92,7 +93,7 @@ class Correction:
         clipped = float(np.mean(raw.mosaic <= 0)) > 0.01
         return Noise(level.shot_gain.value / span, read, reason, clipped, raw.black_known)
 
-    def repair(self, mosaic: NDArray[np.float32], raw: RawImage) -> int:
+    def repair(self, mosaic: NDArray[np.float32] | LinearMosaic, raw: RawImage) -> int:
         """Repair the known hot pixels of a photo's linear mosaic in place, and count them."""
         if not self.hot_pixels:
             return 0

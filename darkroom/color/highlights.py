@@ -20,6 +20,7 @@ from torch.nn import functional
 from darkroom.color.matrix import camera_to_srgb
 from darkroom.color.tone_curve import Shoulder
 from darkroom.models.tiling import Grid, TiledModel
+from darkroom.mosaic.packed_photo import PackedPhoto
 from darkroom.mosaic.packing import COLORS_OF_CHANNELS
 from darkroom.raw.image import Color
 
@@ -36,8 +37,8 @@ CELL = 2
 """Packed pixels each way that are averaged, so that noise is not taken for light."""
 REACH = 4
 """Cells on each side of bright ones that belong to their surroundings."""
-BAND = 64
-"""Rows of packed pixels whose brightness is measured at once."""
+BAND, ROWS = 64, 256
+"""Rows of packed pixels whose brightness is measured at once: that of cells, that of sites."""
 SATURATED = 0.97
 """Share of the saturated value from which on a site counts as saturated; noise spreads it."""
 NEAR = 5.0
@@ -58,7 +59,7 @@ class Highlights(Enum):
 def with_highlights(
     network: TiledModel,
     dimmed: Callable[[float], TiledModel],
-    packed: Tensor,
+    packed: Tensor | PackedPhoto,
     color: Color,
     white: NDArray[np.float64],
 ) -> tuple[TiledModel, Shoulder | None]:
@@ -71,24 +72,31 @@ def with_highlights(
     saturated site of each colour, amplified and white-balanced.
     """
     sensor_white, highest = max(float(white.min()), 1.0), float(white.max())
-    over = packed.amax(dim=(0, 2)) > 1
-    if highest <= 1 or not bool(over.any()):
+    brightest = _row_maxima(packed)
+    if highest <= 1 or not bool((brightest > 1).any()):
         return network, None
     matrix, limits = camera_to_srgb(color).float(), tuple((SATURATED * white).tolist())
     peak, saturated = 0.0, False
-    for rows in _runs(over):
-        full = _saturated(packed[:, rows], limits)
+    for rows in _runs(brightest > 1):
+        light = torch.as_tensor(packed[:, rows, :])
+        full = _saturated(light, limits)
         saturated |= bool(full.any())
-        cells = _cells(torch.where(full, sensor_white, packed[:, rows]))
+        cells = _cells(light.masked_fill(full, sensor_white))
         peak = max(peak, float((matrix @ cells.flatten(1)).max()))
     if peak <= 1 and not saturated:
         return network, None
-    lowest = min(ROOM * float(packed.max()), highest)
+    lowest = min(ROOM * float(brightest.max()), highest)
     count = max(1, math.ceil(math.log(lowest) / math.log(STEP)))
     factors = [lowest ** (step / count) for step in range(1, count + 1)]
     exposures = tuple(DimmedModel(factor, dimmed(factor)) for factor in factors)
     model = HighDynamicRangeModel(network, exposures, limits, sensor_white)
     return model, Shoulder.of(min(peak, sensor_white), highest)
+
+
+def _row_maxima(packed: Tensor | PackedPhoto) -> Tensor:
+    """Return the brightest site of each row of packed pixels, (h,)."""
+    bands = (packed[:, top : top + ROWS, :] for top in range(0, packed.shape[1], ROWS))
+    return torch.cat([torch.as_tensor(light).amax(dim=(0, 2)) for light in bands])
 
 
 def _saturated(packed: Tensor, limits: tuple[float, ...]) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from darkroom.color.matrix import SRGB_TO_XYZ, camera_to_srgb
 from darkroom.errors import UsageError
+from darkroom.mosaic.packed_photo import PackedPhoto
 from darkroom.mosaic.packing import COLORS_OF_CHANNELS
 from darkroom.raw.image import Color, RawImage, WhiteBalance
 
@@ -108,7 +109,7 @@ def find_illuminant(kelvin: float) -> tuple[float, float]:
 def gray_world(light: Tensor) -> NDArray[np.float64]:
     """Measure the white balance that makes a brightened picture gray on average.
 
-    `light`: (C, h, w), packed (C 4 or 9) or camera RGB (C 3), amplified, not white-balanced.
+    `light`: (C, h, w) or (C, n), packed (C 4 or 9) or camera RGB (C 3), amplified, not balanced.
     Returns (3,) float64 multipliers of R, G, B, green 1. Clipped and the darkest pixels are left
     out; each multiplier stays within a factor of GRAY_WORLD_LIMIT; all 1 where nothing is left.
     """
@@ -124,11 +125,13 @@ def gray_world(light: Tensor) -> NDArray[np.float64]:
     return np.asarray(np.clip(rgb[1] / rgb, 1 / GRAY_WORLD_LIMIT, GRAY_WORLD_LIMIT))
 
 
-def with_white_balance(color: Color, packed: Tensor) -> Color:
+def with_white_balance(color: Color, packed: Tensor | PackedPhoto) -> Color:
     """Return a photo's colours with a white balance, measured on the picture where there is none.
 
-    `packed`: as `gray_world` takes it.
+    `packed`: as `gray_world` takes it, or a photo in that form.
     """
     if color.white_balance is not None:
         return color
+    if isinstance(packed, PackedPhoto):
+        packed = torch.from_numpy(packed.sample(GRAY_WORLD_SAMPLES))
     return replace(color, white_balance=gray_world(packed))

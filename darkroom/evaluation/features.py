@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from darkroom.evaluation.image_grid import draw_picture_grid
 from darkroom.models.architectures.base import Architecture
 from darkroom.models.model import Model
 from darkroom.models.summary import select_layers, summarize_model
-from darkroom.models.tiling import Part, run_tiled
+from darkroom.models.tiling import Packed, Part, run_tiled
 from darkroom.models.tracing import Layer, record_activations
 from darkroom.pipeline import Options, prepare
 from darkroom.raw.image import RawImage
@@ -143,13 +144,13 @@ def describe_maps(maps: Tensor) -> list[dict[str, float | int]]:
     ]
 
 
-def _cut(packed: Tensor, region: Region | None, architecture: Architecture) -> Tensor:
+def _cut(packed: Packed, region: Region | None, architecture: Architecture) -> Tensor:
     """Cut a region out of (C, h, w), widened to the network's grid; by default the middle."""
     scale, multiple = architecture.scale, architecture.multiple
     if region is None:
         side = max(CROP // scale // multiple, 1) * multiple
         top, left = (max(size - side, 0) // 2 // multiple * multiple for size in packed.shape[1:])
-        return packed[:, top : top + side, left : left + side]
+        return torch.as_tensor(packed[:, top : top + side, left : left + side])
     height, width = packed.shape[1:]
     asked = (region.top, region.height, height), (region.left, region.width, width)
     cuts = []
@@ -162,7 +163,7 @@ def _cut(packed: Tensor, region: Region | None, architecture: Architecture) -> T
             )
         step = scale * multiple
         cuts.append(slice(first // step * multiple, -(-last // step) * multiple))
-    return packed[:, cuts[0], cuts[1]]
+    return torch.as_tensor(packed[:, cuts[0], cuts[1]])
 
 
 def draw_panel(maps: Tensor) -> NDArray[np.uint8]:

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from darkroom.mosaic.packed_photo import PackedPhoto
+
 CPU_LIMIT = 1_500_000_000
 """Bytes of tensors that a tile may take on the processor, however much is free.
 
@@ -79,10 +81,12 @@ def _left(folder: Path, limit: str, usage: str, cache: str) -> int:
     return max(int(most) - used + droppable, 0)
 
 
-def bytes_per_pixel(model: Callable[[Tensor], Tensor], packed: Tensor, multiple: int) -> float:
+def bytes_per_pixel(
+    model: Callable[[Tensor], Tensor], packed: Tensor | PackedPhoto, multiple: int
+) -> float:
     """Measure the bytes of tensors alive at once per packed pixel, by running a small sample."""
     side = -(-PROBE // multiple) * multiple
-    sample = packed.new_zeros(1, packed.shape[0], side, side)
+    sample = torch.zeros(1, packed.shape[0], side, side)
     peak = _Peak()
     with peak:
         model(sample)

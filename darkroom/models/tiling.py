@@ -19,9 +19,11 @@ from torch import Tensor
 
 from darkroom.errors import TooLargeError, UsageError
 from darkroom.models.memory import budget, bytes_per_pixel, usable
+from darkroom.mosaic.packed_photo import PackedPhoto
 
 TileOption = Literal["auto", "off"] | int
-
+Packed = Tensor | PackedPhoto
+"""A packed photo (C, h, w), whole, or made window by window."""
 
 MAX_CUTS = 64
 """Tiles along one axis, at most: beyond, the margins of any known network are all the work."""
@@ -63,7 +65,7 @@ class Grid:
         """
         return period if self.any_size else math.lcm(period, self.multiple * self.scale)
 
-    def full(self, packed: Tensor) -> tuple[int, int]:
+    def full(self, packed: Packed) -> tuple[int, int]:
         """Return the rows and columns that the network runs over for a photo (C, h, w)."""
         _, height, width = packed.shape
         if self.any_size:
@@ -113,7 +115,7 @@ def warn_of_tile(message: str) -> None:
 
 def run_tiled(
     model: TiledModel,
-    packed: Tensor,
+    packed: Packed,
     tile: TileOption = "auto",
     warn: Callable[[str], None] = warn_of_tile,
 ) -> Tensor:
@@ -133,7 +135,7 @@ def run_tiled(
 
 def run_tiles(
     model: TiledModel,
-    packed: Tensor,
+    packed: Packed,
     tile: TileOption = "auto",
     warn: Callable[[str], None] = warn_of_tile,
 ) -> Iterator[Part]:
@@ -165,7 +167,7 @@ def run_tiles(
             torch.cuda.empty_cache()
 
 
-def plan(model: TiledModel, packed: Tensor, tile: TileOption = "auto") -> list[Core]:
+def plan(model: TiledModel, packed: Packed, tile: TileOption = "auto") -> list[Core]:
     """Return the tiles that a photo (C, h, w) is cut into, in reading order."""
     _, height, width = packed.shape
     grid = model.grid
@@ -194,7 +196,7 @@ def plan(model: TiledModel, packed: Tensor, tile: TileOption = "auto") -> list[C
     ]
 
 
-def _check_whole(model: TiledModel, packed: Tensor) -> None:
+def _check_whole(model: TiledModel, packed: Packed) -> None:
     """Raise TooLargeError where a photo (C, h, w) does not fit into the memory in one piece."""
     rows, cols = model.grid.full(packed)
     need = bytes_per_pixel(model, packed, model.grid.multiple) * rows * cols
@@ -237,7 +239,7 @@ def _sides(full: int, grid: Grid) -> list[tuple[int, int, int]]:
     return list(ways.values())
 
 
-def _run(model: TiledModel, packed: Tensor, core: Core) -> Part:
+def _run(model: TiledModel, packed: Packed, core: Core) -> Part:
     """Run one tile with its margins and return its core, cropped to the photo."""
     _, height, width = packed.shape
     grid, scale = model.grid, model.grid.scale
@@ -255,17 +257,19 @@ def _run(model: TiledModel, packed: Tensor, core: Core) -> Part:
     return Part(rows, cols, inner.to("cpu", torch.float32))
 
 
-def _window(packed: Tensor, rows: range, cols: range) -> Tensor:
+def _window(packed: Packed, rows: range, cols: range) -> Tensor:
     """Take a window that may reach past the bottom and right, where the photo is reflected."""
-    _, height, width = packed.shape
+    sides = [
+        _reflected(one, size) for one, size in zip((rows, cols), packed.shape[1:], strict=True)
+    ]
+    down, right = (slice(int(side.min()), int(side.max()) + 1) for side in sides)
+    window = torch.as_tensor(packed[:, down, right])
     # One axis after the other: whole rows are copied ten times as fast as single sites.
-    if rows.stop > height:
-        packed = packed.index_select(1, _reflected(rows, height))
-    else:
-        packed = packed[:, rows.start : rows.stop]
-    if cols.stop > width:
-        return packed.index_select(2, _reflected(cols, width))
-    return packed[:, :, cols.start : cols.stop]
+    if rows.stop > packed.shape[1]:
+        window = window.index_select(1, sides[0] - down.start)
+    if cols.stop > packed.shape[2]:
+        window = window.index_select(2, sides[1] - right.start)
+    return window
 
 
 def _reflected(indices: range, size: int) -> Tensor:

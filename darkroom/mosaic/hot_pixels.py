@@ -20,10 +20,13 @@ from math import erf, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from darkroom.mosaic.linear import LinearMosaic, Mosaic, Places
+from darkroom.parallel import LIGHT_BYTES, in_bands, rows_per_band
 from darkroom.raw.image import CFA, RawImage, Sensor
 
-Mosaic = NDArray[np.float32]
-Places = NDArray[np.intp]
+Light = Mosaic | LinearMosaic
+"""Read by slices and by places, and written by places."""
+
 
 # A site has to stand out of the noise by so many standard deviations: below that stars would go.
 SIGMAS = 5.0
@@ -50,8 +53,6 @@ SURROUND = {Sensor.BAYER: 8, Sensor.XTRANS: 6}
 # Source: tables of the studentised range (Tippett 1925; Pearson & Hartley 1942).
 MEAN_RANGE = 2.85
 NOISE_RANGE = 4.29
-STRIP = 16
-
 # The least noise: half a step of 14 bits, in which photos without noise are still rounded.
 MIN_NOISE = 0.5 / 2**14
 
@@ -84,7 +85,7 @@ class NoiseBound:
 
 
 def repair(
-    mosaic: Mosaic,
+    mosaic: Light,
     cfa: CFA,
     white_balance: NDArray[np.float64] | None = None,
     missing: NDArray[np.bool_] | None = None,
@@ -102,52 +103,51 @@ def repair(
     noise = bound_noise(mosaic, cfa, missing)
     candidates = _candidates(mosaic, cfa, noise)
     rows, columns, values = _defects(mosaic, cfa, noise, candidates, white_balance)
-    mosaic[rows, columns] = values
+    if len(rows):
+        mosaic[rows, columns] = values
     return len(rows)
 
 
-def repair_hot_pixels(mosaic: Mosaic, raw: RawImage, warn: Callable[[str], None]) -> None:
+def repair_hot_pixels(mosaic: Light, raw: RawImage, warn: Callable[[str], None]) -> None:
     """Repair the hot and dead photosites of a photo's linear mosaic in place, and say how many."""
     count = repair(mosaic, raw.cfa, raw.color.white_balance, raw.missing)
     if count:
         warn(f"repaired {count} hot or dead photosite{'s' * (count > 1)}")
 
 
-def _candidates(mosaic: Mosaic, cfa: CFA, noise: NoiseBound) -> tuple[Places, Places]:
+def _candidates(mosaic: Light, cfa: CFA, noise: NoiseBound) -> tuple[Places, Places]:
     """Find the few sites that stand above four of their colour, or are half of one or less.
 
     The threshold is the chord below the noise's curve from black to white, so it is at most what
-    `_defects` asks for. Works on strips, which stay in the processor's cache.
+    `_defects` asks for.
     """
     dark, bright = sqrt(noise.read_variance), sqrt(noise.read_variance + noise.shot)
     base = np.float32(SIGMAS * dark)
     slope = np.float32(1 + SIGMAS * (bright - dark))
     height, width = mosaic.shape
     inner = width - 2 * REACH
-    bound = np.empty((STRIP, inner), dtype=np.float32)
-    hot = np.empty((STRIP, inner), dtype=np.bool_)
-    dead = np.empty_like(hot)
-    found = []
-    for top in range(REACH, height - REACH, STRIP):
-        bottom = min(top + STRIP, height - REACH)
-        here, above, below = bound[: bottom - top], hot[: bottom - top], dead[: bottom - top]
-        site = mosaic[top:bottom, REACH : width - REACH]
+
+    def work(band: slice) -> Places:
+        light = mosaic[band.start : band.stop + 2 * REACH]
+        rows = band.stop - band.start
+        site = light[REACH : REACH + rows, REACH : width - REACH]
         one, two, three, four = (
-            mosaic[top + down : bottom + down, REACH + right : width - REACH + right]
+            light[REACH + down : REACH + rows + down, REACH + right : width - REACH + right]
             for down, right in REPEATS[cfa.sensor]
         )
-        np.maximum(one, two, out=here)
+        here = np.maximum(one, two)
         np.maximum(here, three, out=here)
         np.maximum(here, four, out=here)
         here *= slope
         here += base
-        np.greater(site, here, out=above)
+        found = site > here
         np.multiply(site, 2, out=here)
         here += base
-        np.less(here, one, out=below)
-        above |= below
-        found.append(_where(above.ravel()) + top * inner)
-    places = np.concatenate(found)
+        found |= here < one
+        return np.asarray(_where(found.ravel()) + (band.start + REACH) * inner)
+
+    step = rows_per_band(4 * width, LIGHT_BYTES)
+    places = np.concatenate(list(in_bands(work, height - 2 * REACH, step)))
     return places // inner, places % inner + REACH
 
 
@@ -200,7 +200,7 @@ def _neighbours(cfa: CFA, width: int) -> _Neighbours:
 
 
 def _defects(
-    mosaic: Mosaic,
+    mosaic: Light,
     cfa: CFA,
     noise: NoiseBound,
     candidates: tuple[Places, Places],
@@ -208,14 +208,13 @@ def _defects(
 ) -> tuple[Places, Places, Mosaic]:
     """Keep the candidates that are defects: their rows, columns, and values to put there."""
     width = mosaic.shape[1]
-    flat = mosaic.ravel()
     rows, columns = candidates
     around = _neighbours(cfa, width)
     phase = rows % cfa.period * cfa.period + columns % cfa.period
     places = rows * width + columns
     own = around.own[phase]
-    value = flat[places]
-    same = flat[places[:, None] + around.surround[phase, own]]  # (n, surround)
+    value = mosaic[rows, columns]
+    same = _read(mosaic, places[:, None] + around.surround[phase, own])  # (n, surround)
     most, least = same.max(axis=1), same.min(axis=1)
     # Most candidates fail already with the least noise that their surroundings may have.
     far = np.flatnonzero(np.maximum(value - most, least - value) > SIGMAS * noise.deviation(least))
@@ -235,12 +234,12 @@ def _defects(
     chosen = np.flatnonzero(keep)
     sites = (places[chosen], phase[chosen], value[chosen] - middle[chosen])
     multipliers = np.ones(3) if white_balance is None else white_balance
-    chosen = chosen[_is_no_light(flat, noise, around, sites, multipliers)]
+    chosen = chosen[_is_no_light(mosaic, noise, around, sites, multipliers)]
     return rows[chosen], columns[chosen], middle[chosen]
 
 
 def _is_no_light(
-    flat: Mosaic,
+    mosaic: Light,
     noise: NoiseBound,
     around: _Neighbours,
     sites: tuple[Places, Places, Mosaic],
@@ -252,7 +251,7 @@ def _is_no_light(
     eight neighbours by least squares: 1 is a star, 0 a defect.
     """
     places, phase, amplitude = sites
-    surround = flat[places[:, None, None] + around.surround[phase]]  # (n, 3, surround)
+    surround = _read(mosaic, places[:, None, None] + around.surround[phase])  # (n, 3, surround)
     middle = np.median(surround, axis=2)  # (n, 3)
     spread = surround.max(axis=2) - surround.min(axis=2)
     noisy = noise.deviation(middle)
@@ -261,12 +260,19 @@ def _is_no_light(
     texture = ((spread - NOISE_RANGE * noisy) * balance).max(axis=1)
     colors = around.colors[phase]  # (n, 8)
     expected = _point_light() * amplitude[:, None] / np.take_along_axis(balance, colors, 1)
-    shown = flat[places[:, None] + around.next_to] - np.take_along_axis(middle, colors, 1)
+    beside = _read(mosaic, places[:, None] + around.next_to)
+    shown = beside - np.take_along_axis(middle, colors, 1)
     weight = expected / np.take_along_axis(deviation, colors, 1) ** 2
     certainty = (weight * expected).sum(axis=1)
     share = (weight * shown).sum(axis=1) / certainty
     point = np.minimum(POINT_SHARE, 1 - POINT_SIGMAS / np.sqrt(certainty))
     return np.asarray((share < point) & (np.abs(amplitude) > SPREADS * texture))
+
+
+def _read(mosaic: Light, places: Places) -> Mosaic:
+    """Return the light at places in the flat mosaic."""
+    rows, columns = np.divmod(places, mosaic.shape[1])
+    return mosaic[rows, columns]
 
 
 def _point_light() -> NDArray[np.float64]:
@@ -277,7 +283,7 @@ def _point_light() -> NDArray[np.float64]:
     return np.repeat([side, side**2], 4)
 
 
-def bound_noise(mosaic: Mosaic, cfa: CFA, missing: NDArray[np.bool_] | None = None) -> NoiseBound:
+def bound_noise(mosaic: Light, cfa: CFA, missing: NDArray[np.bool_] | None = None) -> NoiseBound:
     """Measure read and shot noise of a photo on the greens of small blocks spread over it.
 
     The flattest blocks of each brightness count, by the upper half of their values only, so that
@@ -303,16 +309,17 @@ def bound_noise(mosaic: Mosaic, cfa: CFA, missing: NDArray[np.bool_] | None = No
     return NoiseBound(float(read), float(shot))
 
 
-def _blocks(mosaic: Mosaic, cfa: CFA, missing: NDArray[np.bool_] | None) -> tuple[Mosaic, Mosaic]:
+def _blocks(mosaic: Light, cfa: CFA, missing: NDArray[np.bool_] | None) -> tuple[Mosaic, Mosaic]:
     """(n,) median of the greens of each block, and their standard deviation as far as above it.
 
     Blocks that were lost in part are left out, unless all were.
     """
     side = BLOCK[cfa.sensor]
     rows, columns = (_starts(size, side) for size in mosaic.shape)
+    first = np.arange(mosaic.shape[0])[rows, None], np.arange(mosaic.shape[1])[None, columns]
     greens = np.stack(
         [
-            mosaic[row:, column:][rows, columns].ravel()
+            mosaic[first[0] + row, first[1] + column].ravel()
             for row, column in np.ndindex(side, side)
             if cfa.channels[row % cfa.period, column % cfa.period] == 1
         ]

@@ -1,12 +1,9 @@
 """Photosites that are known to be hot: replaced, whatever they hold."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from darkroom.mosaic.linear import LinearMosaic, Mosaic, Places
 from darkroom.raw.image import CFA
-
-Mosaic = NDArray[np.float32]
-Places = NDArray[np.intp]
 
 REACH = 6
 """Neighbours are looked for so many sites away in each direction."""
@@ -14,7 +11,7 @@ NEIGHBOURS = 4
 """The nearest sound sites of its colour, whose median replaces a site."""
 
 
-def repair_sites(mosaic: Mosaic, cfa: CFA, sites: Places) -> int:
+def repair_sites(mosaic: Mosaic | LinearMosaic, cfa: CFA, sites: Places) -> int:
     """Replace sites of a mosaic in place; returns how many lay in it.
 
     `mosaic`: (H, W). `sites`: (n, 2) rows and columns, of which those outside are passed over. Each
@@ -27,6 +24,7 @@ def repair_sites(mosaic: Mosaic, cfa: CFA, sites: Places) -> int:
     window = sorted(((r, c) for r in reach for c in reach), key=lambda place: np.hypot(*place))
     height, width = mosaic.shape
     period, colors = cfa.period, cfa.channels
+    repaired: dict[tuple[int, int], float] = {}
     for row, column in defective:
         own = colors[row % period, column % period]
         found: list[float] = []
@@ -39,5 +37,8 @@ def repair_sites(mosaic: Mosaic, cfa: CFA, sites: Places) -> int:
                 if len(found) == NEIGHBOURS:
                     break
         if found:
-            mosaic[row, column] = np.median(found)
+            repaired[row, column] = float(np.median(found))
+    if repaired:
+        rows, columns = np.array(list(repaired)).T
+        mosaic[rows, columns] = list(repaired.values())
     return len(defective)

@@ -5,16 +5,16 @@ black are kept, since negative noise is signal too. Bayer: (4, H/2, W/2), each 2
 order R G G B. X-Trans: (9, H/3, W/3), each 6x6 block as 2x2 packed pixels in SID's arrangement.
 """
 
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.errors import SensorError
-from darkroom.raw.image import CFA, RawImage, Sensor
+from darkroom.mosaic.linear import Mosaic
+from darkroom.mosaic.linear import linearise as linearise
+from darkroom.raw.image import CFA, Sensor
 
-Mosaic = NDArray[np.float32]
 Packed = NDArray[np.float32]
 
 BAYER = CFA("RGGB")
@@ -49,10 +49,6 @@ Source: SID's published code, `pack_raw` of train_Fuji.py.
 BAYER_SITES: NDArray[np.intp] = np.array([[(0, 0)], [(0, 1)], [(1, 0)], [(1, 1)]], dtype=np.intp)
 """(4, 1, 2) row and column in the 2x2 block of each channel, as XTRANS_SITES."""
 
-
-BAND = 16
-"""Rows of a kind that are made linear at a time, few enough to stay in a processor's cache."""
-
 COLORS_OF_CHANNELS = {
     3: (0, 1, 2),
     4: tuple(BAYER.channels.ravel().tolist()),
@@ -70,31 +66,6 @@ class Aligned(NamedTuple):
     left: int
 
 
-def linearise(raw: RawImage) -> Mosaic:
-    """Return (H, W) float32 sensor values with black at 0 and white at 1, unclipped either way.
-
-    Black is that of the site and, where it is known, that of the row. Missing sites are black.
-    """
-    mosaic, period = raw.mosaic, raw.black.shape[0]
-    height, width = mosaic.shape
-    scale = (1.0 / (raw.white - raw.black)).astype(np.float32)
-    # One row of levels, as wide as the photo, broadcasts over every row of its kind.
-    blacks = [np.resize(line, width).astype(np.float32) for line in raw.black]
-    scales = [np.resize(line, width) for line in scale]
-    linear = np.empty(mosaic.shape, dtype=np.float32)
-    step = period * BAND
-    for start, row in product(range(0, height, step), range(period)):
-        rows = np.s_[start + row : start + step : period]
-        target = linear[rows]
-        np.subtract(mosaic[rows], blacks[row], out=target, dtype=np.float32)
-        if raw.row_black is not None:
-            np.subtract(target, raw.row_black[rows, None], out=target)
-        np.multiply(target, scales[row], out=target)
-    if raw.missing is not None:
-        linear[raw.missing] = 0
-    return linear
-
-
 def align(mosaic: Mosaic, cfa: CFA) -> Aligned:
     """Crop the fewest first rows and columns, so that the mosaic starts in the packed phase.
 
@@ -102,10 +73,16 @@ def align(mosaic: Mosaic, cfa: CFA) -> Aligned:
     it repeats diagonally every 3 rows and columns. The result is a view. Raises SensorError where
     no shift of this array gives the packed phase.
     """
+    goal, top, left = find_phase(cfa)
+    return Aligned(mosaic[top:, left:], goal, top, left)
+
+
+def find_phase(cfa: CFA) -> tuple[CFA, int, int]:
+    """Return the packed form's phase, and the rows and columns that `align` crops for it."""
     goal = BAYER if cfa.sensor is Sensor.BAYER else XTRANS
     for top, left in sorted(np.ndindex(cfa.period, cfa.period), key=sum):
         if cfa.shifted(top, left) == goal:
-            return Aligned(mosaic[top:, left:], goal, top, left)
+            return goal, top, left
     raise SensorError(f"colour filter array {cfa.pattern} is no Bayer or X-Trans array of R, G, B")
 
 
@@ -121,27 +98,34 @@ def sample_mosaic(picture: NDArray[np.float32], cfa: CFA) -> Mosaic:
     return mosaic
 
 
-def pack(mosaic: Mosaic, cfa: CFA) -> Packed:
+def pack(mosaic: Mosaic, cfa: CFA, out: Packed | None = None) -> Packed:
     """Pack an aligned (H, W) mosaic: (4, H/2, W/2) for Bayer, (9, H/3, W/3) for X-Trans.
 
     Sizes that are no multiple of the array's period are continued at the bottom and right with the
-    sites one period before, which have the same colours; the picture is cropped later. Raises
-    SensorError where the mosaic is smaller than one period or not in the packed phase.
+    sites one period before, which have the same colours; the picture is cropped later. `out`: where
+    it is put. Raises SensorError where the mosaic is smaller than one period or not in the packed
+    phase.
     """
     if cfa not in (BAYER, XTRANS):
         raise SensorError(f"colour filter array {cfa.pattern} is not aligned; call align() first")
-    if min(mosaic.shape) < cfa.period:
-        size = f"{mosaic.shape[1]}x{mosaic.shape[0]}"
-        raise SensorError(f"a mosaic of {size} is smaller than its colour filter array")
+    check_size(mosaic.shape, cfa)
     sites, side = (BAYER_SITES, 1) if cfa == BAYER else (XTRANS_SITES, 2)
     period = cfa.period
     rows, cols = (-(-size // period) for size in mosaic.shape)
-    packed = np.empty((len(sites), rows * side, cols * side), dtype=np.float32)
+    shape = len(sites), rows * side, cols * side
+    packed = np.empty(shape, dtype=np.float32) if out is None else out
     for channel, block in zip(packed, sites, strict=True):
         for place, (row, col) in enumerate(block):
             target = channel[place // side :: side, place % side :: side]
             _fill(target, mosaic[row::period, col::period])
     return packed
+
+
+def check_size(shape: tuple[int, ...], cfa: CFA) -> None:
+    """Raise SensorError for a mosaic, (H, W), that is smaller than one period of its filters."""
+    if min(shape) < cfa.period:
+        size = f"{shape[1]}x{shape[0]}"
+        raise SensorError(f"a mosaic of {size} is smaller than its colour filter array")
 
 
 def _fill(target: Packed, source: Mosaic) -> None:
