@@ -53,7 +53,7 @@ def bench(
     bits: Annotated[int, typer.Option("--bits", help="8 or 16 per sample.")] = 8,
     devices: Annotated[
         list[str],
-        typer.Option("--device", metavar="auto|cpu|cuda[:N]", help="May be given again."),
+        typer.Option("--device", metavar="auto|cpu|cuda[:N]|mps|xpu", help="May be given again."),
     ] = ["auto"],  # noqa: B006
     precisions: Annotated[
         list[str],

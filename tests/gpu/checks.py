@@ -136,8 +136,8 @@ def time_networks(job: Job, photo: bytes, weights: dict[str, str]) -> list[dict[
     return rows
 
 
-def run_bench(job: Job, photo: Path, weights: dict[str, str]) -> list[dict[str, Any]]:
-    """Let `darkroom bench` time every stage."""
+def run_bench(job: Job, photo: Path, weights: dict[str, str]) -> dict[str, Any]:
+    """Let `darkroom bench` time every stage: its machine, matrix_rate and records."""
     words = ["bench", photo, "--device", job.device, "--runs", job.runs, "--json"]
     for path in weights.values():
         words += ["-m", path]
@@ -147,7 +147,8 @@ def run_bench(job: Job, photo: Path, weights: dict[str, str]) -> list[dict[str, 
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(f"bench: {done.stderr}")
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def time_batch(job: Job, photo: bytes) -> dict[str, Any]:

@@ -86,7 +86,6 @@ class FullDevice:
     [
         (model, "place_network"),  # conditioning
         (pipeline, "upload"),
-        (pipeline, "balance_white"),
         (pipeline, "with_highlights"),
         (Model, "__call__"),
         (highlights.HighDynamicRangeModel, "_run"),
