@@ -10,14 +10,7 @@ if sys.platform != "win32":
     import resource
 
 ARENA_MAX = -8
-TRIM_THRESHOLD = -1
-MMAP_MAX = -4
-"""Source: glibc, malloc.h, M_ARENA_MAX, M_TRIM_THRESHOLD and M_MMAP_MAX."""
-KEPT_BYTES = (1 << 31) - 1
-"""Unused memory that is kept at most: the largest number that mallopt takes."""
-MIN_USABLE = 4 << 30
-"""With so many bytes to use a batch keeps what it has: more than 12-MP photos come to by 1.5 GB, so
-that tiles stay as large as they may be."""
+"""Source: glibc, malloc.h, M_ARENA_MAX."""
 LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 """Source: PyTorch 2.2, "Enable THP for buffer sizes >=2MB" (#115990)."""
 MIN_ADDRESS_SPACE = 1 << 30
@@ -32,26 +25,10 @@ def share_one_arena() -> None:
 
     Before threads start. 40 photos of 2 MP: peak 611 MB, with a heap per thread 875 MB.
     """
-    _set_option(ARENA_MAX, 1)
-
-
-def _set_option(option: int, value: int) -> None:
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
         if mallopt is not None:
-            mallopt(option, value)
-
-
-def keep_memory(usable: int) -> None:
-    """Have one photo's memory used again for the next (glibc), where there are `usable` bytes.
-
-    Else each large array is fresh from the system and given back: 20,000 page faults per 12-MP
-    photo. In bfloat16 on two cores ten photos took 1.28 s each, not 1.84, and 2.8 GB, not 1.5, for
-    what is kept has gaps. One photo by itself is slower so: it takes more memory afresh.
-    """
-    if usable >= MIN_USABLE:
-        _set_option(TRIM_THRESHOLD, KEPT_BYTES)
-        _set_option(MMAP_MAX, 0)
+            mallopt(ARENA_MAX, 1)
 
 
 def use_large_pages() -> None:

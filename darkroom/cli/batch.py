@@ -11,7 +11,7 @@ import typer
 
 from darkroom.batch.journal import JOURNAL
 from darkroom.cli import config, options, output
-from darkroom.cli.allocator import keep_memory, share_one_arena
+from darkroom.cli.allocator import share_one_arena
 from darkroom.cli.choices import FileChoices, PictureChoices
 from darkroom.errors import UsageError
 
@@ -134,14 +134,11 @@ def batch(
     """
     config.tell_options(ctx, quiet=quiet, verbose=verbose)
     share_one_arena()
-    import torch
-
     from darkroom.batch.jobs import OutputNaming, Search, describe_companions
     from darkroom.batch.options import BatchOptions
     from darkroom.batch.request import BatchRequest, prepare
     from darkroom.batch.run import run
     from darkroom.cli.batch_display import Display
-    from darkroom.models.memory import usable
     from darkroom.output.picture import PictureFormat
 
     kind = PictureFormat.from_name(file_format, dng=True)
@@ -162,8 +159,6 @@ def batch(
         choices.profile,
     )
     found = prepare(request, _read_sources(sources, null, watch))
-    if found.models:
-        keep_memory(usable(torch.device("cpu")))
     notes = found.models[0].notes if found.models else ()  # those of a cluster come with photos
     if not quiet:
         for line in notes:

@@ -7,9 +7,11 @@ highest gain that does not clip it. A tone curve (`darkroom.color.tone_curve`) s
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from darkroom.color.highlight_windows import (
+    Window,
+    find_strip_windows,
+    find_windows,
+    scale_window,
+)
 from darkroom.color.matrix import camera_to_srgb
 from darkroom.color.tone_curve import Shoulder
-from darkroom.models.tiling import Grid, TiledModel
+from darkroom.models.tiling import BandedModel, Grid, TiledModel
 from darkroom.mosaic.packed_photo import PackedPhoto
 from darkroom.mosaic.packing import COLORS_OF_CHANNELS
 from darkroom.raw.image import Color
@@ -44,9 +52,6 @@ SATURATED = 0.97
 NEAR = 5.0
 """Of five by five packed pixels so many in 25 are saturated where all are beside saturated ones:
 noise saturates single sites, which shall not make specks."""
-
-Window = tuple[slice, slice]
-"""Rows and columns."""
 
 
 class Highlights(Enum):
@@ -164,7 +169,9 @@ class HighDynamicRangeModel:
         """(N, C, h, w) on any device -> (N, 3, s*h, s*w) camera RGB, on the network's."""
         picture = self.network(packed)
         for light, part in zip(packed, picture, strict=True):
-            self._extend(light, part)
+            near = _surroundings(_cells(light), *light.shape[1:])
+            for inner, outer in find_windows(near, self.grid):
+                self._extend(light[:, *outer], near[inner], inner, outer).put(part, 0)
         return picture
 
     def on_cpu(self) -> "HighDynamicRangeModel":
@@ -172,30 +179,55 @@ class HighDynamicRangeModel:
         exposures = tuple(replace(e, network=e.network.on_cpu()) for e in self.exposures)
         return replace(self, network=self.network.on_cpu(), exposures=exposures)
 
-    def _extend(self, light: Tensor, picture: Tensor) -> None:
-        """Put light above white into a picture (3, s*h, s*w); `light`: its mosaic, packed."""
-        near, scale = _surroundings(light), self.grid.scale
-        for inner, outer in _windows(near, self.grid):
-            place = picture[:, *_scaled(inner, (0, 0), scale)]
-            inside = _scaled(inner, (outer[0].start, outer[1].start), scale)
-            held = self._hold(light[:, *outer], inside, place)
-            mask = near[inner].to(place.device).repeat_interleave(scale, 0)
-            place.copy_(torch.where(mask.repeat_interleave(scale, 1), held, place))
+    @property
+    def by_rows(self) -> bool:
+        """Whether the network runs by bands of rows."""
+        return isinstance(self.network, BandedModel) and self.network.by_rows
 
-    def _hold(self, window: Tensor, inside: Window, first: Tensor) -> Tensor:
-        """Merge the `inside` of a window at all exposures: (3, H, W), `first` at the full one."""
+    @torch.inference_mode()
+    def run_bands(
+        self, photo: Callable[[int, int], Tensor], shape: tuple[int, int, int]
+    ) -> Iterator[Tensor]:
+        """Yield the picture by rows, as `Model.run_bands` does."""
+        assert isinstance(self.network, BandedModel)
+        _, height, width = shape
+        cells = [_cells(photo(top, min(top + ROWS, height))) for top in range(0, height, ROWS)]
+        near = _surroundings(torch.cat(cells, 1), height, width)
+        waiting = deque(find_strip_windows(near, self.grid))
+        begun: list[Extension] = []
+        first = 0
+        for picture in self.network.run_bands(photo, shape):
+            stop = first + picture.shape[1]
+            while waiting and waiting[0][0][0].start * self.grid.scale < stop:
+                inner, (rows, columns) = waiting.popleft()
+                window = photo(rows.start, rows.stop)[..., columns]
+                begun.append(self._extend(window, near[inner], inner, (rows, columns)))
+            for extension in begun:
+                extension.put(picture, first)
+            begun = [one for one in begun if one.rows.stop > stop]
+            yield picture
+            first = stop
+
+    def _extend(self, window: Tensor, near: Tensor, inner: Window, outer: Window) -> "Extension":
+        """Find light above white `inner` a window, which the mosaic, packed, has `outer` of.
+
+        `near`: where there may be any, of the inner one.
+        """
+        scale = self.grid.scale
+        inside = scale_window(inner, (outer[0].start, outer[1].start), scale)
         brightest = float(window.max())
         steps = list(zip([1.0, *(e.factor for e in self.exposures)], self.exposures, strict=False))
         needed = [e for above, e in steps if above * FROM < brightest] or [self.exposures[0]]
         merged = self._without_false_color(self._run(needed[-1], window, inside), window, inside)
         # Beside a clipped lamp a network sees white; so it is the neighbourhood that decides.
-        near = functional.max_pool2d(_cells(window).amax(0)[None, None], 3, 1, 1)
-        near = functional.interpolate(near, scale_factor=CELL * self.grid.scale, mode="bilinear")
-        light = near[0, 0][inside].to(first.device)
+        around = functional.max_pool2d(_cells(window).amax(0)[None, None], 3, 1, 1)
+        around = functional.interpolate(around, scale_factor=CELL * scale, mode="bilinear")
+        light = around[0, 0][inside].to(merged.device)
         for exposure in needed[-2::-1]:
             bright = self._run(exposure, window, inside)
             merged = _merge(bright, merged, light, exposure.factor)
-        return _merge(first, merged, light, 1.0)
+        mask = near.to(merged.device).repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+        return Extension(*scale_window(inner, (0, 0), scale), merged, light, mask)
 
     def _run(self, exposure: DimmedModel, window: Tensor, inside: Window) -> Tensor:
         """Return the `inside` of a window at an exposure, as light at the full one."""
@@ -223,10 +255,32 @@ class HighDynamicRangeModel:
         return picture.lerp(torch.full_like(picture, self.white), share)
 
 
-def _surroundings(light: Tensor) -> Tensor:
-    """Return where in a packed photo (C, h, w) there may be light above white: (h, w) bool."""
-    _, height, width = light.shape
-    bright = (_cells(light).amax(0) > BRIGHT)[None, None].float()
+class Extension(NamedTuple):
+    """Light above white in some rows and columns of a picture, for pixels where `mask` is set.
+
+    `light`: (3, H, W). `around`: (H, W) light around each pixel.
+    """
+
+    rows: slice
+    columns: slice
+    light: Tensor
+    around: Tensor
+    mask: Tensor
+
+    def put(self, picture: Tensor, top: int) -> None:
+        """Merge it into rows of the picture, (3, rows, W), of which the first is row `top`."""
+        start, stop = max(self.rows.start, top), min(self.rows.stop, top + picture.shape[1])
+        if start >= stop:
+            return
+        own = slice(start - self.rows.start, stop - self.rows.start)
+        place = picture[:, start - top : stop - top, self.columns]
+        whole = _merge(place, self.light[:, own], self.around[own], 1.0)
+        place.copy_(torch.where(self.mask[own], whole, place))
+
+
+def _surroundings(cells: Tensor, height: int, width: int) -> Tensor:
+    """Return where in a packed photo there may be light above white: (h, w) bool."""
+    bright = (cells.amax(0) > BRIGHT)[None, None].float()
     wide = functional.max_pool2d(bright, 2 * REACH + 1, 1, REACH)
     sites = functional.interpolate(wide, scale_factor=CELL, mode="nearest")[0, 0]
     return sites[:height, :width] > 0
@@ -244,66 +298,3 @@ def _merge(bright: Tensor, dark: Tensor, near: Tensor, factor: float) -> Tensor:
     roots = [part.abs().sqrt_().copysign_(part) for part in (bright, dark)]
     mixed = roots[0].lerp_(roots[1], share)
     return mixed * mixed.abs()
-
-
-def _windows(flags: Tensor, grid: Grid) -> Iterator[tuple[Window, Window]]:
-    """Yield windows that together hold all flags of (h, w), each with what it depends on around it.
-
-    They start on the network's grid, so that it sees them as it sees the whole.
-    """
-    height, width = flags.shape
-    if not bool(flags.any()):
-        return
-    if grid.halo is None:
-        whole = slice(0, height), slice(0, width)
-        yield whole, whole
-        return
-    step, margin = grid.multiple, grid.margin
-    cells = functional.max_pool2d(flags[None].float(), step, ceil_mode=True)[0].cpu().numpy() > 0
-    for rows, columns in _split(cells, (0, 0), margin // step):
-        inner, outer = [], []
-        for side, size in ((rows, height), (columns, width)):
-            start, stop = side.start * step, min(side.stop * step, size)
-            inner.append(slice(start, stop))
-            outer.append(slice(max(start - margin, 0), min(stop + margin, size)))
-        yield (inner[0], inner[1]), (outer[0], outer[1])
-
-
-def _split(cells: NDArray[np.bool_], origin: tuple[int, int], margin: int) -> list[Window]:
-    """Return windows that hold all cells that are set, and with their margins are least work.
-
-    Halves a window as long as both halves, each as small as its cells allow, are less.
-    """
-    places = np.argwhere(cells)
-    if not len(places):
-        return []
-    (top, left), (bottom, right) = places.min(0), places.max(0) + 1
-    cells, origin = cells[top:bottom, left:right], (origin[0] + int(top), origin[1] + int(left))
-    height, width = cells.shape
-    best = [(slice(origin[0], origin[0] + height), slice(origin[1], origin[1] + width))]
-    if height >= width and height > 1:
-        middle = height // 2
-        halves = [(cells[:middle], origin), (cells[middle:], (origin[0] + middle, origin[1]))]
-    elif width > 1:
-        middle = width // 2
-        halves = [(cells[:, :middle], origin), (cells[:, middle:], (origin[0], origin[1] + middle))]
-    else:
-        return best
-    parts = [window for half, start in halves for window in _split(half, start, margin)]
-
-    def work(windows: list[Window]) -> int:
-        return sum(
-            (rows.stop - rows.start + 2 * margin) * (columns.stop - columns.start + 2 * margin)
-            for rows, columns in windows
-        )
-
-    return min(best, parts, key=work)
-
-
-def _scaled(window: Window, origin: tuple[int, int], scale: int) -> Window:
-    """Turn packed pixels, counted from `origin`, into picture pixels."""
-    rows, columns = (
-        slice((side.start - start) * scale, (side.stop - start) * scale)
-        for side, start in zip(window, origin, strict=True)
-    )
-    return rows, columns

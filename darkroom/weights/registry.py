@@ -198,7 +198,7 @@ _ALL = (
     _safelight(
         "safelight-large",
         10_175_706,
-        "ec5ee9a9ff25d28cbb65895cc39469cc4c23ceef15cdd791ca7870e00dd124fa",
+        "49f110fda14113ec0342b3c542f29c22e5c6bec9b017eb4cd66e123da4093fff",
         scores=(Score(_SID_CROPS, 34.08, 0.889, "2026-11-22"),),
         gmacs=479.7,
         description="four times the work of safelight, for finer detail",

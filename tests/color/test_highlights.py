@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from darkroom.batch.run import BatchOptions, settings
 from darkroom.cli.inputs import choice
-from darkroom.color.highlights import Highlights, with_highlights
+from darkroom.color.highlights import HighDynamicRangeModel, Highlights, with_highlights
 from darkroom.color.render import render_codes, render_into
 from darkroom.color.tone_curve import Shoulder
 from darkroom.color.transfer import srgb_decode
@@ -23,9 +23,9 @@ from darkroom.gain import given_gain
 from darkroom.models.architectures.safelight import Safelight
 from darkroom.models.loading import load_model
 from darkroom.models.model import Model
-from darkroom.models.tiling import Grid
+from darkroom.models.tiling import Grid, run_tiled
 from darkroom.mosaic.packing import COLORS_OF_CHANNELS, XTRANS, linearise, pack
-from darkroom.pipeline import Options, enhance
+from darkroom.pipeline import Options, enhance, prepare
 from darkroom.raw.image import SRGB_TO_XYZ, Color, RawImage
 from darkroom.weights.registry import Output
 
@@ -285,3 +285,26 @@ def test_a_batch_tells_the_choices_apart(model: Model) -> None:
         for choice in (None, *Highlights)
     }
     assert len({str(found.options) for found in made.values()}) == 3
+
+
+@pytest.mark.parametrize("strip", [1 << 21, 1])
+def test_lamps_by_bands_of_rows_are_those_of_the_whole(
+    safelight: Model, strip: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows of a strip see other margins, but the network does not: up to rounding the same."""
+    torch.set_num_threads(1)
+    monkeypatch.setattr("darkroom.color.highlight_windows.STRIP_SITES", strip)
+    monkeypatch.setattr("darkroom.models.row_bands.BAND_BYTES", 1)  # as low as bands can be
+    light = np.full((704, 128, 3), 0.02, np.float32)
+    light[40:60, 40:60] = 30 * np.array(ORANGE)
+    light[560:600, 60:90] = 10
+    raw = photograph_chart(light, exposure=1 / RATIO)
+    settings_ = OPTIONS.resolve(safelight)
+    photo = prepare(raw, safelight, settings_, lambda line: None)
+    assert isinstance(photo.network, HighDynamicRangeModel)
+    bands = run_tiled(photo.network, photo.packed)
+    whole = photo.network(torch.as_tensor(photo.packed)[None])[0]
+    assert float(whole.max()) > 5
+    # Where two strips meet, a lamp's surroundings are interpolated from one side alone.
+    difference = (bands - whole).abs() / (1 + whole.abs())
+    assert float(difference.max()) < 1e-4
