@@ -19,12 +19,19 @@ STRIP_SITES = 1 << 21
 def find_strip_windows(flags: Tensor, grid: Grid) -> Iterator[tuple[Window, Window]]:
     """Yield the windows of one strip of a photo after the other, from the top, none too large."""
     height, width = flags.shape
-    step = max(STRIP_SITES // width // grid.multiple, 2 * grid.margin // grid.multiple, 1)
-    step *= grid.multiple
-    for top in range(0, height, step):
-        own = zeros_like(flags)
-        own[top : top + step] = flags[top : top + step]
-        yield from sorted(find_windows(own, grid), key=lambda window: window[0][0].start)
+    narrow = -(-2 * grid.margin // grid.multiple) * grid.multiple
+    down = max(STRIP_SITES // width // grid.multiple * grid.multiple, narrow, grid.multiple)
+    # Strips that margins keep from being lower are cut across.
+    across = STRIP_SITES // (2 * down) // grid.multiple * grid.multiple
+    across = width if down > narrow else max(across, down)
+    for top in range(0, height, down):
+        found: list[tuple[Window, Window]] = []
+        for left in range(0, width, across):
+            own = zeros_like(flags)
+            part = slice(top, top + down), slice(left, left + across)
+            own[part] = flags[part]
+            found += find_windows(own, grid)
+        yield from sorted(found, key=lambda window: window[0][0].start)
 
 
 def find_windows(flags: Tensor, grid: Grid) -> Iterator[tuple[Window, Window]]:
