@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, zeros_like
+from torch import Tensor
 from torch.nn import functional
 
 from darkroom.models.tiling import Grid
@@ -25,13 +25,13 @@ def find_strip_windows(flags: Tensor, grid: Grid) -> Iterator[tuple[Window, Wind
     across = STRIP_SITES // (2 * down) // grid.multiple * grid.multiple
     across = width if down > narrow else max(across, down)
     for top in range(0, height, down):
-        found: list[tuple[Window, Window]] = []
-        for left in range(0, width, across):
-            own = zeros_like(flags)
-            part = slice(top, top + down), slice(left, left + across)
-            own[part] = flags[part]
-            found += find_windows(own, grid)
-        yield from sorted(found, key=lambda window: window[0][0].start)
+        found = [
+            _shifted(inner, top, left)
+            for left in range(0, width, across)
+            for inner, _ in find_windows(flags[top : top + down, left : left + across], grid)
+        ]
+        for window in sorted(found, key=lambda one: one[0].start):
+            yield window, _widened(window, grid.margin, (height, width))
 
 
 def find_windows(flags: Tensor, grid: Grid) -> Iterator[tuple[Window, Window]]:
@@ -49,12 +49,28 @@ def find_windows(flags: Tensor, grid: Grid) -> Iterator[tuple[Window, Window]]:
     step, margin = grid.multiple, grid.margin
     cells = functional.max_pool2d(flags[None].float(), step, ceil_mode=True)[0].cpu().numpy() > 0
     for rows, columns in _split(cells, (0, 0), margin // step):
-        inner, outer = [], []
-        for side, size in ((rows, height), (columns, width)):
-            start, stop = side.start * step, min(side.stop * step, size)
-            inner.append(slice(start, stop))
-            outer.append(slice(max(start - margin, 0), min(stop + margin, size)))
-        yield (inner[0], inner[1]), (outer[0], outer[1])
+        inner = (
+            slice(rows.start * step, min(rows.stop * step, height)),
+            slice(columns.start * step, min(columns.stop * step, width)),
+        )
+        yield inner, _widened(inner, margin, (height, width))
+
+
+def _shifted(window: Window, top: int, left: int) -> Window:
+    rows, columns = window
+    return (
+        slice(rows.start + top, rows.stop + top),
+        slice(columns.start + left, columns.stop + left),
+    )
+
+
+def _widened(window: Window, margin: int, size: tuple[int, int]) -> Window:
+    """Return a window with a margin around it, as far as the photo goes."""
+    rows, columns = (
+        slice(max(side.start - margin, 0), min(side.stop + margin, end))
+        for side, end in zip(window, size, strict=True)
+    )
+    return rows, columns
 
 
 def _split(cells: NDArray[np.bool_], origin: tuple[int, int], margin: int) -> list[Window]:

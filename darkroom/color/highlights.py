@@ -282,8 +282,8 @@ def _surroundings(cells: Tensor, height: int, width: int) -> Tensor:
     """Return where in a packed photo there may be light above white: (h, w) bool."""
     bright = (cells.amax(0) > BRIGHT)[None, None].float()
     wide = functional.max_pool2d(bright, 2 * REACH + 1, 1, REACH)
-    sites = functional.interpolate(wide, scale_factor=CELL, mode="nearest")[0, 0]
-    return sites[:height, :width] > 0
+    sites = (wide[0, 0] > 0).repeat_interleave(CELL, 0).repeat_interleave(CELL, 1)
+    return sites[:height, :width]
 
 
 def _merge(bright: Tensor, dark: Tensor, near: Tensor, factor: float) -> Tensor:
