@@ -139,11 +139,12 @@ def test_what_threads_add_while_one_syncs_is_synced_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     """Of ten at once the first is synced alone, the others by one call; which may fail for all."""
-    calls, others_wrote, sync = [0], threading.Event(), os.fsync
+    calls, begun, others_wrote, sync = [0], threading.Event(), threading.Event(), os.fsync
 
     def slow(descriptor: int) -> None:
         calls[0] += 1
         if calls[0] == 1:
+            begun.set()
             assert others_wrote.wait(10)
         elif code:
             raise OSError(code, os.strerror(code))
@@ -163,6 +164,7 @@ def test_what_threads_add_while_one_syncs_is_synced_together(
         threads = [threading.Thread(target=append, args=(journal, name)) for name in names]
         for number, thread in enumerate(threads, 1):
             thread.start()
+            assert begun.wait(10)  # else the first sync may hold the second's line too
             while len((tmp_path / JOURNAL).read_bytes().splitlines()) < number:
                 time.sleep(0.001)
         others_wrote.set()
