@@ -28,8 +28,9 @@ from darkroom.models.accelerator import (
 )
 from darkroom.models.denoise import with_denoise
 from darkroom.models.model import Model
+from darkroom.models.photo_window import Packed
 from darkroom.models.row_noise import measure_row_offsets
-from darkroom.models.tiling import Edges, Packed, Part, TiledModel, TileOption, run_tiles
+from darkroom.models.tiling import Edges, Part, TiledModel, TileOption, run_tiles
 from darkroom.mosaic.hot_pixels import HotPixels, repair_hot_pixels
 from darkroom.mosaic.linear import LinearMosaic
 from darkroom.mosaic.noise import NO_NOISE, Noise

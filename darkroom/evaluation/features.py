@@ -14,8 +14,9 @@ from darkroom.errors import UsageError
 from darkroom.evaluation.image_grid import draw_picture_grid
 from darkroom.models.architectures.base import Architecture
 from darkroom.models.model import Model
+from darkroom.models.photo_window import Packed
 from darkroom.models.summary import select_layers, summarize_model
-from darkroom.models.tiling import Packed, Part, run_tiled
+from darkroom.models.tiling import Part, run_tiled
 from darkroom.models.tracing import Layer, record_activations
 from darkroom.pipeline import Options, prepare
 from darkroom.raw.image import RawImage

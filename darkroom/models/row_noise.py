@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from darkroom.models.tiling import Packed, TiledModel, run_tiled
+from darkroom.models.photo_window import Packed
+from darkroom.models.tiling import TiledModel, run_tiled
 from darkroom.mosaic.demosaic import sample_mosaic, unpack_mosaic
 from darkroom.mosaic.noise import Noise
 from darkroom.mosaic.packing import BAYER, XTRANS

@@ -20,11 +20,9 @@ from torch import Tensor
 from darkroom.errors import TooLargeError, UsageError
 from darkroom.models.accelerator import caught_out_of_memory, release_cache
 from darkroom.models.memory import budget, bytes_per_pixel, usable
-from darkroom.mosaic.packed_photo import PackedPhoto
+from darkroom.models.photo_window import Packed, take_window
 
 TileOption = Literal["auto", "off"] | int
-Packed = Tensor | PackedPhoto
-"""A packed photo (C, h, w), whole, or made window by window."""
 
 MAX_CUTS = 64
 """Tiles along one axis, at most: beyond, the margins of any known network are all the work."""
@@ -268,7 +266,7 @@ def _run(model: TiledModel, packed: Packed, core: Core) -> Part:
     full = grid.full(packed)
     top, left = max(core.top - grid.margin, 0), max(core.left - grid.margin, 0)
     bottom, right = min(core.bottom + grid.margin, full[0]), min(core.right + grid.margin, full[1])
-    picture = model(_window(packed, range(top, bottom), range(left, right))[None])[0]
+    picture = model(take_window(packed, range(top, bottom), range(left, right))[None])[0]
     rows = slice(core.top * scale, min(core.bottom, height) * scale)
     cols = slice(core.left * scale, min(core.right, width) * scale)
     inner = picture[
@@ -285,7 +283,7 @@ def _run_bands(model: BandedModel, packed: Packed) -> Iterator[Part]:
     full, scale = model.grid.full(packed), model.grid.scale
     first = 0
     for picture in model.run_bands(
-        lambda start, stop: _window(packed, range(start, stop), range(full[1])),
+        lambda start, stop: take_window(packed, range(start, stop), range(full[1])),
         (packed.shape[0], *full),
     ):
         stop = first + picture.shape[1]
@@ -293,31 +291,6 @@ def _run_bands(model: BandedModel, packed: Packed) -> Iterator[Part]:
         if rows.stop > first:
             yield Part(rows, cols, picture[:, : rows.stop - first, cols])
         first = stop
-
-
-def _window(packed: Packed, rows: range, cols: range) -> Tensor:
-    """Take a window that may reach past the bottom and right, where the photo is reflected."""
-    sides = [
-        _reflected(one, size) for one, size in zip((rows, cols), packed.shape[1:], strict=True)
-    ]
-    down, right = (slice(int(side.min()), int(side.max()) + 1) for side in sides)
-    window = torch.as_tensor(packed[:, down, right])
-    # One axis after the other: whole rows are copied ten times as fast as single sites.
-    if rows.stop > packed.shape[1]:
-        window = window.index_select(1, (sides[0] - down.start).to(window.device))
-    if cols.stop > packed.shape[2]:
-        window = window.index_select(2, (sides[1] - right.start).to(window.device))
-    return window
-
-
-def _reflected(indices: range, size: int) -> Tensor:
-    """Return indices with those past the last site mirrored about it, as often as needed.
-
-    Sites at an even distance keep their parity, so X-Trans keeps its phase.
-    """
-    period = max(2 * (size - 1), 1)
-    folded = torch.arange(indices.start, indices.stop) % period
-    return torch.minimum(folded, period - folded).clamp(0, size - 1)
 
 
 def _cut(core: Core, area: int, grid: Grid) -> list[Core]:
