@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sized
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -151,7 +152,8 @@ class Journal:
                     waiting += self._unsynced
                     self._unsynced = []
                     self._end = self._synced
-                    self._stream.truncate(self._end)
+                    with suppress(OSError):  # a line that stays is overwritten, or dropped if torn
+                        self._stream.truncate(self._end)
                 for synced in waiting:
                     synced.set_exception(error)
             else:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given, settings
@@ -132,6 +133,23 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.Monk
         journal.append(Outcome("/c", "c.png", Status.DONE))
         assert journal.latest("b.png") is None
         assert journal.latest("c.png") is not None
+
+
+def test_a_line_that_cannot_be_taken_back_fails_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Journal(tmp_path) as journal:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            patch.setattr(journal, "_stream", Mock(wraps=journal._stream, truncate=full))
+            with pytest.raises(OutputError, match="cannot be written"):
+                journal.append(DONE)
+        journal.append(Outcome("/c", "c.png", Status.DONE))  # whose thread still runs
+    outcomes = list(read_outcomes(tmp_path / JOURNAL))
+    assert outcomes[-1].output == "c.png"
 
 
 @pytest.mark.parametrize("code", [0, errno.EIO])
