@@ -97,9 +97,13 @@ def _mean_of_windows(
 
 
 def align_brightness(
-    picture: Tensor, reference: Tensor, decode: Curve, encode: Curve
+    picture: Tensor,
+    reference: Tensor,
+    decode: Curve,
+    encode: Curve,
+    max_stops: float = MAX_STOPS,
 ) -> AlignedPicture:
-    """Find the brightness, within one stop either way, that gives the picture its best PSNR.
+    """Find the brightness, within so many stops either way, that gives a picture its best PSNR.
 
     One scalar gain in linear light, clipped at white. `picture`, `reference`: (3, H, W) in [0, 1].
     `decode`: from the picture's curve to linear light; `encode`: back.
@@ -114,12 +118,12 @@ def align_brightness(
         return difference.double().square().mean().item()
 
     coarse_error = cache(partial(error, step=COARSE))
-    places, step = np.arange(-MAX_STOPS, MAX_STOPS + GRID_STEP, GRID_STEP).tolist(), GRID_STEP
+    places, step = np.arange(-max_stops, max_stops + GRID_STEP, GRID_STEP).tolist(), GRID_STEP
     near = min(places, key=coarse_error)
     while step > TOLERANCE:
         step /= 2
         near = min((near - step, near, near + step), key=coarse_error)
-    near = min(max(near, SPREAD - MAX_STOPS), MAX_STOPS - SPREAD)
+    near = min(max(near, SPREAD - max_stops), max_stops - SPREAD)
     low, middle, high = (error(near + shift) for shift in (-SPREAD, 0, SPREAD))
     bend = low - 2 * middle + high
     shift = SPREAD * (low - high) / (2 * bend) if bend > 0 else math.copysign(SPREAD, low - high)

@@ -11,6 +11,9 @@ from darkroom.evaluation.metrics import AlignedPicture, align_brightness, to_pla
 from darkroom.mosaic.packing import align, linearise, pack
 from darkroom.raw.image import RawImage
 
+MAX_STOPS = 4.0
+"""How far a picture's gain may be from that of the scene, which nobody told it."""
+
 
 def develop_plainly(raw: RawImage, gain: float) -> NDArray[np.uint8]:
     """Amplify a Bayer photo and do no more: (H, W, 3) uint8 sRGB, as noisy as it was taken.
@@ -28,4 +31,4 @@ def develop_plainly(raw: RawImage, gain: float) -> NDArray[np.uint8]:
 def compare_with_truth(pixels: NDArray[np.uint8], truth: NDArray[np.float32]) -> AlignedPicture:
     """Compare an 8-bit picture with the scene, (H, W, 3) linear sRGB, at its best brightness."""
     seen = srgb_encode(torch.from_numpy(truth).permute(2, 0, 1).clamp(0, 1))
-    return align_brightness(to_planes(pixels), seen, srgb_decode, srgb_encode)
+    return align_brightness(to_planes(pixels), seen, srgb_decode, srgb_encode, MAX_STOPS)
