@@ -252,26 +252,24 @@ def prepare(
         packed = replace(packed, sites=_crop(packed.sites, model.grid.step(cfa.period)))
     shape = packed.sites
     frame = _find_frame(None if settings.full else raw.default_crop, packed.top, packed.left, shape)
-    packed = replace(packed, gain=gain.value)
+    packed, wanted = replace(packed, gain=gain.value), settings.finish
     if model.output is Output.SRGB:
-        return PreparedPhoto(
-            shape, _hold(packed, model.device), gain, model, cfa, frame, wanted=settings.finish
-        )
+        ready = _hold(packed, model.device)
+        return PreparedPhoto(shape, ready, gain, model, cfa, frame, wanted=wanted)
     color = with_white_balance(raw.color, packed)
     assert color.white_balance is not None, "it has just been found"
     balance = color.white_balance / color.white_balance.min()
     packed = replace(packed, multipliers=balance)
-    ready = _hold(packed, model.device)
     noise = settings.correction.measure_noise(raw).amplified(gain.value)
-    network = with_denoise(model, settings.denoise, noise, color)
     if settings.denoise:
         full = with_denoise(model, max(settings.denoise, 1.0), noise, color)
-        offsets = measure_row_offsets(full, ready, noise, balance)
+        offsets = measure_row_offsets(full, packed, noise, balance)
         if offsets is not None:
             light.take_off_rows(packed.top, offsets / gain.value)
-            ready = _hold(packed, model.device)
+            noise = noise.without(float(offsets.std()))
+    network = with_denoise(model, settings.denoise, noise, color)
+    ready = _hold(packed, model.device)
     if settings.highlights is Highlights.CLIP:
-        wanted = settings.finish
         return PreparedPhoto(
             shape, ready, gain, network, cfa, frame, color, wanted=wanted, noise=noise
         )
@@ -282,9 +280,8 @@ def prepare(
     white = gain.value * measure_saturation(raw) * balance
     network, shoulder = with_highlights(network, dimmed, ready, color, white)
     brightest = max(1.0, float(white.max()))
-    finish = settings.finish
     return PreparedPhoto(
-        shape, ready, gain, network, cfa, frame, color, shoulder, brightest, finish, noise
+        shape, ready, gain, network, cfa, frame, color, shoulder, brightest, wanted, noise
     )
 
 

@@ -5,6 +5,8 @@ leaves a streak. What it took away holds no scene, so the means of its rows are 
 those of separate strips of columns agree as far as they are.
 """
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,11 +24,23 @@ MIN_READ = 0.0015
 """Amplified read noise, white 1, from which on offsets of a tenth of it show: half a code of 255
 in the dark, where sRGB has 12.92 * 255 to a unit of light."""
 LIMIT = 3.0
-"""Stds of the noise beyond which a site tells of detail that was lost; it counts as that much."""
+"""Stds of the noise beyond which a site tells of detail that was lost, and of all rows beyond which
+a row tells of an edge; they count as that much."""
 WINDOW = 31
 """Photosite rows whose mean is the scene's or black's; what a row differs from it by is its own."""
+NORMAL_MEDIAN = 1.4826
+"""Times the median of a normal distribution's absolute values is its standard deviation."""
+DISAGREEING = 3.0
+"""Times the expected variance of their mean by which strips differ that do not see one offset: of
+three strips with nothing but noise, one row in twenty. Source: chi-square, two degrees of freedom.
+"""
 SURE = 3.0
 """Times its standard error by which what strips have in common must exceed chance."""
+
+EDGE_ERROR = 0.35
+"""Share of a row's slope from its neighbours by which the mean of one strip is in doubt. Source:
+measured, safelight on edges right across a chart at gain 99: 0.1 to 0.2, in all three strips alike.
+"""
 
 Offsets = NDArray[np.float64]
 
@@ -75,7 +89,8 @@ def _measure_rows(
         weight = (1 / variance).double()
         total = weight.sum(1)
         means.append(((weight * removed).sum(1) / total).numpy())
-        variances.append((1 / total).numpy())
+        edges = _slope((clean / factors).mean(1).double().numpy(), cfa.period)
+        variances.append((1 / total).numpy() + (EDGE_ERROR * edges) ** 2)
     return np.array(means), np.array(variances)
 
 
@@ -83,19 +98,32 @@ def estimate_offsets(means: Offsets, variances: Offsets, period: int) -> Offsets
     """Estimate rows' offsets, (H,), from their means in separate strips and these variances.
 
     (N, H) both. What strips have in common is the rows' own; the rest is doubt, by which the
-    estimate is shrunk, to nothing where chance may have made it. Rows of the same phase in a
-    filter array of that `period` are compared, since the network errs by colour.
+    estimate is shrunk: everywhere to nothing where chance may have made it, and rows on which
+    strips disagree more than noise does, as at edges of the scene, by how much they do. Rows of the
+    same phase in a filter array of that `period` are compared, since the network errs by colour.
     """
     own = means - _smooth(means, period)
     count, height = own.shape
-    first, second = np.triu_indices(count, 1)
-    common = float((own[first] * own[second]).mean())
-    chance = float((own**2).mean()) / np.sqrt(height * len(first))
     weights = 1 / variances
-    mean = (weights * own).sum(0) / weights.sum(0)
+    expected = 1 / weights.sum(0)
+    mean = (weights * own).sum(0) * expected
+    limit = LIMIT * NORMAL_MEDIAN * float(np.median(np.abs(own)))
+    usual = own.clip(-limit, limit)  # a few edges of the scene are no measure of all rows
+    first, second = np.triu_indices(count, 1)
+    common = float((usual[first] * usual[second]).mean())
+    chance = float((usual**2).mean()) / np.sqrt(height * len(first))
     if common <= SURE * chance:
         return np.zeros(height)
-    return np.asarray(mean * min(common / float((mean**2).mean()), 1.0))
+    seen = own.var(axis=0, ddof=1) / count
+    doubt = np.where(seen > DISAGREEING * expected, seen, expected)
+    bound = LIMIT * math.sqrt(common)
+    return np.asarray((mean * common / (common + doubt)).clip(-bound, bound))
+
+
+def _slope(rows: Offsets, period: int) -> Offsets:
+    """Return how steeply rows, (H,), change from one to the next of the same phase."""
+    line = np.pad(rows, period, mode="edge")
+    return np.asarray((line[2 * period :] - line[: -2 * period]) / 2)
 
 
 def _smooth(rows: Offsets, period: int) -> Offsets:

@@ -39,13 +39,14 @@ class LinearMosaic:
         self._levels = [(np.resize(one, width), np.resize(other, width)) for one, other in levels]
         self._places: Places = np.empty(0, np.intp)  # written sites, in the flat mosaic; sorted
         self._values: Mosaic = np.empty(0, np.float32)
-        self._offsets: Mosaic | None = None
+        self._row_black = raw.row_black
 
     def take_off_rows(self, top: int, offsets: NDArray[np.float64]) -> None:
         """Take off what rows from `top` on are off by, (rows,) light; what is written stays."""
-        inside = offsets[: self.shape[0] - top]
-        self._offsets = np.zeros(self.shape[0], np.float32)
-        self._offsets[top : top + len(inside)] = inside
+        raw, inside = self._raw, offsets[: self.shape[0] - top]
+        black = np.zeros(self.shape[0], np.float32) if self._row_black is None else self._row_black
+        self._row_black = black.copy()
+        self._row_black[top : top + len(inside)] += inside * float((raw.white - raw.black).mean())
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -84,11 +85,9 @@ class LinearMosaic:
             black, scale = self._levels[(rows.start + row) % period]
             target = linear[row::period]
             target -= black[across]
-            if raw.row_black is not None:
-                target -= raw.row_black[rows.start + row : rows.stop : period, None]
+            if self._row_black is not None:
+                target -= self._row_black[rows.start + row : rows.stop : period, None]
             target *= scale[across]
-        if self._offsets is not None:
-            linear -= self._offsets[rows.start : rows.stop, None]
         if raw.missing is not None:
             linear[raw.missing[rows.start : rows.stop, across]] = 0
         width = self.shape[1]
@@ -104,11 +103,9 @@ class LinearMosaic:
         is_even = len(self._levels) == 1 and np.ptp(self._black) == np.ptp(self._scale) == 0
         kind = (0, 0) if is_even else (rows % down, columns % right)
         light = np.subtract(raw.mosaic[rows, columns], self._black[kind], dtype=np.float32)
-        if raw.row_black is not None:
-            light = light - raw.row_black[rows]
+        if self._row_black is not None:
+            light = light - self._row_black[rows]
         light = np.asarray(light * self._scale[kind])
-        if self._offsets is not None:
-            light -= self._offsets[rows]
         if raw.missing is not None:
             light[raw.missing[rows, columns]] = 0
         if self._places.size:

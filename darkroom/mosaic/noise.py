@@ -50,6 +50,10 @@ class Noise:
         """Return noise whose standard deviation is `factor` times as large at every level."""
         return replace(self, shot=self.shot * factor**2, read=self.read * factor)
 
+    def without(self, read: float) -> "Noise":
+        """Return what is left where a part of the read noise, `read` its std, was taken off."""
+        return replace(self, read=math.sqrt(max(self.read**2 - read**2, 0.0)))
+
 
 NO_NOISE = Noise(0.0, 0.0, "none is known")
 
