@@ -422,3 +422,16 @@ def test_an_error_costs_more_in_the_shadows() -> None:
         return float(loss.measure_loss(truth + 0.01, scenes, structure=False))
 
     assert cost(0.01) > 1.7 * cost(0.5), "photos with small errors count for more"
+
+
+def test_a_cast_costs_more_than_noise_that_is_as_wrong() -> None:
+    truth = torch.full((1, 3, 64, 64), 0.1)
+    scenes = Scenes(truth, torch.ones(1, 3), torch.eye(3)[None])
+    board = torch.ones(64, 64)
+    board[::2, ::2] = board[1::2, 1::2] = -1
+    cast, noise = (
+        float(loss.measure_loss(truth + 0.01 * error, scenes, structure=False))
+        for error in (torch.ones(64, 64), board)
+    )
+    # Of the rest it would be 1.0; the square root of the weight leaves half of the logarithm.
+    assert 1.15 * noise < cast < 1.4 * noise

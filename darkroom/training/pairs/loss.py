@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from darkroom.color.transfer import bt709_decode
 from darkroom.errors import UsageError
-from darkroom.training.loss import weigh_errors
+from darkroom.training.loss import LINEAR_WEIGHT, weigh_errors
 from darkroom.training.pairs.ms_ssim import ms_ssim
 from darkroom.training.pairs.vgg import vgg_distance
 
@@ -79,7 +79,7 @@ def safelight_loss(picture: Tensor, target: Tensor, network: nn.Module, step: in
     picture = torch.where(target >= 1, torch.minimum(picture, target), picture)
     picture = torch.where(target <= 0, torch.maximum(picture, target), picture)
     linear = (bt709_decode(picture) - bt709_decode(target)).abs().mean((1, 2, 3))
-    return weigh_errors(picture, target, linear, structure=True)
+    return weigh_errors(picture, target, LINEAR_WEIGHT * linear, structure=True)
 
 
 def total_variation(picture: Tensor) -> Tensor:
