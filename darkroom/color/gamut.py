@@ -11,7 +11,7 @@ follows the tone curve, the others keep their ratios to it.
 import torch
 from torch import Tensor
 
-from darkroom.color.tone_curve import KNEE, Shoulder
+from darkroom.color.tone_curve import Shoulder
 
 Luminance = tuple[float, float, float]
 """Shares of R, G and B."""
@@ -42,7 +42,7 @@ def bring_in_gamut(
         chosen = _compressed(rgb.index_select(1, places), luminance)
         rgb.index_copy_(1, places, chosen)
         high.index_copy_(0, places, chosen.amax(0))
-    knee = 1.0 if shoulder is None else KNEE
+    knee = 1.0 if shoulder is None else shoulder.knee
     places = (high > knee).nonzero().flatten()
     if len(places):
         light = high.index_select(0, places)

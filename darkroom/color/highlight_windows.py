@@ -19,6 +19,7 @@ STRIP_SITES = 1 << 21
 def find_strip_windows(flags: Tensor, grid: Grid) -> Iterator[tuple[Window, Window]]:
     """Yield the windows of one strip of a photo after the other, from the top, none too large."""
     height, width = flags.shape
+    whole = slice(0, height), slice(0, width)
     narrow = -(-2 * grid.margin // grid.multiple) * grid.multiple
     down = max(STRIP_SITES // width // grid.multiple * grid.multiple, narrow, grid.multiple)
     # Strips that margins keep from being lower are cut across.
@@ -31,7 +32,7 @@ def find_strip_windows(flags: Tensor, grid: Grid) -> Iterator[tuple[Window, Wind
             for inner, _ in find_windows(flags[top : top + down, left : left + across], grid)
         ]
         for window in sorted(found, key=lambda one: one[0].start):
-            yield window, _widened(window, grid.margin, (height, width))
+            yield window, widen(window, grid.margin, whole)
 
 
 def find_windows(flags: Tensor, grid: Grid) -> Iterator[tuple[Window, Window]]:
@@ -42,8 +43,8 @@ def find_windows(flags: Tensor, grid: Grid) -> Iterator[tuple[Window, Window]]:
     height, width = flags.shape
     if not bool(flags.any()):
         return
+    whole = slice(0, height), slice(0, width)
     if grid.halo is None:
-        whole = slice(0, height), slice(0, width)
         yield whole, whole
         return
     step, margin = grid.multiple, grid.margin
@@ -53,7 +54,7 @@ def find_windows(flags: Tensor, grid: Grid) -> Iterator[tuple[Window, Window]]:
             slice(rows.start * step, min(rows.stop * step, height)),
             slice(columns.start * step, min(columns.stop * step, width)),
         )
-        yield inner, _widened(inner, margin, (height, width))
+        yield inner, widen(inner, margin, whole)
 
 
 def _shifted(window: Window, top: int, left: int) -> Window:
@@ -64,11 +65,11 @@ def _shifted(window: Window, top: int, left: int) -> Window:
     )
 
 
-def _widened(window: Window, margin: int, size: tuple[int, int]) -> Window:
-    """Return a window with a margin around it, as far as the photo goes."""
+def widen(window: Window, margin: int, limits: Window) -> Window:
+    """Return a window with a margin around it, as far as the limits go."""
     rows, columns = (
-        slice(max(side.start - margin, 0), min(side.stop + margin, end))
-        for side, end in zip(window, size, strict=True)
+        slice(max(side.start - margin, limit.start), min(side.stop + margin, limit.stop))
+        for side, limit in zip(window, limits, strict=True)
     )
     return rows, columns
 

@@ -24,6 +24,7 @@ from darkroom.color.highlight_windows import (
     find_strip_windows,
     find_windows,
     scale_window,
+    widen,
 )
 from darkroom.color.matrix import camera_to_srgb
 from darkroom.color.tone_curve import Shoulder
@@ -49,6 +50,13 @@ BAND, ROWS = 64, 256
 """Rows of packed pixels whose brightness is measured at once: that of cells, that of sites."""
 SATURATED = 0.97
 """Share of the saturated value from which on a site counts as saturated; noise spreads it."""
+BLUR = 4
+"""Pixels each way over which light is averaged for the colour of what is dark beside lights."""
+LIT, SPECKS = 2.0, (2.0, 8.0)
+"""What is darker than the light around it, from these times LIT on, and so many times, takes on its
+colour: errors of a hundredth of a lamp are speckles beside it. Skies over branches are dimmer."""
+COLORED = 1.05
+"""Most over least light of a saturated site from which on a sensor's end has a colour."""
 NEAR = 5.0
 """Of five by five packed pixels so many in 25 are saturated where all are beside saturated ones:
 noise saturates single sites, which shall not make specks."""
@@ -76,33 +84,47 @@ def with_highlights(
     amplified and white-balanced. `color`: with a white balance. `white`: (3,) the least light of a
     saturated site of each colour, amplified and white-balanced.
     """
-    sensor_white, highest = max(float(white.min()), 1.0), float(white.max())
-    brightest = _row_maxima(packed)
-    if highest <= 1 or not bool((brightest > 1).any()):
-        return network, None
-    matrix = camera_to_srgb(color).float().to(brightest.device)
-    limits = tuple((SATURATED * white).tolist())
-    peak, saturated = 0.0, False
-    for rows in _runs(brightest > 1):
-        light = torch.as_tensor(packed[:, rows, :])
-        full = _saturated(light, limits)
-        saturated |= bool(full.any())
-        cells = _cells(light.masked_fill(full, sensor_white))
-        peak = max(peak, float((matrix @ cells.flatten(1)).max()))
-    if peak <= 1 and not saturated:
-        return network, None
-    lowest = min(ROOM * float(brightest.max()), highest)
+    limits, highest = tuple((SATURATED * white).tolist()), float(white.max())
+    brightest, sensor_white = _row_maxima(packed), float(white.min())
+    # Flat neutral surfaces may be taken for saturated ones; where these are neutral, all is well.
+    colored = highest > COLORED * sensor_white
+    if sensor_white < 1 and colored and _is_saturated(packed, brightest, limits):
+        peak = sensor_white
+    else:
+        sensor_white = max(sensor_white, 1.0)
+        if highest <= 1 or not bool((brightest > 1).any()):
+            return network, None
+        matrix = camera_to_srgb(color).float().to(brightest.device)
+        peak, saturated = 0.0, False
+        for rows in _runs(brightest > 1):
+            light = torch.as_tensor(packed[:, rows, :])
+            full = _saturated(light, limits)
+            saturated |= bool(full.any())
+            cells = _cells(light.masked_fill(full, sensor_white))
+            peak = max(peak, float((matrix @ cells.flatten(1)).max()))
+        if peak <= 1 and not saturated:
+            return network, None
+        peak = max(min(peak, sensor_white), 1.0)
+    lowest = max(min(ROOM * float(brightest.max()), highest), 1.0)
     count = max(1, math.ceil(math.log(lowest) / math.log(STEP)))
     factors = [lowest ** (step / count) for step in range(1, count + 1)]
     exposures = tuple(DimmedModel(factor, dimmed(factor)) for factor in factors)
     model = HighDynamicRangeModel(network, exposures, limits, sensor_white)
-    return model, Shoulder.of(min(peak, sensor_white), highest)
+    return model, Shoulder.of(peak, highest)
 
 
 def _row_maxima(packed: Tensor | PackedPhoto) -> Tensor:
     """Return the brightest site of each row of packed pixels, (h,)."""
     bands = (packed[:, top : top + ROWS, :] for top in range(0, packed.shape[1], ROWS))
     return torch.cat([torch.as_tensor(light).amax(dim=(0, 2)) for light in bands])
+
+
+def _is_saturated(
+    packed: Tensor | PackedPhoto, brightest: Tensor, limits: tuple[float, ...]
+) -> bool:
+    """Whether any site of a photo is at its colour's limit; `brightest`: of each row."""
+    runs = _runs(brightest >= min(limits))
+    return any(bool(_saturated(torch.as_tensor(packed[:, rows, :]), limits).any()) for rows in runs)
 
 
 def _saturated(packed: Tensor, limits: tuple[float, ...]) -> Tensor:
@@ -169,7 +191,7 @@ class HighDynamicRangeModel:
         """(N, C, h, w) on any device -> (N, 3, s*h, s*w) camera RGB, on the network's."""
         picture = self.network(packed)
         for light, part in zip(packed, picture, strict=True):
-            near = _surroundings(_cells(light), *light.shape[1:])
+            near = _surroundings(self._bright(light), *light.shape[1:])
             for inner, outer in find_windows(near, self.grid):
                 self._extend(light[:, *outer], near[inner], inner, outer).put(part, 0)
         return picture
@@ -191,8 +213,9 @@ class HighDynamicRangeModel:
         """Yield the picture by rows, as `Model.run_bands` does."""
         assert isinstance(self.network, BandedModel)
         _, height, width = shape
-        cells = [_cells(photo(top, min(top + ROWS, height))) for top in range(0, height, ROWS)]
-        near = _surroundings(torch.cat(cells, 1), height, width)
+        tops = range(0, height, ROWS)
+        cells = [self._bright(photo(top, min(top + ROWS, height))) for top in tops]
+        near = _surroundings(torch.cat(cells), height, width)
         waiting = deque(find_strip_windows(near, self.grid))
         begun: list[Extension] = []
         first = 0
@@ -208,51 +231,58 @@ class HighDynamicRangeModel:
             yield picture
             first = stop
 
-    def _extend(self, window: Tensor, near: Tensor, inner: Window, outer: Window) -> "Extension":
+    def _bright(self, packed: Tensor) -> Tensor:
+        """Return the cells that may hold light above white, or saturated sites: (h, w) bool."""
+        bright = _cells(packed).amax(0) > BRIGHT
+        if self.white < 1:
+            full = _saturated(packed, self.saturated).float()[None, None]
+            bright |= functional.max_pool2d(full, CELL, ceil_mode=True)[0, 0] > 0
+        return bright
+
+    def _extend(self, window: Tensor, flags: Tensor, inner: Window, outer: Window) -> "Extension":
         """Find light above white `inner` a window, which the mosaic, packed, has `outer` of.
 
-        `near`: where there may be any, of the inner one.
+        `flags`: where there may be any, of the inner one.
         """
         scale = self.grid.scale
-        inside = scale_window(inner, (outer[0].start, outer[1].start), scale)
+        wide = widen(inner, BLUR // scale + 1, outer)
+        inside = scale_window(wide, (outer[0].start, outer[1].start), scale)
         brightest = float(window.max())
         steps = list(zip([1.0, *(e.factor for e in self.exposures)], self.exposures, strict=False))
         needed = [e for above, e in steps if above * FROM < brightest] or [self.exposures[0]]
-        merged = self._without_false_color(self._run(needed[-1], window, inside), window, inside)
+        full = _saturated(window, self.saturated).float()[None, None]
+        near = functional.avg_pool2d(full, 5, 1, 2).mul_(NEAR).clamp_(max=1)
+        # Of a saturated colour nobody knows how much there was, so there is no colour.
+        window = window.lerp(window.clamp(max=self.white), (full * near)[0])
+        share = functional.avg_pool2d(full, 3, 1, 1, count_include_pad=False)
+        share = share.mul_(2).sub_(1).clamp_(min=0)
+        merged = self._run(needed[-1], window, inside)
+
+        def fit(part: Tensor, size: int) -> Tensor:
+            pixels = functional.interpolate(part, scale_factor=size * scale, mode="bilinear")
+            return pixels[0][:, *inside].to(merged.device)
+
+        near = fit(near, 1)[0]
+        merged.lerp_(merged.new_tensor(self.white), fit(share, 1))
         # Beside a clipped lamp a network sees white; so it is the neighbourhood that decides.
-        around = functional.max_pool2d(_cells(window).amax(0)[None, None], 3, 1, 1)
-        around = functional.interpolate(around, scale_factor=CELL * scale, mode="bilinear")
-        light = around[0, 0][inside].to(merged.device)
+        cells = _cells(window)[None]
+        light = fit(functional.max_pool2d(cells.amax(1, keepdim=True), 3, 1, 1), CELL)[0]
+        if self.white < 1:  # what is saturated is taken from there however dim it is
+            light = torch.maximum(light, near * (TO * needed[-1].factor))
         for exposure in needed[-2::-1]:
             bright = self._run(exposure, window, inside)
             merged = _merge(bright, merged, light, exposure.factor)
-        mask = near.to(merged.device).repeat_interleave(scale, 0).repeat_interleave(scale, 1)
-        return Extension(*scale_window(inner, (0, 0), scale), merged, light, mask)
+        if brightest > LIT * SPECKS[0]:
+            merged = _without_specks(merged)
+        crop = scale_window(inner, (wide[0].start, wide[1].start), scale)
+        mask = flags.to(merged.device).repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+        place = scale_window(inner, (0, 0), scale)
+        return Extension(*place, merged[:, *crop], light[crop], mask)
 
     def _run(self, exposure: DimmedModel, window: Tensor, inside: Window) -> Tensor:
         """Return the `inside` of a window at an exposure, as light at the full one."""
         dimmed = (window / exposure.factor)[None]
         return exposure.network(dimmed)[0][:, *inside] * exposure.factor
-
-    def _without_false_color(self, picture: Tensor, window: Tensor, inside: Window) -> Tensor:
-        """Make a picture white as the sites around each pixel are saturated.
-
-        Of a saturated colour nobody knows how much there was, so there is no colour.
-        """
-        full = _saturated(window, self.saturated).float()[None, None]
-        if not bool(full.any()):
-            return picture
-        # What is told of the others' colour reaches a little further than they do.
-        share = functional.avg_pool2d(full, 3, 1, 1, count_include_pad=False)
-        near = functional.avg_pool2d(full, 5, 1, 2).mul_(NEAR).clamp_(max=1)
-        share, near = (
-            functional.interpolate(
-                part.to(picture.device), scale_factor=self.grid.scale, mode="bilinear"
-            )[0][:, *inside]
-            for part in (share, near)
-        )
-        picture = picture.lerp(picture.clamp(max=self.white), near)
-        return picture.lerp(torch.full_like(picture, self.white), share)
 
 
 class Extension(NamedTuple):
@@ -278,10 +308,9 @@ class Extension(NamedTuple):
         place.copy_(torch.where(self.mask[own], whole, place))
 
 
-def _surroundings(cells: Tensor, height: int, width: int) -> Tensor:
-    """Return where in a packed photo there may be light above white: (h, w) bool."""
-    bright = (cells.amax(0) > BRIGHT)[None, None].float()
-    wide = functional.max_pool2d(bright, 2 * REACH + 1, 1, REACH)
+def _surroundings(bright: Tensor, height: int, width: int) -> Tensor:
+    """Return the surroundings of bright cells in a packed photo: (h, w) bool."""
+    wide = functional.max_pool2d(bright[None, None].float(), 2 * REACH + 1, 1, REACH)
     sites = (wide[0, 0] > 0).repeat_interleave(CELL, 0).repeat_interleave(CELL, 1)
     return sites[:height, :width]
 
@@ -298,3 +327,15 @@ def _merge(bright: Tensor, dark: Tensor, near: Tensor, factor: float) -> Tensor:
     roots = [part.abs().sqrt_().copysign_(part) for part in (bright, dark)]
     mixed = roots[0].lerp_(roots[1], share)
     return mixed * mixed.abs()
+
+
+def _without_specks(picture: Tensor) -> Tensor:
+    """Give what is far darker than the lights beside it their colour, (3, H, W); light stays."""
+    around, width = picture[None], BLUR + 1
+    for _ in range(2):
+        around = functional.avg_pool2d(around, width, 1, BLUR // 2, count_include_pad=False)
+    color = around[0].clamp_(min=0)
+    most, light = color.amax(0), picture.amax(0)
+    start, end = SPECKS
+    share = ((most / light.clamp(min=LIT) - start) / (end - start)).clamp_(0, 1)
+    return picture.lerp(color.mul_(light.clamp_(min=0) / most.clamp(min=LIT)), share)

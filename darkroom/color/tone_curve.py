@@ -11,7 +11,9 @@ from torch import Tensor
 from darkroom.parallel import in_bands
 
 KNEE = 0.8
-"""Light up to here stays as it is."""
+"""Light up to here stays as it is, where there is light above white."""
+LIFTED = 0.5
+"""Where the sensor is saturated below white, the share of that light from which on it is lifted."""
 ROWS = 64
 """Rolled off at once."""
 BISECTIONS = 60
@@ -19,12 +21,13 @@ MAX_BEND = 1e6
 
 
 class Shoulder(NamedTuple):
-    """A curve that leaves light below `KNEE` as it is and brings `peak` to 1.
+    """A curve that leaves light below its knee as it is and brings `peak` to 1.
 
-    Above the knee it is a logarithm of light, so that each stop gets nearly its equal share of what
-    is left; value and slope are continuous. `peak`: the photo's brightest light, above 1. `white`:
-    light of the saturated channel that holds most, above which there is nothing but noise.
-    `bend`: from `of`.
+    Down from above 1, where the knee is `KNEE`, it is a logarithm of light, so that each stop gets
+    nearly its equal share of what is left. Up from below 1, where a sensor is saturated, a
+    parabola from a stop below on. Value and slope are continuous. `peak`: the photo's brightest
+    light. `white`: light of the saturated channel that holds most, above which there is nothing
+    but noise. `bend`: from `of`.
     """
 
     peak: float
@@ -33,7 +36,9 @@ class Shoulder(NamedTuple):
 
     @classmethod
     def of(cls, peak: float, white: float) -> "Shoulder":
-        """Return the curve for a photo; `peak` above 1."""
+        """Return the curve for a photo."""
+        if peak < 1:
+            return cls(peak, white, (1 - peak) / (LIFTED * peak) ** 2)
         room, reach = 1 - KNEE, peak - KNEE
         # Slope 1 at the knee: room * bend / log(1 + bend * reach) = 1, which grows with bend.
         low, high = 0.0, MAX_BEND
@@ -45,10 +50,17 @@ class Shoulder(NamedTuple):
                 high = bend
         return cls(peak, white, high)
 
+    @property
+    def knee(self) -> float:
+        """Light up to here stays as it is."""
+        return KNEE if self.peak >= 1 else (1 - LIFTED) * self.peak
+
     def curve(self, light: Tensor) -> Tensor:
         """Apply the curve: light of any shape to at most 1; beyond the peak it stays 1."""
+        above = (light - self.knee).clamp_(0, self.peak - self.knee)
+        if self.peak < 1:
+            return above.square().mul_(self.bend).add_(light.clamp(max=self.peak))
         scale = (1 - KNEE) / math.log1p(self.bend * (self.peak - KNEE))
-        above = (light - KNEE).clamp_(0, self.peak - KNEE)
         bent = above.mul_(self.bend).log1p_().mul_(scale).add_(KNEE)
         return torch.minimum(light, bent)
 

@@ -1,10 +1,12 @@
 """Where a sensor is saturated: at the stated white level, or below it where values pile up."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from darkroom.mosaic.noise import measure_noise
 from darkroom.parallel import LIGHT_BYTES, in_bands, rows_per_band
 from darkroom.raw.image import RawImage, Sensor
 
@@ -17,6 +19,14 @@ STEEP = 4.0
 """A pile holds so many times what each band below it does: scenes thin out towards their lights.
 Half a band between them is left out, that a pile's own spread is not taken for the scene."""
 BANDS_BELOW = 2
+CALM = 0.5
+"""A pile is a sensor's end where it spreads less than so many times the photo's shot noise at its
+light, which full sites do not have. Flat surfaces, the brightest of their scene, spread by it."""
+ALIKE = 0.015
+"""Piles of red or blue that end so near to green's, as a share of it, are the sensor's end however
+they spread: of a surface the colours seldom end in the same place, white ones never."""
+TINY = 1e-6
+"""Noise in units of white below which a picture is computed, and its flat parts tell nothing."""
 
 Values = NDArray[np.uint16] | NDArray[np.float32]
 
@@ -24,9 +34,10 @@ Values = NDArray[np.uint16] | NDArray[np.float32]
 def measure_saturation(raw: RawImage) -> NDArray[np.float64]:
     """Return the light at which red, green and blue sites saturate, (3,), white 1.
 
-    Less than 1 where a colour's values end in a pile below the stated white.
+    Less than 1 where a colour's values end in a pile below the stated white, unless that may be a
+    flat surface, the brightest of its scene.
     """
-    found, maxima = np.ones(3), _measure_maxima(raw)
+    ends, spreads, maxima = np.ones(3), np.zeros(3), _measure_maxima(raw)
     for color in range(3):
         places = np.argwhere(raw.cfa.channels == color)
         levels = [_levels_at(raw, row, column) for row, column in places]
@@ -35,8 +46,23 @@ def measure_saturation(raw: RawImage) -> NDArray[np.float64]:
         groups = [places] if raw.cfa.sensor is Sensor.XTRANS else places[:, None]
         piles = [_find_pile(raw, group, black, maxima) for group in groups]
         if any(piles):
-            found[color] = min((max(piles) - black) / (white - black), 1.0)
-    return found
+            level, spread = max(pile for pile in piles if pile)
+            ends[color] = min((level - black) / (white - black), 1.0)
+            spreads[color] = spread / (white - black)
+    below = ends < 1 - BAND
+    if below.any():
+        alike = np.abs(ends / ends[1] - 1) < ALIKE
+        alike[1] = alike[0] or alike[2]
+        calm = spreads + TINY < CALM * _expect_shot_noise(raw, ends)
+        ends[below & ~alike & ~calm] = 1.0
+    return ends
+
+
+def _expect_shot_noise(raw: RawImage, ends: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the shot noise at some light, in units of white, as told by what is darker than it."""
+    least = float(ends.min())
+    below = replace(raw, white=raw.black + least * (raw.white - raw.black), noise_profile=None)
+    return np.sqrt(measure_noise(below).shot * least * ends)
 
 
 class _Maxima(NamedTuple):
@@ -72,8 +98,10 @@ def _levels_at(raw: RawImage, row: int, column: int) -> tuple[float, float]:
     return float(black), float(white)
 
 
-def _find_pile(raw: RawImage, places: NDArray[np.intp], black: float, maxima: _Maxima) -> float:
-    """Return the middle of the pile in which values end, 0 where they thin out instead.
+def _find_pile(
+    raw: RawImage, places: NDArray[np.intp], black: float, maxima: _Maxima
+) -> tuple[float, float] | None:
+    """Return middle and spread of the pile in which values end, None where they thin out instead.
 
     `places`: (n, 2) the sites of the CFA's period that are looked at.
     """
@@ -82,7 +110,7 @@ def _find_pile(raw: RawImage, places: NDArray[np.intp], black: float, maxima: _M
     top = float(max(values.max() for values in columns))
     width = BAND * (top - black)
     if width <= 0:
-        return 0.0
+        return None
     least, found = top - (BANDS_BELOW + 1.5) * width, []
     for (row, column), values in zip(places, columns, strict=True):
         down = np.flatnonzero(maxima.rows[row::period] > least) * period + row
@@ -94,5 +122,6 @@ def _find_pile(raw: RawImage, places: NDArray[np.intp], black: float, maxima: _M
     beyond = (top - 1.5 * width - near[near <= top - 1.5 * width]) // width
     scene = np.bincount(beyond.astype(int), minlength=1).max() if len(beyond) else 0
     if len(pile) < MIN_PILE or len(pile) < STEEP * scene:
-        return 0.0
-    return float(np.median(pile))
+        return None
+    low, middle, high = np.percentile(pile, (16, 50, 84))
+    return float(middle), float(high - low) / 2

@@ -18,15 +18,16 @@ from darkroom.color.tone_curve import Shoulder
 from darkroom.color.transfer import srgb_decode
 from darkroom.color.white_balance import balance_white
 from darkroom.errors import UsageError
-from darkroom.evaluation.chart import photograph_chart
+from darkroom.evaluation.chart import BLACK, WHITE, photograph_chart
+from darkroom.evaluation.simulated import photograph_light
 from darkroom.gain import given_gain
 from darkroom.models.architectures.safelight import Safelight
 from darkroom.models.loading import load_model
 from darkroom.models.model import Model
 from darkroom.models.tiling import Grid, run_tiled
-from darkroom.mosaic.packing import COLORS_OF_CHANNELS, XTRANS, linearise, pack
+from darkroom.mosaic.packing import BAYER, COLORS_OF_CHANNELS, XTRANS, linearise, pack
 from darkroom.pipeline import Options, enhance, prepare
-from darkroom.raw.image import SRGB_TO_XYZ, Color, RawImage
+from darkroom.raw.image import CFA, SRGB_TO_XYZ, Color, RawImage
 from darkroom.weights.registry import Output
 
 RATIO = 300.0
@@ -167,6 +168,77 @@ def test_what_saturates_the_sensor_is_neutral(safelight: Model) -> None:
     assert (clipped[:, 1] > clipped[:, 2] - 0.01).all()
 
 
+EARLY = {share: round(BLACK + share * (WHITE - BLACK)) for share in (0.25, 0.7, 0.95, 1)}
+"""Where sensors end, in shares of the white that their files state, and in steps."""
+
+
+def magenta(picture: NDArray[np.float64]) -> float:
+    """Return by how much green is less than red and blue at most."""
+    return float((picture[..., [0, 2]].min(2) - picture[..., 1]).max())
+
+
+@pytest.mark.parametrize(
+    ("cfa", "share", "gain"),
+    [
+        (BAYER, 0.25, 1),
+        (BAYER, 0.7, 1),
+        (BAYER, 1, 2),
+        (XTRANS, 0.25, 1),
+        (XTRANS, 0.25, 2),
+        (XTRANS, 0.95, 1),
+    ],
+)
+def test_white_lamps_have_no_magenta_wherever_the_sensor_ends(
+    safelight: Model, cfa: CFA, share: float, gain: float
+) -> None:
+    """It was 0.15 to 0.5 of light in cores and rims and is 0.04; rings are gray to 0.03.
+
+    Their cores are white, and the night stays as it is, to what the network adds.
+    """
+    raw = photograph_light("lamp", lamp(50, (1.0, 1.0, 1.0)), 1, cfa, full=EARLY[share])
+    found = shown(safelight.for_sensor(cfa.sensor), raw, gain=given_gain(gain))
+    assert found[distances() < 12].min() > 0.99
+    assert magenta(found) < 0.06
+    assert np.ptp(rings(found), axis=1).max() < 0.03
+    night = gain * lamp(50, (1.0, 1.0, 1.0))[:8, :8].mean()
+    assert found[:8, :8].mean() == pytest.approx(night, rel=0.02)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.7])
+def test_skies_brighten_smoothly_to_a_sensors_early_end(safelight: Model, share: float) -> None:
+    """A ramp of gray light past it stays gray to 0.03 and never darkens; below it is as it was."""
+    ramp = np.geomspace(0.05, 2, 192) * share
+    light = np.broadcast_to(ramp[None, :, None], (48, 192, 3)).astype(np.float32)
+    raw = photograph_light("sky", light, 1, full=EARLY[share])
+    found = shown(safelight, raw, gain=given_gain(1.0))[8:-8].mean(0)
+    assert (found.max(1) - found.min(1)).max() < 0.03
+    assert (np.diff(found.mean(1)) > -0.01).all()
+    below, above = ramp < 0.45 * share, ramp > 1.1 * share
+    assert found[below] == pytest.approx(ramp[below][:, None].repeat(3, 1), abs=0.01)
+    assert found[above].min() > 0.98
+
+
+def test_one_colour_may_end_earlier_than_the_others(safelight: Model) -> None:
+    raw = photograph_light("lamp", lamp(50, (1.0, 1.0, 1.0)), 1)
+    limit = np.where(BAYER.channels == 1, EARLY[0.25], EARLY[0.7]).astype(np.uint16)
+    mosaic = np.minimum(raw.mosaic, np.tile(limit, (SIDE // 2, SIDE // 2)))
+    found = shown(safelight, replace(raw, mosaic=mosaic), gain=given_gain(1.0))
+    assert found[distances() < 12].min() > 0.99
+    assert magenta(found) < 0.06
+
+
+def test_darkened_photos_without_saturated_sites_stay_as_they_were(model: Model) -> None:
+    """Below a gain of 1 a full sensor is below white; where none is full nothing changes at all."""
+    light = np.full((SIDE, SIDE, 3), 0.5, np.float32)
+    light[30:60, 30:60] = np.linspace(0.5, 0.9, 30)[:, None, None]
+    raw = photograph_chart(light, exposure=1.0)
+    dark = replace(OPTIONS, gain=given_gain(1.0), ev=-1.0)
+    rolled, clipped = (
+        enhance(raw, model, replace(dark, highlights=choice)).pixels for choice in Highlights
+    )
+    assert np.array_equal(rolled, clipped)
+
+
 def test_nothing_above_white_is_nothing_changed(model: Model) -> None:
     raw = photograph_chart(np.full((SIDE, SIDE, 3), 0.5, np.float32), exposure=1 / 20)
     calm = replace(OPTIONS, gain=given_gain(20.0))
@@ -191,6 +263,17 @@ def test_tiled_equals_whole(model: Model) -> None:
     whole, tiled = (
         enhance(raw, model, replace(OPTIONS, tile=tile)).pixels.astype(int) for tile in ("off", 64)
     )
+    assert np.abs(whole - tiled).max() <= 2
+
+
+def test_early_ends_tiled_equal_whole(model: Model) -> None:
+    """As above."""
+    raw = photograph_light("lamps", np.tile(lamp(50), (2, 3, 1)), 1, full=EARLY[0.25])
+    once = replace(OPTIONS, gain=given_gain(1.0))
+    whole, tiled = (
+        enhance(raw, model, replace(once, tile=tile)).pixels.astype(int) for tile in ("off", 64)
+    )
+    assert whole.max() == 65535
     assert np.abs(whole - tiled).max() <= 2
 
 

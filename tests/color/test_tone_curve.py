@@ -50,3 +50,26 @@ def test_the_curve_is_the_logarithm_that_it_says() -> None:
 def test_hardly_above_white_it_hardly_changes_anything() -> None:
     light = torch.linspace(0, 1, 100)
     assert float((Shoulder.of(1.001, 1000).curve(light) - light).abs().max()) < 2e-3
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0.05, 0.999))
+def test_where_sensors_end_early_their_white_is_lifted(peak: float) -> None:
+    """Float64: 1e-9 about the ends. From a stop below on, smoothly, and never darker."""
+    shoulder = Shoulder.of(peak, 1000)
+    light = torch.linspace(0, 1.5 * peak, 3001, dtype=torch.float64)
+    shown = shoulder.curve(light)
+    below = light <= peak / 2
+    assert torch.equal(shown[below], light[below])
+    assert bool((shown.diff() >= 0).all())
+    assert bool((shown >= light.clamp(max=1) - 1e-9)[light <= peak].all())
+    assert shown[light >= peak].tolist() == pytest.approx([1] * int((light >= peak).sum()))
+    step = 1e-6
+    beyond = shoulder.curve(torch.tensor(peak / 2 + step, dtype=torch.float64))
+    assert float(beyond) - peak / 2 == pytest.approx(step, rel=shoulder.bend * step + 1e-6)
+
+
+def test_the_lift_is_the_parabola_that_it_says() -> None:
+    """By hand, for a sensor that ends at a quarter: x + 0.75 ((x - 0.125) / 0.125)^2."""
+    light = torch.tensor([0.1, 0.125, 0.1875, 0.25, 0.5], dtype=torch.float64)
+    assert Shoulder.of(0.25, 1).curve(light).tolist() == pytest.approx([0.1, 0.125, 0.375, 1, 1])

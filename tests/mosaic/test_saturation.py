@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from conftest import synthetic_raw
 
+from darkroom.evaluation.simulated import photograph_light
+from darkroom.mosaic.packing import BAYER, XTRANS
 from darkroom.mosaic.saturation import measure_saturation
-from darkroom.raw.image import RawImage
+from darkroom.raw.image import CFA, RawImage
 
 WHITE, BLACK = 16383, 512
 
@@ -42,6 +44,30 @@ def test_a_lamps_core_is_a_pile_on_xtrans_too() -> None:
     mosaic[36:60, 36:60] = 4480
     found = measure_saturation(replace(raw, mosaic=mosaic))
     assert found == pytest.approx((4480 - BLACK) / (WHITE - BLACK), rel=5e-3)
+
+
+@pytest.mark.parametrize("cfa", [BAYER, XTRANS], ids=["bayer", "xtrans"])
+@pytest.mark.parametrize("light", [0.25, 0.5, 0.9])
+def test_a_flat_surface_is_no_end_of_the_sensor(light: float, cfa: CFA) -> None:
+    """Values of paper, the brightest of its scene, pile up too, as noise spreads them."""
+    scene = np.full((240, 360, 3), 0.05) * np.linspace(0.5, 1, 360)[None, :, None]
+    scene[60:180, 100:260] = light
+    for ratio in (1, 4):
+        found = measure_saturation(photograph_light("paper", scene, ratio, cfa))
+        assert found.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("cfa", [BAYER, XTRANS], ids=["bayer", "xtrans"])
+@pytest.mark.parametrize("ends", [(0.6, 0.9, 0.9), (0.9, 0.6, 0.9), (0.25, 0.25, 0.25)])
+def test_each_colour_may_have_an_end_of_its_own(ends: tuple[float, ...], cfa: CFA) -> None:
+    """To a thousandth; as sharp as converters cut."""
+    scene = np.full((240, 360, 3), 0.05) * np.linspace(0.5, 1, 360)[None, :, None]
+    scene[60:180, 100:260] = 8.0
+    raw = photograph_light("window", scene, 1, cfa)
+    limits = (BLACK + np.array(ends) * (WHITE - BLACK))[cfa.channels]
+    limits = np.tile(limits, (240 // cfa.period, 360 // cfa.period))
+    mosaic = np.minimum(raw.mosaic, np.rint(limits)).astype(np.uint16)
+    assert measure_saturation(replace(raw, mosaic=mosaic)) == pytest.approx(ends, abs=1e-3)
 
 
 def test_values_that_thin_out_are_a_scene() -> None:
