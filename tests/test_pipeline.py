@@ -110,7 +110,7 @@ def test_eight_bits_are_sixteen_bits_dithered(model: Model) -> None:
     flat = enhance(raw, model, RATIO).pixels
     assert deep.dtype == np.uint16
     assert flat.dtype == np.uint8
-    expected = np.floor(deep / 257 + find_thresholds(48, 48, (0, 0)).numpy()[..., None])
+    expected = np.floor(deep / 257 + find_thresholds(48, 48, (0, 0))[..., None])
     assert (flat != expected).mean() < 0.01
     assert np.abs(flat - expected).max() <= 1
     tiled = enhance(raw, model, replace(RATIO, tile=16)).pixels

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from darkroom.color.color_space import LINEAR, ColorSpace
-from darkroom.color.dither import find_thresholds
+from darkroom.color.dither import find_thresholds_on
 from darkroom.color.finish import AS_IT_IS, Finish, bend_tone
 from darkroom.color.gamut import LUMINANCE, Luminance, bring_in_gamut
 from darkroom.color.matrix import camera_to_srgb
@@ -88,7 +88,7 @@ def render_into(
         if dither is not None and codes.dtype == np.uint8:
             _, height, width = encoded.shape
             place = dither[0] + rows.start, dither[1]
-            encoded += find_thresholds(height, width, place, encoded.device)
+            encoded += find_thresholds_on(encoded.device, height, width, place)
         if on_processor:
             target[:, rows] = encoded
         else:

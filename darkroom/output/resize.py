@@ -37,7 +37,7 @@ def resize(pixels: Pixels, size: tuple[int, int], curve: TransferCurve, bits: in
             result[..., channel] = small
         else:
             white = np.iinfo(result.dtype).max
-            half = find_thresholds(*size, (0, 0)).numpy() if bits == 8 else np.float32(0.5)
+            half = find_thresholds(*size, (0, 0)) if bits == 8 else np.float32(0.5)
             result[..., channel] = encode_light(small, curve) * white + half
     return result
 

@@ -7,6 +7,7 @@ from conftest import WHITE_BALANCE, XYZ_TO_CAMERA
 
 from darkroom.color import render
 from darkroom.color.color_space import ColorSpace
+from darkroom.color.dither import find_thresholds, find_thresholds_on
 from darkroom.color.finish import AS_IT_IS, Finish, Tone
 from darkroom.color.render import render_into
 from darkroom.color.tone_curve import Shoulder
@@ -16,6 +17,12 @@ COLOR = Color(np.array(WHITE_BALANCE), XYZ_TO_CAMERA)
 SHARE = 1e-4
 """Of samples that may be one code off: vectors end elsewhere in larger blocks, and the exponential
 of a vector's rest differs in its last bit."""
+
+
+def test_thresholds_are_the_same_ones() -> None:
+    for place in ((0, 0), (17, 5), (9000, 12000)):
+        wanted = find_thresholds(70, 90, place)
+        assert np.array_equal(find_thresholds_on(torch.device("cpu"), 70, 90, place), wanted)
 
 
 @pytest.mark.parametrize(
