@@ -1,4 +1,4 @@
-"""Colours made on an accelerator, with the processor in its place: the same code, other blocks."""
+"""Colours made on an accelerator, with the processor in its place: torch's steps, not NumPy's."""
 
 import numpy as np
 import pytest
@@ -15,8 +15,10 @@ from darkroom.raw.image import Color
 
 COLOR = Color(np.array(WHITE_BALANCE), XYZ_TO_CAMERA)
 SHARE = 1e-4
-"""Of samples that may be one code off: vectors end elsewhere in larger blocks, and the exponential
-of a vector's rest differs in its last bit."""
+"""Of samples of 8 bits that may be one code off: NumPy's powers and sums differ from torch's in
+float32's last bits, and the exponential of a vector's rest from that of whole ones."""
+SHARE_OF_16 = 5e-3
+"""Of samples of 16 bits: a code is but 128 of these bits near white."""
 
 
 def test_thresholds_are_the_same_ones() -> None:
@@ -66,7 +68,7 @@ def test_pictures_are_the_processors(
         assert difference.max() <= 1e-5 * np.abs(here).max()
     else:
         assert difference.max() <= 1
-        assert (difference > 0).mean() <= SHARE
+        assert (difference > 0).mean() <= (SHARE if dtype is np.uint8 else SHARE_OF_16)
     assert here.std() > 0
 
 
