@@ -81,9 +81,9 @@ class BatchOptions:
         share = CORES_PER_JOB if device == "cpu" else CORES_PER_JOB_BESIDE_GPU
         return self.jobs or max(1, min(MAX_JOBS, count_cores() // share))
 
-    def capacity(self, networks: int, decoders: int) -> int:
-        """Photos at hand, for so many in networks: decode, network, encode, and one ahead."""
-        return 2 * (decoders + networks)
+    def capacity(self, devices: int, decoders: int) -> int:
+        """Photos at hand for so many devices: decode, network, encode, and one ahead."""
+        return 2 * (decoders + devices)
 
 
 def count_cores() -> int:

@@ -84,7 +84,9 @@ class LocalExecutor:
         at_once = count_at_once(models[0])
         if at_once > 1:
             torch.set_num_threads(self._threads // at_once)
-        self._capacity = options.capacity(len(models) * at_once, decoders)
+        # Two of each device's are in its network, or ready for it, as it is.
+        more = len(models) * max(at_once - 2, 0)
+        self._capacity = options.capacity(len(models), decoders) + more
         self._decoders = Decoders(decoders, options.timeout)
         self._places: queue.SimpleQueue[Device] = queue.SimpleQueue()
         # Where one photo at a time has the network, others are prepared and rendered meanwhile.

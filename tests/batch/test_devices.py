@@ -53,12 +53,15 @@ def test_what_needs_much_memory_or_has_a_device_is_alone(model: Model) -> None:
     assert count_at_once(replace(model, network=torch.nn.Conv2d(4, 3, 3))) == 1
 
 
-def test_threads_are_given_back(model: Model) -> None:
+@pytest.mark.parametrize(("threads", "capacity"), [(2, 4), (6, 6)])
+def test_threads_are_given_back(model: Model, threads: int, capacity: int) -> None:
+    """Beside those in networks one photo is decoded, and one encoded."""
+    torch.set_num_threads(threads)
     executor = LocalExecutor([model], OPTIONS)
     assert torch.get_num_threads() == 1
-    assert executor.capacity() == 2 * (2 + 1)
+    assert executor.capacity() == capacity
     executor.stop()
-    assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == threads
 
 
 def test_two_photos_are_in_the_network_at_once(
