@@ -11,8 +11,9 @@ Result = TypeVar("Result")
 BAND_BYTES = 1 << 18
 """Picture bytes in one band: filtering stays within the processor's second-level cache."""
 LIGHT_BYTES = 1 << 20
-"""Bytes of light, floats, in one band. With less, NumPy's steps are so short that threads wait for
-the interpreter: 12 megapixels are searched in 34, 20, 14 and 13 ms by bands of 0.25 to 2 MiB."""
+"""Bytes of light, floats, in one band: one thread searches 12 megapixels in 32, 24, 22, 21, 20 and
+22 ms by bands of 1/8 to 4 MiB. NumPy's steps in them are so short that two threads wait for each
+other at the interpreter: 19 ms by bands of 1 MiB, for 31 ms of processor time."""
 MAX_THREADS = 4
 
 
@@ -21,11 +22,17 @@ def rows_per_band(row_bytes: int, band_bytes: int = BAND_BYTES) -> int:
     return max(1, band_bytes // row_bytes)
 
 
+def cut_bands(height: int, rows: int) -> Iterator[slice]:
+    """Yield the bands of `rows` rows from top to bottom; the last one may be lower."""
+    for top in range(0, height, rows):
+        yield slice(top, min(top + rows, height))
+
+
 def in_bands(work: Callable[[slice], Result], height: int, rows: int) -> Iterator[Result]:
     """Call `work` with each band of `rows` rows and yield the results from top to bottom.
 
-    Runs in threads, a few bands ahead of whoever takes the results; NumPy and ISA-L let other
-    threads run while they work.
+    Runs in threads, a few bands ahead of whoever takes the results: for work in long steps, in
+    which others may run, as NumPy's and ISA-L's.
     """
     threads = min(MAX_THREADS, os.cpu_count() or 1)
     if height <= rows:  # nothing to share
@@ -33,8 +40,8 @@ def in_bands(work: Callable[[slice], Result], height: int, rows: int) -> Iterato
         return
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="bands") as pool:
-        for top in range(0, height, rows):
-            pending.append(pool.submit(work, slice(top, min(top + rows, height))))
+        for band in cut_bands(height, rows):
+            pending.append(pool.submit(work, band))
             if len(pending) > 2 * threads:
                 yield pending.popleft().result()
         while pending:

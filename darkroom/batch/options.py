@@ -39,8 +39,8 @@ RAWs take it 0.25 s), 10 where it is fast. Source: measured, README "How many of
 CORES_PER_JOB, CORES_PER_JOB_BESIDE_GPU = 4, 2
 """Cores for each decoder by default, where the network has them too and where it has its own.
 
-A photo's decoding is an eighth of its work on processors, a quarter beside a GPU; twice as many, so
-that packing and rendering, which have as many places, keep up."""
+A photo's decoding is a sixteenth to a sixth of its work on processors, a fifth to two fifths beside
+a GPU; there twice as many, so that packing and rendering, which have as many places, keep up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import torch
+
 from darkroom.batch import storage
 from darkroom.batch.decoders import Decoders
-from darkroom.batch.devices import Device, DeviceRun
+from darkroom.batch.devices import Device, DeviceRun, count_at_once
 from darkroom.batch.jobs import Job, local_state
 from darkroom.batch.options import BatchOptions, Settings, settings
 from darkroom.batch.record import Outcome, Status
@@ -74,15 +76,22 @@ class LocalExecutor:
     def __init__(
         self, models: Sequence[Model], options: BatchOptions, watch: Watch = lambda progress: None
     ) -> None:
-        """Start no process yet."""
+        """Start no process yet. On processors torch's threads are shared out until `stop`."""
         self._options = options
         self._settings = settings(options, models[0])
         decoders = options.decoders(models[0].device.type)
-        self._capacity = options.capacity(len(models), decoders)
+        self._threads = torch.get_num_threads()
+        at_once = count_at_once(models[0])
+        if at_once > 1:
+            torch.set_num_threads(self._threads // at_once)
+        # Two of each device's are in its network, or ready for it, as it is.
+        more = len(models) * max(at_once - 2, 0)
+        self._capacity = options.capacity(len(models), decoders) + more
         self._decoders = Decoders(decoders, options.timeout)
         self._places: queue.SimpleQueue[Device] = queue.SimpleQueue()
-        # While one photo has the network, others are prepared and rendered.
-        for device in [Device(model) for model in models] * (1 + decoders):
+        # Where one photo at a time has the network, others are prepared and rendered meanwhile.
+        places = 1 + decoders if at_once == 1 else at_once
+        for device in [Device(model, at_once) for model in models] * places:
             self._places.put(device)
         self._watch = watch
         self._stopped = threading.Event()
@@ -99,6 +108,7 @@ class LocalExecutor:
         """Drop photos before their next stage or tile; one that is being written is finished."""
         self._stopped.set()
         self._decoders.close()
+        torch.set_num_threads(self._threads)
 
     def make(self, task: PhotoTask) -> Outcome:
         """Make one picture and say what became of it, without what only the batch knows.

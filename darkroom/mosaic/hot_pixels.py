@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.mosaic.linear import LinearMosaic, Mosaic, Places
-from darkroom.parallel import LIGHT_BYTES, in_bands, rows_per_band
+from darkroom.parallel import LIGHT_BYTES, cut_bands, rows_per_band
 from darkroom.raw.image import CFA, RawImage, Sensor
 
 Light = Mosaic | LinearMosaic
@@ -147,7 +147,7 @@ def _candidates(mosaic: Light, cfa: CFA, noise: NoiseBound) -> tuple[Places, Pla
         return np.asarray(_where(found.ravel()) + (band.start + REACH) * inner)
 
     step = rows_per_band(4 * width, LIGHT_BYTES)
-    places = np.concatenate(list(in_bands(work, height - 2 * REACH, step)))
+    places = np.concatenate([work(band) for band in cut_bands(height - 2 * REACH, step)])
     return places // inner, places % inner + REACH
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.parallel import LIGHT_BYTES, in_bands, rows_per_band
+from darkroom.parallel import LIGHT_BYTES, cut_bands, rows_per_band
 from darkroom.raw.image import RawImage
 
 Mosaic = NDArray[np.float32]
@@ -119,10 +119,6 @@ def linearise(raw: RawImage) -> Mosaic:
     """Return a whole photo's light, (H, W), as `LinearMosaic` has it."""
     light, linear = LinearMosaic(raw), np.empty(raw.mosaic.shape, np.float32)
     step = rows_per_band(linear[0].nbytes, LIGHT_BYTES)
-
-    def work(rows: slice) -> None:
+    for rows in cut_bands(len(linear), step):
         linear[rows] = light[rows]
-
-    for _ in in_bands(work, len(linear), step):
-        pass
     return linear

@@ -15,7 +15,7 @@ from darkroom.mosaic.packing import (
     find_phase,
     pack,
 )
-from darkroom.parallel import LIGHT_BYTES, in_bands, rows_per_band
+from darkroom.parallel import LIGHT_BYTES, cut_bands, rows_per_band
 from darkroom.raw.image import CFA, Sensor
 
 
@@ -66,7 +66,7 @@ class PackedPhoto:
     def __getitem__(self, window: tuple[slice, slice, slice]) -> Packed:
         """Return rows and columns of packed pixels, all channels: (C, rows, columns), a new array.
 
-        Made of the sensor's values in bands, by several threads.
+        Made of the sensor's values in bands.
         """
         assert window[0] == slice(None), "all channels"
         (_, height, width), side = self.shape, self._side
@@ -79,14 +79,10 @@ class PackedPhoto:
         packed = np.empty(
             (len(self._channels), (last - first) * side, (right - left) * side), np.float32
         )
-
-        def work(band: slice) -> None:
+        step = rows_per_band((right - left) * self.cfa.period**2 * packed.itemsize, LIGHT_BYTES)
+        for band in cut_bands(last - first, step):
             target = packed[:, band.start * side : band.stop * side]
             self._fill(range(first + band.start, first + band.stop), range(left, right), target)
-
-        step = rows_per_band((right - left) * self.cfa.period**2 * packed.itemsize, LIGHT_BYTES)
-        for _ in in_bands(work, last - first, step):
-            pass
         return packed[
             :,
             rows.start - first * side : rows.stop - first * side,

@@ -189,13 +189,20 @@ def test_little_memory_is_one_line(dng_path: Dng, tmp_path: Path, command: str) 
 
 
 def test_enough_memory_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(allocator.BLAS_THREADS, "7")
     for limit in (allocator.MIN_ADDRESS_SPACE, resource.RLIM_INFINITY):
         monkeypatch.setattr(resource, "getrlimit", lambda _, soft=limit: (soft, soft))
         allocator.check_address_space()
     monkeypatch.setattr(resource, "getrlimit", lambda _: (allocator.MIN_ADDRESS_SPACE - 1, 0))
     with pytest.raises(DarkroomError, match="ulimit -v"):
         allocator.check_address_space()
+
+
+def test_blas_has_one_thread_but_where_the_user_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(allocator.BLAS_THREADS, raising=False)
+    allocator.use_one_blas_thread()
+    assert os.environ[allocator.BLAS_THREADS] == "1"
+    monkeypatch.setenv(allocator.BLAS_THREADS, "7")
+    allocator.use_one_blas_thread()
     assert os.environ[allocator.BLAS_THREADS] == "7"
 
 

@@ -1,4 +1,4 @@
-"""Colours made on an accelerator, with the processor in its place: the same code, other blocks."""
+"""Colours made on an accelerator, with the processor in its place: torch's steps, not NumPy's."""
 
 import numpy as np
 import pytest
@@ -15,8 +15,10 @@ from darkroom.raw.image import Color
 
 COLOR = Color(np.array(WHITE_BALANCE), XYZ_TO_CAMERA)
 SHARE = 1e-4
-"""Of samples that may be one code off: vectors end elsewhere in larger blocks, and the exponential
-of a vector's rest differs in its last bit."""
+"""Of samples of 8 bits that may be one code off: NumPy's powers and sums differ from torch's in
+float32's last bits, and the exponential of a vector's rest from that of whole ones."""
+SHARE_OF_16 = 5e-3
+"""Of samples of 16 bits: a code is but 128 of these bits near white."""
 
 
 def test_thresholds_are_the_same_ones() -> None:
@@ -25,6 +27,7 @@ def test_thresholds_are_the_same_ones() -> None:
         assert np.array_equal(find_thresholds_on(torch.device("cpu"), 70, 90, place), wanted)
 
 
+@pytest.mark.parametrize("peak", [1.5, 0.4])
 @pytest.mark.parametrize(
     ("dtype", "color", "dither", "finish", "by_pixels"),
     [
@@ -43,6 +46,7 @@ def test_pictures_are_the_processors(
     dither: tuple[int, int] | None,
     finish: Finish,
     by_pixels: bool,
+    peak: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     torch.set_num_threads(1)
@@ -50,7 +54,7 @@ def test_pictures_are_the_processors(
     shape = (1, 3, 310, 205)
     light = torch.rand(shape, generator=torch.Generator().manual_seed(3)) * 1.6 - 0.1
     picture = light.contiguous(memory_format=order)[0]
-    shoulder = None if color is None else Shoulder.of(1.5, 1.5)
+    shoulder = None if color is None else Shoulder.of(peak, 1.5)
     found = []
     for on_processor in (True, False):
         monkeypatch.setattr(render, "_on_processor", lambda picture, here=on_processor: here)
@@ -66,7 +70,7 @@ def test_pictures_are_the_processors(
         assert difference.max() <= 1e-5 * np.abs(here).max()
     else:
         assert difference.max() <= 1
-        assert (difference > 0).mean() <= SHARE
+        assert (difference > 0).mean() <= (SHARE if dtype is np.uint8 else SHARE_OF_16)
     assert here.std() > 0
 
 
