@@ -29,7 +29,7 @@ from darkroom.models.accelerator import (
 from darkroom.models.denoise import with_denoise
 from darkroom.models.model import Model
 from darkroom.models.photo_window import Packed
-from darkroom.models.row_noise import measure_row_offsets
+from darkroom.models.row_noise import may_show, measure_row_offsets
 from darkroom.models.tiling import Edges, Part, TiledModel, TileOption, run_tiles
 from darkroom.mosaic.hot_pixels import HotPixels, repair_hot_pixels
 from darkroom.mosaic.linear import LinearMosaic
@@ -261,7 +261,7 @@ def prepare(
     balance = color.white_balance / color.white_balance.min()
     packed = replace(packed, multipliers=balance)
     noise = settings.correction.measure_noise(raw).amplified(gain.value)
-    if settings.denoise:
+    if settings.denoise and may_show(noise):
         full = with_denoise(model, max(settings.denoise, 1.0), noise, color)
         offsets = measure_row_offsets(full, packed, noise, balance)
         if offsets is not None:

@@ -45,6 +45,11 @@ measured, safelight on edges right across a chart at gain 99: 0.1 to 0.2, in all
 Offsets = NDArray[np.float64]
 
 
+def may_show(noise: Noise) -> bool:
+    """Whether rows that are off by a little of an amplified photo's noise can be seen in it."""
+    return noise.read >= MIN_READ
+
+
 @torch.inference_mode()
 def measure_row_offsets(
     network: TiledModel, packed: Packed, noise: Noise, multipliers: NDArray[np.float64]
@@ -52,10 +57,10 @@ def measure_row_offsets(
     """Measure what each row of a photo is off by: (H,), amplified light without white balance.
 
     `network`, `packed`: as they are to run, amplified and white-balanced by `multipliers`, (3,).
-    `noise`: of the amplified photo. None where such offsets would not show, in photos too narrow to
-    tell them, and where strips do not agree on them.
+    `noise`: of the amplified photo. None in photos too narrow to tell them, and where strips do not
+    agree on them.
     """
-    if noise.read < MIN_READ or packed.shape[2] < STRIPS * network.grid.multiple:
+    if packed.shape[2] < STRIPS * network.grid.multiple:
         return None
     cfa = BAYER if packed.shape[0] == 4 else XTRANS
     offsets = estimate_offsets(*_measure_rows(network, packed, noise, multipliers, cfa), cfa.period)
