@@ -2,10 +2,11 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 BAND_BYTES = 1 << 18
@@ -24,17 +25,26 @@ def rows_per_band(row_bytes: int, band_bytes: int = BAND_BYTES) -> int:
 def in_bands(work: Callable[[slice], Result], height: int, rows: int) -> Iterator[Result]:
     """Call `work` with each band of `rows` rows and yield the results from top to bottom.
 
-    Runs in threads, a few bands ahead of whoever takes the results; NumPy and ISA-L let other
-    threads run while they work.
+    Runs in threads, as `in_order` does.
     """
-    threads = min(MAX_THREADS, os.cpu_count() or 1)
     if height <= rows:  # nothing to share
         yield work(slice(0, height))
         return
+    bands = (slice(top, min(top + rows, height)) for top in range(0, height, rows))
+    yield from in_order(work, bands)
+
+
+def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Call `work` with each item and yield the results in the items' order.
+
+    Runs in threads, a few items ahead of whoever takes the results, who also makes the items; NumPy
+    and ISA-L let other threads run while they work.
+    """
+    threads = min(MAX_THREADS, os.cpu_count() or 1)
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="bands") as pool:
-        for top in range(0, height, rows):
-            pending.append(pool.submit(work, slice(top, min(top + rows, height))))
+        for item in items:
+            pending.append(pool.submit(work, item))
             if len(pending) > 2 * threads:
                 yield pending.popleft().result()
         while pending:
