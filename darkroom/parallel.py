@@ -2,10 +2,11 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 BAND_BYTES = 1 << 18
@@ -31,17 +32,25 @@ def cut_bands(height: int, rows: int) -> Iterator[slice]:
 def in_bands(work: Callable[[slice], Result], height: int, rows: int) -> Iterator[Result]:
     """Call `work` with each band of `rows` rows and yield the results from top to bottom.
 
-    Runs in threads, a few bands ahead of whoever takes the results: for work in long steps, in
-    which others may run, as NumPy's and ISA-L's.
+    Runs in threads, as `in_order` does.
     """
-    threads = min(MAX_THREADS, os.cpu_count() or 1)
     if height <= rows:  # nothing to share
         yield work(slice(0, height))
         return
+    yield from in_order(work, cut_bands(height, rows))
+
+
+def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Call `work` with each item and yield the results in the items' order.
+
+    Runs in threads, a few items ahead of whoever takes the results, who also makes the items: for
+    work in long steps, in which others may run, as NumPy's and ISA-L's.
+    """
+    threads = min(MAX_THREADS, os.cpu_count() or 1)
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="bands") as pool:
-        for band in cut_bands(height, rows):
-            pending.append(pool.submit(work, band))
+        for item in items:
+            pending.append(pool.submit(work, item))
             if len(pending) > 2 * threads:
                 yield pending.popleft().result()
         while pending:

@@ -23,6 +23,7 @@ ORDER = (
     "color",
     "output",
     "options",
+    "prepared",
     "pipeline",
     "pairs",
     "evaluation",

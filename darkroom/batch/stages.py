@@ -20,6 +20,7 @@ from darkroom.batch.record import Outcome, Status
 from darkroom.color.color_space import ColorSpace
 from darkroom.models.model import Model
 from darkroom.output.atomic import check_target, make_folder
+from darkroom.output.finished import MadePicture
 from darkroom.output.metadata import (
     PictureMetadata,
     describe_file,
@@ -195,7 +196,7 @@ def _write(
 
 def describe_metadata(
     raw: RawImage,
-    picture: Picture,
+    picture: MadePicture,
     model: Model,
     model_sha256: str,
     options: Options,
@@ -230,8 +231,8 @@ def describe_metadata(
     )
 
 
-def describe(raw: RawImage, picture: Picture, model: Model) -> dict[str, Any]:
-    """Return the facts about a finished picture, as `Outcome` and `darkroom enhance` give them."""
+def describe(raw: RawImage, picture: MadePicture, model: Model) -> dict[str, Any]:
+    """Return the facts about a picture, as `Outcome` and `darkroom enhance` give them."""
     height, width = picture.pixels.shape[:2]
     return {
         "width": width,

@@ -172,31 +172,41 @@ class _Job:
         from darkroom.mosaic.binning import shrink_photo
         from darkroom.output.metadata import find_time
         from darkroom.output.picture import save_picture
-        from darkroom.pipeline import enhance
+        from darkroom.output.rows import PictureRows, gather
+        from darkroom.pipeline import enhance, enhance_by_rows
 
         network, save = self.network, self.save
+        # What is shown is looked at again, and a pipe gets a picture whole or not at all.
+        make = enhance if self.show or target == inputs.STANDARD else enhance_by_rows
+
+        def write() -> None:
+            save_picture(
+                picture.pixels,
+                sink,
+                save,
+                metadata=metadata,
+                time=time,
+                space=picture.color_space,
+                camera=picture.camera,
+            )
+
         with output.Stages(self.quiet) as stages:
             with stages.stage("read"):
                 raw = self.ahead.pop(photo, None) or inputs.read_photo(photo)
                 if self.preview:
                     raw = shrink_photo(raw)
             with stages.stage("enhance") as watch:
-                picture = enhance(raw, network, self.options, watch)
-            with stages.stage("write"):
+                picture = make(raw, network, self.options, watch)
                 sink = sys.stdout.buffer if target == inputs.STANDARD else target
                 used = network.for_sensor(raw.cfa.sensor)
                 metadata = describe_metadata(raw, picture, used, self.digest, self.options, save)
                 path = None if photo == inputs.STANDARD else photo
                 time = find_time(raw, path) if save.keep_time else None
-                save_picture(
-                    picture.pixels,
-                    sink,
-                    save,
-                    metadata=metadata,
-                    time=time,
-                    space=picture.color_space,
-                    camera=picture.camera,
-                )
+                if comes_by_rows := isinstance(picture.pixels, PictureRows):
+                    write()  # while the network runs
+            with stages.stage("write"):
+                if not comes_by_rows:
+                    write()
         facts = describe(raw, picture, network) | {
             "network": used.architecture.name,
             "format": save.format.value,
@@ -234,7 +244,7 @@ class _Job:
                     "you, as darktable does, there is --dng bright"
                 )
         if self.show:
-            show_picture(picture.pixels, target, picture.color_space)
+            show_picture(gather(picture.pixels), target, picture.color_space)
         if self.as_json:
             record = {"photo": str(photo), "output": str(target), **facts, "seconds": seconds}
             output.print_json(record)

@@ -21,6 +21,7 @@ from darkroom.output.icc import build_profile
 from darkroom.output.metadata import PictureMetadata, describe_file
 from darkroom.output.orientation import Pixels
 from darkroom.output.png import write_png
+from darkroom.output.rows import PictureRows, gather
 from darkroom.output.tiff import MAX_BYTES, write_tiff
 from darkroom.raw.iptc import IPTC_RESOURCE, PHOTOSHOP_MARK
 
@@ -153,7 +154,7 @@ class SaveOptions:
 
 
 def save_picture(
-    picture: Pixels,
+    picture: Pixels | PictureRows,
     target: Path | BinaryIO,
     options: SaveOptions,
     *,
@@ -165,7 +166,8 @@ def save_picture(
     """Write a finished picture with the profile of its colour space embedded, or a DNG.
 
     `picture`: (H, W, 3) in `space`, upright, uint8, uint16 or, of its light, float32, as
-    `options.picture_bits` says, any memory layout. `target`: a path, which gets the whole file or
+    `options.picture_bits` says, any memory layout; or its rows, which PNG and TIFF take as they
+    are made, while other formats need the whole. `target`: a path, which gets the whole file or
     nothing, or a binary stream such as standard output. `metadata`: what it says besides. `time`:
     when the file is to say it was written, in seconds since 1970; None: now. `camera`: what a DNG
     holds, `picture` then being its preview. Raises OutputError where it cannot be written,
@@ -204,7 +206,7 @@ def save_picture(
 
 
 def _encode(
-    picture: Pixels,
+    picture: Pixels | PictureRows,
     stream: BinaryIO,
     options: SaveOptions,
     metadata: PictureMetadata | None,
@@ -217,22 +219,23 @@ def _encode(
         case PictureFormat.PNG:
             write_png(stream, picture, profile=profile, metadata=metadata)
         case PictureFormat.JPEG | PictureFormat.WEBP | PictureFormat.AVIF:
-            _write_lossy(stream, picture, options, metadata, profile)
+            _write_lossy(stream, gather(picture), options, metadata, profile)
         case PictureFormat.JXL:
             from darkroom.output.jpeg_xl import encode_jpeg_xl
 
-            stream.write(encode_jpeg_xl(picture, options.quality, metadata))
+            stream.write(encode_jpeg_xl(gather(picture), options.quality, metadata))
         case PictureFormat.EXR:
             from darkroom.output.open_exr import write_exr
 
-            light = np.asarray(picture, np.float32)
+            light = np.asarray(gather(picture), np.float32)
             write_exr(stream, light, space, half=options.bits == 16, metadata=metadata)
         case PictureFormat.DNG:
             from darkroom.output.linear_dng import write_linear_dng
 
             assert camera is not None, "save_picture has looked"
-            said = describe_file(picture.shape[:2]) if metadata is None else metadata
-            write_linear_dng(stream, camera, picture, said)
+            pixels = gather(picture)
+            said = describe_file(pixels.shape[:2]) if metadata is None else metadata
+            write_linear_dng(stream, camera, pixels, said)
         case PictureFormat.TIFF:
             if stream.seekable() and stream.readable():  # not so: a device, a terminal, a pipe
                 write_tiff(stream, picture, profile=profile, metadata=metadata)

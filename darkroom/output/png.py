@@ -9,8 +9,7 @@ Source of the format: W3C, Portable Network Graphics Specification, third editio
 
 import struct
 import zlib
-from functools import partial
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from isal import isal_zlib
@@ -19,7 +18,8 @@ from numpy.typing import NDArray
 from darkroom.output.exif import SOFTWARE
 from darkroom.output.metadata import PictureMetadata
 from darkroom.output.orientation import Pixels
-from darkroom.parallel import in_bands, rows_per_band
+from darkroom.output.rows import PictureRows, split_rows
+from darkroom.parallel import in_order, rows_per_band
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TRUECOLOR = 2
@@ -49,16 +49,16 @@ class _Band(NamedTuple):
 
 def write_png(
     stream: BinaryIO,
-    picture: Pixels,
+    picture: Pixels | PictureRows,
     *,
     profile: bytes | None = None,
     metadata: PictureMetadata | None = None,
 ) -> None:
     """Write a PNG; its bit depth is the picture's.
 
-    `picture`: (H, W, 3) of any memory layout, not empty. `profile`: an ICC profile of the
-    picture's colours. `metadata`: what it says besides. The stream is only written to, never
-    sought. The bytes do not depend on the number of threads.
+    `picture`: (H, W, 3) of any memory layout, or by rows, not empty. `profile`: an ICC profile of
+    the picture's colours. `metadata`: what it says besides. The stream is only written to, never
+    sought. The bytes depend neither on the number of threads nor on how rows come.
     """
     height, width, _ = picture.shape
     depth = 8 * picture.dtype.itemsize
@@ -72,8 +72,8 @@ def write_png(
     if metadata is not None:
         _write_metadata(stream, metadata)
     adler, start = 1, ZLIB_HEADER
-    rows = rows_per_band(picture[0].nbytes)
-    for band in in_bands(partial(_band, picture), height, rows):
+    rows = rows_per_band(picture.nbytes // height)
+    for band in in_order(_band, split_rows(picture, rows, above=True)):
         _chunk(stream, b"IDAT", start, band.data)
         adler, start = _joined_adler(adler, band.adler, band.length), b""
     _chunk(stream, b"IDAT", LAST_BLOCK, struct.pack(">I", adler))
@@ -93,14 +93,11 @@ def _write_metadata(stream: BinaryIO, metadata: PictureMetadata) -> None:
         _chunk(stream, b"zTXt", b"Raw profile type iptc\0\0" + packed)
 
 
-def _band(picture: Pixels, band: slice) -> _Band:
-    """Filter and compress some rows."""
-    itemsize = picture.dtype.itemsize
-    above = max(0, band.start - 1)
-    samples = np.ascontiguousarray(picture[above : band.stop], dtype=f">u{itemsize}")
+def _band(rows: NDArray[Any]) -> _Band:
+    """Filter and compress some rows; the first is the one above them."""
+    itemsize = rows.dtype.itemsize
+    samples = np.ascontiguousarray(rows, dtype=f">u{itemsize}")
     lines = samples.view(np.uint8).reshape(len(samples), -1)
-    if band.start == 0:
-        lines = np.concatenate([np.zeros_like(lines[:1]), lines])
     filtered = _filtered(lines, 3 * itemsize)
     compressor = isal_zlib.compressobj(LEVELS[itemsize], isal_zlib.DEFLATED, RAW_DEFLATE)
     data = compressor.compress(filtered) + compressor.flush(isal_zlib.Z_FULL_FLUSH)

@@ -21,6 +21,19 @@ def fit_size(shape: tuple[int, ...], long_edge: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
+def fit(
+    pixels: Pixels, long_edge: int | None, curve: TransferCurve, bits: int
+) -> tuple[Pixels, bool]:
+    """Make a picture as small as was asked for, None for as it is; and say whether it was larger.
+
+    `curve`, `bits`: as `resize` takes them.
+    """
+    if long_edge is None:
+        return pixels, False
+    size = fit_size(pixels.shape, long_edge)
+    return resize(pixels, size, curve, bits), size != pixels.shape[:2]
+
+
 def resize(pixels: Pixels, size: tuple[int, int], curve: TransferCurve, bits: int) -> Pixels:
     """Resample a picture, (H, W, 3), to rows and columns that are not more, in linear light.
 

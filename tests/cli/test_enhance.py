@@ -6,6 +6,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,13 @@ from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
-from darkroom import __version__
+from darkroom import __version__, pipeline
 from darkroom.cli import app, inputs
-from darkroom.errors import RawError
+from darkroom.errors import RawError, TooLargeError
+from darkroom.models import row_bands
 from darkroom.models.architectures.safelight import Safelight
+from darkroom.models.tiling import Part
+from darkroom.prepared import PreparedPhoto
 from darkroom.raw import reader
 
 Dng = Callable[..., Path]
@@ -116,6 +120,52 @@ def test_enhance_turns_the_picture_upright(dng_path: Dng, tmp_path: Path, weight
     with Image.open(target) as image:
         assert image.size == (48, 64)
         assert image.getexif()[0x0112] == 1
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 6])
+@pytest.mark.parametrize("ending", ["png", "tif", "jpg"])
+def test_files_written_while_the_network_runs_are_the_same(
+    dng_path: Dng,
+    tmp_path: Path,
+    weights: str,
+    monkeypatch: pytest.MonkeyPatch,
+    ending: str,
+    orientation: int,
+) -> None:
+    photo = dng_path(height=200, exposure=0.05, orientation=orientation)
+    targets = [tmp_path / f"{name}.{ending}" for name in ("rows", "whole")]
+    monkeypatch.setattr(row_bands, "BAND_BYTES", 1)
+    monkeypatch.setattr(pipeline, "HELD_SITES", 0)
+    for target in targets:
+        result = run("enhance", photo, "-o", target, "--model", weights, "--ratio", 20)
+        assert result.exit_code == 0, result.output
+        monkeypatch.setattr(pipeline, "enhance_by_rows", pipeline.enhance)
+    assert targets[0].read_bytes() == targets[1].read_bytes()
+
+
+def test_a_network_that_fails_midway_leaves_no_file(
+    dng_path: Dng, tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that are written already are forgotten, and what was there stays."""
+    monkeypatch.setattr(row_bands, "BAND_BYTES", 1)
+    monkeypatch.setattr(pipeline, "HELD_SITES", 0)
+    photo, target = dng_path(height=400, exposure=0.05), tmp_path / "out.png"
+    target.write_bytes(b"before")
+    parts: list[slice] = []
+    finish = PreparedPhoto.finish
+
+    def fail(prepared: PreparedPhoto, part: Part, *rest: Any) -> None:
+        parts.append(part.rows)
+        if len(parts) == 3:
+            raise TooLargeError("on fire; use another")
+        finish(prepared, part, *rest)
+
+    monkeypatch.setattr(PreparedPhoto, "finish", fail)
+    result = run("enhance", photo, "-o", target, "--overwrite", "--model", weights)
+    assert len(parts) == 3
+    fails(result, TooLargeError.exit_code, "on fire")
+    assert target.read_bytes() == b"before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.png", "photo.dng"]
 
 
 def test_enhance_json_says_what_was_done(dng_path: Dng, tmp_path: Path, weights: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from batches import tiny_weights
 from conftest import synthetic_raw
 
-from darkroom import pipeline
+from darkroom import pipeline, prepared
 from darkroom.color import highlights, render
 from darkroom.errors import UsageError
 from darkroom.gain import given_gain
@@ -89,7 +89,7 @@ class FullDevice:
         (pipeline, "with_highlights"),
         (Model, "__call__"),
         (highlights.HighDynamicRangeModel, "_run"),
-        (pipeline, "render_into"),
+        (prepared, "render_into"),
         (pipeline, "allocate"),  # page-locked memory
     ],
 )
