@@ -190,8 +190,8 @@ _ALL = (
     _safelight(
         "safelight",
         2_226_258,
-        "e2098e734122a4a05ebb0f31b78b009d5f654187081227c4678af2e63fdb9752",
-        scores=(Score(_SID_CROPS, 34.00, 0.888, "2026-11-22"),),
+        "e8f53370c7e8dab8adead1c22a5c1dcd3931e06ce8b45ea9cbfa4b476cb06ae6",
+        scores=(Score(_SID_CROPS, 34.05, 0.888, "2026-11-22"),),
         gmacs=117.8,
         description="the default: any Bayer camera, small and fast",
     ),
