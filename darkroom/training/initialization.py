@@ -11,19 +11,26 @@ from darkroom.models.architectures.safelight import UNSHUFFLE, Safelight
 from darkroom.mosaic.demosaic import demosaic
 
 FEATURES_AT_START = 0.3
+SPREAD_AT_START = 0.5
 
 
 @torch.no_grad()
 def begin_as_demosaicing(network: Safelight) -> None:
-    """Let the last layer demosaic what the gate lets through, linearly in the bent mosaic."""
+    """Let the last layer demosaic what the gate lets through, linearly in the bent mosaic.
+
+    Half of what the picture lacks of the mosaic is spread by the same filters, gates open.
+    """
     head, sites = network.body.leave, network.body.gate.out_channels
     impulses = functional.pixel_shuffle(torch.eye(9 * sites).view(-1, sites, 3, 3), UNSHUFFLE)
     pictures = demosaic(functional.pad(impulses, (UNSHUFFLE,) * 4))
     middle = slice(2 * network.body.upscale, 3 * network.body.upscale)
     answers = functional.pixel_unshuffle(pictures[:, :, middle, middle], network.body.upscale)
-    head.weight[:, -sites:] = answers[:, :, 0, 0].T.reshape(-1, sites, 3, 3)
+    filters = answers[:, :, 0, 0].T.reshape(-1, sites, 3, 3)
+    head.weight[:, -sites:] = filters
+    network.body.spread.weight.zero_()[:, :sites] = SPREAD_AT_START * filters
     head.weight[:, :-sites] *= FEATURES_AT_START
-    for parameter in (*network.body.gate.parameters(), head.get_parameter("bias")):
+    gates = *network.body.gate.parameters(), *network.body.spread_gate.parameters()
+    for parameter in (*gates, head.get_parameter("bias")):
         parameter.zero_()  # a gate of 0 lets everything through once
 
 
@@ -43,10 +50,13 @@ def begin_with(network: Safelight, state: State) -> None:
         raise UsageError("these weights are of a wider network than is trained: leave out --begin")
     body, sites = network.body, network.body.gate.out_channels
     same_sensor = known.body.gate.out_channels == sites
-    ends = (body.enter, body.leave, body.gate)
+    ends = (body.enter, body.leave, body.gate, body.spread, body.spread_gate)
+    layers = dict(known.body.named_modules())
     for name, layer in body.named_modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and (same_sensor or layer not in ends):
-            _widen(layer, known.body.get_submodule(name), sites if layer is body.leave else 0)
+        old = layers.get(name)  # older weights have no spread
+        convolves = isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+        if convolves and old is not None and (same_sensor or layer not in ends):
+            _widen(layer, old, sites if layer is body.leave else 0)
     first = known.tuner.state_dict()["0.weight"]
     kept = dict(known.tuner[:-1].state_dict())
     # What the other was not told of changes nothing yet.
@@ -68,14 +78,15 @@ def _widen(layer: nn.Module, known: nn.Module, last: int) -> None:
     weight[:outputs, :inputs] = old[:, :inputs]
     if last:
         weight[:outputs, -last:] = old[:, -last:]
-    bias = layer.get_parameter("bias").zero_()
-    bias[:outputs] = known.get_parameter("bias")
+    if getattr(layer, "bias", None) is not None:
+        bias = layer.get_parameter("bias").zero_()
+        bias[:outputs] = known.get_parameter("bias")
 
 
 def _rows(network: Safelight) -> list[slice]:
     """Where the tuner's result is each layer's factors, offsets, and those of the head's inputs."""
     sites = network.body.gate.out_channels
     lengths = [length for size in network.sizes for length in (size, size)]
-    lengths += [network.body.leave.in_channels - sites, sites]
+    lengths += [network.ends[0] - sites, sites, network.ends[1]]
     ends = torch.tensor(lengths).cumsum(0).tolist()
     return [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]

@@ -33,7 +33,7 @@ from darkroom.training.noise_model import (
     expose,
     quantise,
 )
-from darkroom.training.scenes import Scenes, draw_cameras, draw_scenes, load_photos, relight
+from darkroom.training.scenes import Scenes, draw_cameras, draw_scenes, fade, load_photos, relight
 from darkroom.training.trainer import (
     Recipe,
     TrainingRun,
@@ -235,6 +235,21 @@ def test_scenes_are_what_a_camera_sees() -> None:
     assert torch.allclose(back, torch.ones(4, 3), atol=1e-5)
 
 
+def test_fading_keeps_gray_and_luminance() -> None:
+    image = torch.rand(3, 5, 6)
+    luminance = torch.tensor([0.2126, 0.7152, 0.0722])
+    faded = fade(image, 0.4)
+    for picture in (image, faded):
+        assert torch.allclose(
+            torch.einsum("c,chw->hw", luminance, picture),
+            torch.einsum("c,chw->hw", luminance, image),
+            atol=1e-4,
+        )
+    assert torch.allclose(faded[0] - faded[1], 0.4 * (image[0] - image[1]), atol=1e-6)
+    gray = torch.rand(1, 5, 6).expand(3, 5, 6)
+    assert torch.allclose(fade(gray, 0.2), gray, atol=1e-6)
+
+
 def test_relighting_only_touches_highlights() -> None:
     image = torch.tensor([0.1, 0.5, 0.79, 1.0]).expand(3, 1, 4)
     lit = relight(image, 4.0)
@@ -341,6 +356,7 @@ def test_a_wider_network_begins_as_the_narrow_one(channels: int) -> None:
     torch.manual_seed(6)
     narrow = Safelight(channels, (8, 8, 12, 8), facts=5).requires_grad_(False)
     nn.init.normal_(narrow.tuner[-1].weight, std=0.1)
+    nn.init.normal_(narrow.body.spread.weight, std=0.1)
     wide = Safelight(channels, (10, 16, 12, 20)).requires_grad_(False)
     begin_with(wide, narrow.state_dict())
     packed = torch.rand(2, channels, 32, 32)

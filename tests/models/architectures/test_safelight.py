@@ -1,22 +1,29 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import pixel_unshuffle
 
 from darkroom.color.transfer import srgb_encode
 from darkroom.errors import UsageError
 from darkroom.models.architectures import identify
 from darkroom.models.architectures.base import Conditions, shapes_of
 from darkroom.models.architectures.safelight import (
+    PICTURE_ERROR,
     SAFELIGHT,
     SAFELIGHT_XTRANS,
+    UNSHUFFLE,
     Body,
     Safelight,
+    Spread,
     condition,
+    find_own_colors,
 )
 from darkroom.models.loading import load_model
 from darkroom.models.model import Model, place_network
+from darkroom.mosaic.demosaic import pack_mosaic, sample_mosaic
 from darkroom.mosaic.noise import Noise
-from darkroom.raw.image import Color, Sensor
+from darkroom.mosaic.packing import BAYER, XTRANS
+from darkroom.raw.image import CFA, Color, Sensor
 from darkroom.training.noise_model import KEPT_BLACK_ERROR
 from darkroom.weights.registry import ENTRIES
 
@@ -31,6 +38,7 @@ def random_network(channels: int = 4, widths: tuple[int, ...] = SMALL) -> Safeli
     network = Safelight(channels, widths).eval().requires_grad_(False)
     torch.nn.init.normal_(network.tuner[-1].weight, std=0.05)
     torch.nn.init.normal_(network.tuner[-1].bias, std=0.05)
+    torch.nn.init.normal_(network.body.spread.weight, std=0.5)
     return network
 
 
@@ -48,6 +56,52 @@ def test_checkpoint_round_trip(channels: int) -> None:
     assert architecture is (SAFELIGHT if channels == 4 else SAFELIGHT_XTRANS)
     packed, told = torch.rand(1, channels, 16, 32), conditions(NOISE)
     assert torch.equal(architecture.load(state)(packed, told), network(packed, told))
+
+
+@pytest.mark.parametrize("channels", [4, 9])
+def test_older_weights_have_no_spread(channels: int) -> None:
+    torch.manual_seed(0)
+    network = Safelight(channels, SMALL, spreads=0).eval().requires_grad_(False)
+    packed, told = torch.rand(1, channels, 16, 32), conditions(NOISE)
+    loaded = identify(shapes_of(network.state_dict())).load(network.state_dict())
+    assert torch.equal(loaded(packed, told), network(packed, told))
+    body = condition(loaded, told)
+    assert torch.allclose(body(packed), network(packed, told), atol=1e-5)
+
+
+@pytest.mark.parametrize("cfa", [BAYER, XTRANS], ids=["bayer", "xtrans"])
+def test_each_site_has_its_own_color_in_the_picture(cfa: CFA) -> None:
+    picture = torch.rand(1, 3, 12, 12)
+    packed = pack_mosaic(sample_mosaic(picture, cfa)[:, None], cfa)
+    sites = pixel_unshuffle(packed, UNSHUFFLE)
+    colors = pixel_unshuffle(picture, 4 if cfa == BAYER else 6)
+    assert torch.equal(colors[:, find_own_colors(packed.shape[1])], sites)
+
+
+def test_only_what_the_picture_lacks_of_the_mosaic_is_spread() -> None:
+    """One site that is off changes the picture around it by its filter, and nothing else does."""
+    torch.manual_seed(3)
+    layer = Spread(32, 48, 3, padding=1, bias=False).requires_grad_(False)
+    picture, gates = torch.rand(1, 48, 5, 5), torch.rand(1, 32, 5, 5)
+    mosaic = picture[:, find_own_colors(4)]
+    assert torch.equal(layer(picture, mosaic, gates, torch.float32), picture)
+    mosaic[0, 6, 2, 2] += 0.5
+    found = layer(picture, mosaic, gates, torch.float32) - picture
+    both = 0.5 * gates[0, [6, 22], 2, 2]
+    expected = (layer.weight[:, [6, 22]] * both[:, None, None]).sum(1).flip(1, 2)
+    assert torch.allclose(found[0, :, 1:4, 1:4], expected, atol=1e-6)
+    assert found.abs().amax((0, 1)).count_nonzero() == 9
+
+
+def test_the_noisier_a_photo_is_the_less_is_spread() -> None:
+    """Wiener's share: half where the root of the light is as noisy as the picture is wrong."""
+    equal = 4 * PICTURE_ERROR**2
+    network = Safelight(widths=SMALL).requires_grad_(False)
+    shares = [
+        float(network.modulation(conditions(Noise(shot, 1e-3 * shot, "given"))).spread.mean())
+        for shot in (equal / 9, equal, 9 * equal)
+    ]
+    assert shares == pytest.approx([0.9, 0.5, 0.1], rel=1e-4)
 
 
 @pytest.mark.parametrize("channels", [4, 9])
