@@ -40,7 +40,8 @@ def begin_with(network: Safelight, state: State) -> None:
 
     Beside a narrower one's features the new ones are random and change no other yet, so that the
     picture is the same (Source: Chen et al., "Net2Net", ICLR 2016, section 2.1, with zeros for
-    copies). Of another sensor's all but the first and the last layer is taken. Raises UsageError
+    copies). Of another sensor's all but the first and the last layers is taken. Older weights
+    spread nothing of what the picture lacks; here that begins as without weights. Raises UsageError
     for weights of another kind, and for wider ones.
     """
     known = identify(shapes_of(state)).load(state)
@@ -53,7 +54,7 @@ def begin_with(network: Safelight, state: State) -> None:
     ends = (body.enter, body.leave, body.gate, body.spread, body.spread_gate)
     layers = dict(known.body.named_modules())
     for name, layer in body.named_modules():
-        old = layers.get(name)  # older weights have no spread
+        old = layers.get(name)
         convolves = isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
         if convolves and old is not None and (same_sensor or layer not in ends):
             _widen(layer, old, sites if layer is body.leave else 0)

@@ -20,7 +20,7 @@ from darkroom.raw.image import CFA
 SHOT = (6e-5, 3e-2)
 
 # Photos that need little amplification: this share has up to so many decades less noise.
-BRIGHT_SHARE = 0.3
+BRIGHT_SHARE = 0.45
 BRIGHT_DECADES = 2.5
 
 # Read noise in electrons, so that its std is shot * electrons. The same pairs give 4.

@@ -23,9 +23,10 @@ LINEAR = srgb_decode(torch.arange(256) / 255).numpy()
 RED_GAIN = (1.3, 2.6)
 BLUE_GAIN = (1.2, 3.2)
 
-# Photographs that people publish are vivid: beside light's, SID's long exposures and Kodak's scenes
-# have a third of their energy of colour, at all scales. Three scenes of four keep so much of it.
-COLOR_KEPT = (0.2, 1.0)
+# Published photographs are vivid in every detail: beside light's, their energy of colour is three
+# times that of Kodak's scenes in the finest octave. Three of four keep so much of its detail.
+COLOR_DETAIL_KEPT = (0.2, 1.0)
+COLOR_SIGMA = 2.0  # pixels; what is coarser is no detail
 
 # Scenes as bright as a day and as dark as a street corner at night.
 BRIGHTNESS = (0.06, 1.3)
@@ -72,7 +73,7 @@ def draw_crop(photos: list[NDArray[np.uint8]], size: int, generator: Generator) 
     """Cut one random square out of a random photo, flipped and turned: (3, size, size) linear.
 
     A third of them are averaged down from twice the size, a fifth softened as by lenses, three of
-    four less colourful.
+    four less colourful in their detail.
     """
 
     def draw(end: int) -> int:
@@ -89,8 +90,10 @@ def draw_crop(photos: list[NDArray[np.uint8]], size: int, generator: Generator) 
     if draw(5) < 1:
         linear = soften(linear, 0.4 + 1.2 * float(torch.rand((), generator=generator)))
     if draw(4):
-        low, high = COLOR_KEPT
-        linear = fade(linear, low + (high - low) * float(torch.rand((), generator=generator)))
+        low, high = COLOR_DETAIL_KEPT
+        linear = fade_detail(
+            linear, low + (high - low) * float(torch.rand((), generator=generator))
+        )
     if draw(3) == 0:
         linear = relight(linear, 8 * float(torch.rand((), generator=generator)))
     linear = torch.rot90(linear, draw(4), (1, 2))
@@ -106,10 +109,11 @@ def soften(image: Tensor, sigma: float) -> Tensor:
     return functional.conv2d(rows, taps.transpose(2, 3), groups=3)[0]
 
 
-def fade(image: Tensor, kept: float) -> Tensor:
-    """Move the colours of (3, H, W) linear sRGB towards gray of the same luminance."""
+def fade_detail(image: Tensor, kept: float) -> Tensor:
+    """Keep a share of the colours' detail of (3, H, W) linear sRGB, and all of the luminance's."""
     luminance = torch.einsum("c,chw->hw", torch.tensor(SRGB_TO_XYZ[1]).to(image), image)
-    return torch.lerp(luminance.expand_as(image), image, kept)
+    color = image - luminance
+    return (luminance + torch.lerp(soften(color, COLOR_SIGMA), color, kept)).clamp(min=0)
 
 
 def relight(image: Tensor, boost: float) -> Tensor:

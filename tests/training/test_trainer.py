@@ -33,7 +33,14 @@ from darkroom.training.noise_model import (
     expose,
     quantise,
 )
-from darkroom.training.scenes import Scenes, draw_cameras, draw_scenes, fade, load_photos, relight
+from darkroom.training.scenes import (
+    Scenes,
+    draw_cameras,
+    draw_scenes,
+    fade_detail,
+    load_photos,
+    relight,
+)
 from darkroom.training.trainer import (
     Recipe,
     TrainingRun,
@@ -235,19 +242,16 @@ def test_scenes_are_what_a_camera_sees() -> None:
     assert torch.allclose(back, torch.ones(4, 3), atol=1e-5)
 
 
-def test_fading_keeps_gray_and_luminance() -> None:
-    image = torch.rand(3, 5, 6)
-    luminance = torch.tensor([0.2126, 0.7152, 0.0722])
-    faded = fade(image, 0.4)
-    for picture in (image, faded):
-        assert torch.allclose(
-            torch.einsum("c,chw->hw", luminance, picture),
-            torch.einsum("c,chw->hw", luminance, image),
-            atol=1e-4,
-        )
-    assert torch.allclose(faded[0] - faded[1], 0.4 * (image[0] - image[1]), atol=1e-6)
-    gray = torch.rand(1, 5, 6).expand(3, 5, 6)
-    assert torch.allclose(fade(gray, 0.2), gray, atol=1e-6)
+def test_faded_detail_keeps_luminance_and_large_areas() -> None:
+    image = 0.5 + 0.1 * torch.rand(3, 32, 32)
+    faded = fade_detail(image, 0.4)
+    weights = torch.tensor([0.2126, 0.7152, 0.0722])
+    light = [torch.einsum("c,chw->hw", weights, picture) for picture in (image, faded)]
+    assert torch.allclose(*light, atol=1e-4)
+    detail = [float((one[0] - one[1]).std()) for one in (image, faded)]
+    assert detail[1] == pytest.approx(0.4 * detail[0], rel=0.1)
+    even = torch.tensor([0.9, 0.1, 0.2])[:, None, None].expand(3, 32, 32)
+    assert torch.allclose(fade_detail(even, 0.2), even, atol=1e-6)
 
 
 def test_relighting_only_touches_highlights() -> None:

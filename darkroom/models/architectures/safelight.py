@@ -48,12 +48,12 @@ LARGE_WIDTHS = (104, 144, 208, 288)
 # Without a slope for negatives a quarter of some layers' features died in training.
 LEAK = 0.1
 
-# How often what the picture lacks of the mosaic is spread over it, gated in its own way each time.
+# In so many ways, each gated by itself, what the picture lacks of the mosaic is spread over it.
 SPREADS = 2
-# Root mean square error of a picture without noise, in the root of the light, whose part of what
-# is lacking bears spreading: the rest is noise (Wiener's filter). Source: measured on photos at
-# ratio 1 and 10, where half and a quarter of what Malvar's filters spread is best.
-PICTURE_ERROR = 0.0065
+# Std of the noise in the root of the light at which only a quarter is spread: Wiener's share of the
+# signal, squared. Source: measured on simulated photos at ratio 1, 10 and 100, where 0.5, 0.21 and
+# 0.01 of what Malvar's filters spread is best.
+SPREAD_NOISE = 0.0105
 
 HIDDEN = 64
 # Where the logarithms of shot noise, read noise and white balance lie in training, and how far.
@@ -318,9 +318,9 @@ class Safelight(nn.Module):
         ]
         offset = balance.mean(1) * read.square() / shot
         offset = offset.clamp(min=MIN_OFFSET)[:, None, None, None]
-        # The root of the light has half the slope of the root of its noise: a quarter is left.
+        # Of the variance of shot noise the root of the light leaves a quarter, at all levels.
         noise = (shot / 4)[:, None, None, None]
-        spread = (1 + spread) * PICTURE_ERROR**2 / (PICTURE_ERROR**2 + noise)
+        spread = (1 + spread) / (1 + noise / SPREAD_NOISE**2) ** 2
         return Modulation(films, 1 + head, spread, offset)
 
 

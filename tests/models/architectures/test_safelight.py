@@ -8,9 +8,9 @@ from darkroom.errors import UsageError
 from darkroom.models.architectures import identify
 from darkroom.models.architectures.base import Conditions, shapes_of
 from darkroom.models.architectures.safelight import (
-    PICTURE_ERROR,
     SAFELIGHT,
     SAFELIGHT_XTRANS,
+    SPREAD_NOISE,
     UNSHUFFLE,
     Body,
     Safelight,
@@ -94,14 +94,14 @@ def test_only_what_the_picture_lacks_of_the_mosaic_is_spread() -> None:
 
 
 def test_the_noisier_a_photo_is_the_less_is_spread() -> None:
-    """Wiener's share: half where the root of the light is as noisy as the picture is wrong."""
-    equal = 4 * PICTURE_ERROR**2
+    """A quarter where the root of the light has that noise, as light has at 4 times its square."""
+    equal = 4 * SPREAD_NOISE**2
     network = Safelight(widths=SMALL).requires_grad_(False)
     shares = [
         float(network.modulation(conditions(Noise(shot, 1e-3 * shot, "given"))).spread.mean())
         for shot in (equal / 9, equal, 9 * equal)
     ]
-    assert shares == pytest.approx([0.9, 0.5, 0.1], rel=1e-4)
+    assert shares == pytest.approx([0.81, 0.25, 0.01], rel=1e-4)
 
 
 @pytest.mark.parametrize("channels", [4, 9])
