@@ -181,7 +181,7 @@ def test_it_runs_only_when_tuned(bundled: Model) -> None:
 
 @pytest.mark.parametrize("sensor", Sensor)
 @pytest.mark.parametrize(
-    ("name", "size", "gmacs"), [("safelight", 4e6, 120), ("safelight-large", 16e6, 600)]
+    ("name", "size", "gmacs"), [("safelight", 4e6, 130), ("safelight-large", 16e6, 600)]
 )
 def test_it_is_small_enough(name: str, size: float, gmacs: float, sensor: Sensor) -> None:
     """At most 4 and 16 MB as bundled, in float16, and its twin too; the work is what is stated."""
