@@ -129,7 +129,7 @@ class Leave(nn.Conv2d):
         return exact.add_(half)
 
 
-class Spread(nn.Conv2d):
+class ResidualInterpolation(nn.Conv2d):
     """Corrects a picture by what it lacks of the mosaic, at the sites and in the colours around.
 
     Source: Kiku et al., "Residual interpolation for color image demosaicking", ICIP 2013, section
@@ -208,7 +208,7 @@ class Body(nn.Module):
         self.spreads = spreads
         if spreads:
             self.spread_gate = nn.Conv2d(widths[0], spreads * sites, 1)
-            self.spread = Spread(spreads * sites, colors, 3, padding=1, bias=False)
+            self.spread = ResidualInterpolation(spreads * sites, colors, 3, padding=1, bias=False)
             nn.init.zeros_(self.spread.weight)
 
     @property

@@ -13,8 +13,8 @@ from darkroom.models.architectures.safelight import (
     SPREAD_NOISE,
     UNSHUFFLE,
     Body,
+    ResidualInterpolation,
     Safelight,
-    Spread,
     condition,
     find_own_colors,
 )
@@ -81,7 +81,7 @@ def test_each_site_has_its_own_color_in_the_picture(cfa: CFA) -> None:
 def test_only_what_the_picture_lacks_of_the_mosaic_is_spread() -> None:
     """One site that is off changes the picture around it by its filter, and nothing else does."""
     torch.manual_seed(3)
-    layer = Spread(32, 48, 3, padding=1, bias=False).requires_grad_(False)
+    layer = ResidualInterpolation(32, 48, 3, padding=1, bias=False).requires_grad_(False)
     picture, gates = torch.rand(1, 48, 5, 5), torch.rand(1, 32, 5, 5)
     mosaic = picture[:, find_own_colors(4)]
     assert torch.equal(layer(picture, mosaic, gates, torch.float32), picture)

@@ -165,6 +165,7 @@ def test_a_training_step_is_the_literal_one(tmp_path: Path) -> None:
     with torch.no_grad():
         for one in network.tuner[-1].parameters():  # else what it is told would change nothing
             one.normal_(0, 0.05)
+        network.body.spread.weight.normal_(0, 0.05)  # nor would its gates
     loss = safelight_loss(paint(network, batch), batch.targets, network, 0)
     loss.backward()
     wanted, state = literal_step(network, window, gain)
