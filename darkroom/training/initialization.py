@@ -7,7 +7,8 @@ from torch.nn import functional
 from darkroom.errors import UsageError
 from darkroom.models.architectures import identify
 from darkroom.models.architectures.base import State, shapes_of
-from darkroom.models.architectures.safelight import UNSHUFFLE, Safelight
+from darkroom.models.architectures.safelight import Safelight
+from darkroom.models.architectures.safelight_layers import UNSHUFFLE
 from darkroom.mosaic.demosaic import demosaic
 
 FEATURES_AT_START = 0.3

@@ -19,6 +19,7 @@ from darkroom.models.denoise import BlendedModel
 from darkroom.models.memory import _Peak
 from darkroom.models.model import Model, place_network
 from darkroom.models.row_bands import HeldRows, Recording
+from darkroom.models.row_operations import _shuffle_to_planes
 from darkroom.models.summary import TYPICAL
 from darkroom.models.tiling import run_tiled, run_tiles
 
@@ -110,6 +111,82 @@ def test_any_size_and_band(height: int, width: int, band: int) -> None:
     network, packed = Toy().eval(), torch.rand(2, 2, 4 * height, 4 * width)
     with torch.inference_mode():
         assert_alike(by_rows(network, packed, band), network(packed))
+
+
+class Program(nn.Module):
+    """Steps given by number, each of what earlier ones made: in place, from afar, seen twice."""
+
+    def __init__(self, steps: list[tuple[int, int, int]]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.steps, self.conv = steps, nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made, seen_twice = [x * 0.5], set()
+        for kind, one, other in self.steps:
+            a, b = made[one % len(made)], made[other % len(made)]
+            match kind:
+                case 0:
+                    made.append(self.conv(a))
+                case 1:
+                    made.append(a + b)
+                case 2:
+                    made.append(b * a.sigmoid())
+                case 3:
+                    made.append((a - 0.1).abs().clamp(max=1))
+                case 4:
+                    made.append(functional.leaky_relu(a, 0.1))
+                case 5:
+                    made.append(a.contiguous())  # the same memory, which torch would change twice
+                    seen_twice |= {one % len(made[:-1]), len(made) - 1}
+                case 6 if one % len(made) not in seen_twice:
+                    a.mul_(0.9).add_(b)
+                case 7 if one % len(made) not in seen_twice:
+                    functional.leaky_relu(a, 0.1, inplace=True)
+        return made[-1] + 0
+
+
+STEPS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 9), st.integers(0, 9)), max_size=16)
+
+
+@given(STEPS, st.integers(1, 9))
+@settings(max_examples=150, deadline=None)
+def test_any_steps(steps: list[tuple[int, int, int]], band: int) -> None:
+    """What is made in the place of rows that are still to be read would show."""
+    network, packed = Program(steps).eval(), torch.rand(1, 3, 17, 3)
+    kept = packed.clone()
+    with torch.inference_mode():
+        assert_alike(by_rows(network, packed, band), network(packed))
+    assert torch.equal(packed, kept)
+
+
+def test_rows_are_made_where_those_lie_that_nothing_reads_any_more() -> None:
+    class Network(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            fresh = x * 2
+            return (fresh + x).sigmoid()
+
+    packed = torch.rand(1, 2, 8, 4)
+    made: list[int] = []
+
+    class Watched(HeldRows):
+        def add(self, rows: Tensor) -> None:
+            made.append(rows.data_ptr())
+            super().add(rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("darkroom.models.row_bands.HeldRows", Watched)
+        assert torch.equal(by_rows(Network(), packed, 8), (packed * 3).sigmoid())
+    photo, fresh, added, curved = made
+    assert photo != fresh == added == curved
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pixels_go_to_their_places(factor: int, dtype: torch.dtype) -> None:
+    x = torch.randn(2, 3 * factor**2, 5, 7).to(dtype)
+    for rows in (x, x.contiguous(memory_format=torch.channels_last), x[:, :, 1:4]):
+        assert torch.equal(_shuffle_to_planes(rows, factor), functional.pixel_shuffle(rows, factor))
 
 
 def test_a_row_too_few_would_show() -> None:

@@ -11,11 +11,13 @@ from darkroom.models.architectures.safelight import (
     SAFELIGHT,
     SAFELIGHT_XTRANS,
     SPREAD_NOISE,
-    UNSHUFFLE,
     Body,
-    ResidualInterpolation,
     Safelight,
     condition,
+)
+from darkroom.models.architectures.safelight_layers import (
+    UNSHUFFLE,
+    ResidualInterpolation,
     find_own_colors,
 )
 from darkroom.models.loading import load_model
