@@ -31,7 +31,10 @@ def measure_loss(output: Tensor, scenes: Scenes, structure: bool) -> Tensor:
     little of the error in linear light, and with `structure` what is missing to a structural
     similarity of 1. Photos with little noise count for more than their small errors.
     """
-    target = scenes.camera_rgb.clamp(max=1)
+    truth = scenes.camera_rgb
+    # What is shown of light above white is white, however far above it the picture is.
+    above = torch.minimum(output.detach().clamp(min=1), truth)
+    target = torch.where(truth > 1, above, truth)
 
     def seen(camera_rgb: Tensor) -> Tensor:
         srgb = torch.einsum("nij,njhw->nihw", scenes.camera_to_srgb, camera_rgb)

@@ -446,6 +446,22 @@ def test_an_error_costs_more_in_the_shadows() -> None:
     assert cost(0.01) > 1.7 * cost(0.5), "photos with small errors count for more"
 
 
+def test_light_above_white_may_be_anything_from_white_on() -> None:
+    """As far as it goes: what is shown of it is white. Below white it is as wrong as it is."""
+    truth = torch.full((1, 3, 8, 8), 0.5)
+    truth[..., :4] = 1.5
+    scenes = Scenes(truth, torch.ones(1, 3), torch.eye(3)[None])
+
+    def cost(bright: float) -> float:
+        picture = truth.clone()
+        picture[..., :4] = bright
+        return float(loss.measure_loss(picture, scenes, structure=True))
+
+    assert cost(1.0) == cost(1.2) == cost(1.5)
+    assert cost(0.98) > 2 * cost(1.0)
+    assert cost(1.52) > 2 * cost(1.0)
+
+
 def test_a_cast_costs_more_than_noise_that_is_as_wrong() -> None:
     truth = torch.full((1, 3, 64, 64), 0.1)
     scenes = Scenes(truth, torch.ones(1, 3), torch.eye(3)[None])
