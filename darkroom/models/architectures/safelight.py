@@ -150,7 +150,7 @@ class Body(nn.Module):
         films = iter([None] * len(self.modulated) if modulation is None else modulation.films)
 
         inner = self.enter.weight.dtype
-        x = self.enter(torch.cat([light, bent], dim=1).to(inner))
+        x = self.enter(torch.cat([light.to(inner), bent.to(inner)], dim=1))
         film = next(films)
         x = x if film is None else film(x)
         # No activation between coarser scales: a rectifier there starves whole levels to death.
