@@ -1,5 +1,6 @@
 """Clean scenes for training: photographs turned into what a perfect camera would have measured."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,11 @@ COLOR_SIGMA = 2.0  # pixels; what is coarser is no detail
 
 # Scenes as bright as a day and as dark as a street corner at night.
 BRIGHTNESS = (0.06, 1.3)
+
+# One scene of six has a lit window: a half of the frame or a strip, so many stops brighter.
+WINDOW_SHARE = 1 / 6
+WINDOW_STOPS = (1.0, 5.0)
+STRIP_WIDTH = (4.0, 80.0)  # pixels
 
 # Light that lenses scatter over everything, as a share of the scene's mean: no real black is 0,
 # as it is in photographs that have been developed.
@@ -131,6 +137,23 @@ def draw_light(count: int, size: int, generator: Generator) -> Tensor:
     return torch.where(uneven, torch.exp2(depth * field), 1.0)
 
 
+def draw_windows(count: int, size: int, generator: Generator) -> Tensor:
+    """(N, 1, size, size) light with hard edges, as of lit windows at night, 1 where there is none.
+
+    Photographs hold few of them: where they clip, what `relight` gives back rises slowly.
+    """
+    angle = uniform(0, 2 * math.pi, count, generator)
+    middle = uniform(-0.35, 0.35, count, generator) * size
+    side = torch.arange(size) - size / 2
+    beyond = angle.sin() * side[:, None] + angle.cos() * side - middle
+    half_width = uniform(*STRIP_WIDTH, count, generator) / 2
+    strips = torch.rand(count, 1, 1, generator=generator) < 0.5
+    inside = torch.where(strips, half_width - beyond.abs(), beyond)
+    lit = torch.rand(count, 1, 1, generator=generator) < WINDOW_SHARE
+    brighter = torch.exp2(uniform(*WINDOW_STOPS, count, generator)) - 1
+    return (1 + lit * brighter * (inside + 0.5).clamp(0, 1))[:, None]
+
+
 def draw_scenes(
     photos: list[NDArray[np.uint8]], count: int, size: int, generator: Generator
 ) -> Scenes:
@@ -138,6 +161,7 @@ def draw_scenes(
     linear = torch.stack([draw_crop(photos, size, generator) for _ in range(count)])
     linear = linear * log_uniform(*BRIGHTNESS, count, generator)[..., None]
     linear = linear * draw_light(count, size, generator)
+    linear = linear * draw_windows(count, size, generator)
     flare = log_uniform(*FLARE, count, generator)[..., None]
     linear = linear + flare * linear.mean((1, 2, 3), keepdim=True)
 

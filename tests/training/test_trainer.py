@@ -37,6 +37,7 @@ from darkroom.training.scenes import (
     Scenes,
     draw_cameras,
     draw_scenes,
+    draw_windows,
     fade_detail,
     load_photos,
     relight,
@@ -254,6 +255,20 @@ def test_faded_detail_keeps_luminance_and_large_areas() -> None:
     assert detail[1] == pytest.approx(0.4 * detail[0], rel=1e-3)
     even = torch.tensor([0.9, 0.1, 0.2])[:, None, None].expand(3, 32, 32)
     assert torch.allclose(fade_detail(even, 0.2), even, atol=1e-6)
+
+
+def test_windows_are_lit_evenly_and_end_within_a_pixel() -> None:
+    generator = torch.Generator().manual_seed(5)
+    light = draw_windows(600, 48, generator)
+    brightest = light.amax((1, 2, 3))
+    lit = brightest > 1
+    assert abs(float(lit.float().mean()) - 1 / 6) < 0.05  # three deviations of 600 draws
+    assert light.min() == 1
+    assert float(brightest.max()) <= 2**5
+    levels = (light[lit] - 1) / (brightest[lit] - 1)[:, None, None, None]
+    between = ((levels > 0) & (levels < 1)).float().mean((1, 2, 3))
+    # Two edges at most, each through 48 * sqrt(2) pixels, and 2 pixels wide in their rows.
+    assert float(between.max()) < 2 * 1.5 * 2 * 48 / 48**2
 
 
 def test_relighting_only_touches_highlights() -> None:
