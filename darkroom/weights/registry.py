@@ -190,8 +190,8 @@ _ALL = (
     _safelight(
         "safelight",
         2_261_474,
-        "4f32ae107f1d453787c84aa3561b44ead1f9a50f994ae7711633779de19089fb",
-        scores=(Score(_SID_CROPS, 33.97, 0.888, "2026-11-22"),),
+        "e5524e15b81f1c8fdaaec3fc6b2b7db9165860bd7d68d0b00f5b015e782c8581",
+        scores=(Score(_SID_CROPS, 34.00, 0.888, "2026-11-22"),),
         gmacs=129.9,
         description="the default: any Bayer camera, small and fast",
     ),
