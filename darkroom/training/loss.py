@@ -29,7 +29,8 @@ def measure_loss(output: Tensor, scenes: Scenes, structure: bool) -> Tensor:
 
     The mean absolute and the root mean square error, the mean absolute error of areas' means, a
     little of the error in linear light, and with `structure` what is missing to a structural
-    similarity of 1. Photos with little noise count for more than their small errors.
+    similarity of 1. Photos with little noise count for more than their small errors. Of light above
+    white anything from white to that light is right.
     """
     truth = scenes.camera_rgb
     # What is shown of light above white is white, however far above it the picture is.
