@@ -250,8 +250,11 @@ class HighDynamicRangeModel:
         brightest = float(window.max())
         steps = list(zip([1.0, *(e.factor for e in self.exposures)], self.exposures, strict=False))
         needed = [e for above, e in steps if above * FROM < brightest] or [self.exposures[0]]
-        full = _saturated(window, self.saturated).float()[None, None]
+        over = window >= _limits(window, self.saturated)
+        full = over.any(0).float()[None, None]
         near = functional.avg_pool2d(full, 5, 1, 2).mul_(NEAR).clamp_(max=1)
+        # White of all colours ends as sharply as its light does, others fade over pixels.
+        surely = over.all(0) & (near[0, 0] == 1)
         # Of a saturated colour nobody knows how much there was, so there is no colour.
         window = window.lerp(window.clamp(max=self.white), (full * near)[0])
         share = functional.avg_pool2d(full, 3, 1, 1, count_include_pad=False)
@@ -264,6 +267,7 @@ class HighDynamicRangeModel:
 
         near = fit(near, 1)[0]
         merged.lerp_(merged.new_tensor(self.white), fit(share, 1))
+        merged.masked_fill_(_repeat(surely.to(merged.device), scale)[inside], self.white)
         # Beside a clipped lamp a network sees white; so it is the neighbourhood that decides.
         cells = _cells(window)[None]
         light = fit(functional.max_pool2d(cells.amax(1, keepdim=True), 3, 1, 1), CELL)[0]
@@ -275,7 +279,7 @@ class HighDynamicRangeModel:
         if brightest > LIT * SPECKS[0]:
             merged = _without_specks(merged)
         crop = scale_window(inner, (wide[0].start, wide[1].start), scale)
-        mask = flags.to(merged.device).repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+        mask = _repeat(flags.to(merged.device), scale)
         place = scale_window(inner, (0, 0), scale)
         return Extension(*place, merged[:, *crop], light[crop], mask)
 
@@ -311,8 +315,12 @@ class Extension(NamedTuple):
 def _surroundings(bright: Tensor, height: int, width: int) -> Tensor:
     """Return the surroundings of bright cells in a packed photo: (h, w) bool."""
     wide = functional.max_pool2d(bright[None, None].float(), 2 * REACH + 1, 1, REACH)
-    sites = (wide[0, 0] > 0).repeat_interleave(CELL, 0).repeat_interleave(CELL, 1)
-    return sites[:height, :width]
+    return _repeat(wide[0, 0] > 0, CELL)[:height, :width]
+
+
+def _repeat(flags: Tensor, times: int) -> Tensor:
+    """Return each of (h, w) so many times each way."""
+    return flags.repeat_interleave(times, 0).repeat_interleave(times, 1)
 
 
 def _merge(bright: Tensor, dark: Tensor, near: Tensor, factor: float) -> Tensor:
