@@ -157,11 +157,11 @@ def read_recipe(name: str, paper: Any) -> Any:
 
 
 def _takes_bfloat16(request: PairRequest) -> bool:
-    from darkroom.models.device import native_bfloat16
+    from darkroom.models.device import prefers_bfloat16
 
     if request.precision not in ("fp32", "bf16", "auto"):
         raise UsageError(f"--precision {request.precision}: give fp32, bf16 or auto")
-    native = request.device != "cpu" or native_bfloat16()
+    native = request.device != "cpu" or prefers_bfloat16()
     return request.precision == "bf16" or (request.precision == "auto" and native)
 
 

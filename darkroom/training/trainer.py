@@ -18,7 +18,7 @@ from darkroom.calibration.profile import SensorNoise
 from darkroom.errors import UsageError
 from darkroom.models.architectures.base import Conditions
 from darkroom.models.architectures.safelight import LARGE_WIDTHS, WIDTHS, Safelight
-from darkroom.models.device import find_device, native_bfloat16
+from darkroom.models.device import find_device, prefers_bfloat16
 from darkroom.mosaic.demosaic import pack_mosaic, sample_mosaic
 from darkroom.mosaic.packing import BAYER, COLORS_OF_CHANNELS, XTRANS
 from darkroom.output.atomic import atomic_write, make_folder, remove_strays
@@ -221,7 +221,7 @@ class TrainingRun:
         self.recipe = recipe
         self.step = 0
         # Half precision halves a step where the machine multiplies in it.
-        self.bfloat16 = recipe.device != "cpu" or native_bfloat16()
+        self.bfloat16 = recipe.device != "cpu" or prefers_bfloat16()
         if recipe.device.startswith("cuda"):  # or resuming would not be to the bit
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         widths = LARGE_WIDTHS if recipe.large else WIDTHS

@@ -100,7 +100,7 @@ def test_sixteen_bits_are_timed_as_they_are_enhanced(
     asked: dict[str, Any], weights: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In float32: `auto` was resolved as for 8 bits before."""
-    monkeypatch.setattr(device, "native_bfloat16", lambda: True)
+    monkeypatch.setattr(device, "prefers_bfloat16", lambda: True)
     arguments = ("-m", weights, "--device", "cpu", "--size", "0.1")
     for bits, dtype in ((8, torch.bfloat16), (16, torch.float32)):
         assert run(*arguments, "--bits", bits).exit_code == 0

@@ -18,7 +18,7 @@ from darkroom.models.architectures import (
     redi,
     redi_group_norm,
 )
-from darkroom.models.device import find_device, find_dtype, native_bfloat16
+from darkroom.models.device import find_device, find_dtype, prefers_bfloat16
 from darkroom.models.loading import load_model
 from darkroom.pipeline import enhance
 from darkroom.raw.image import Sensor
@@ -256,10 +256,10 @@ def test_devices(monkeypatch):
 
 
 def test_precisions(monkeypatch):
-    monkeypatch.setattr(device, "native_bfloat16", lambda: True)
+    monkeypatch.setattr(device, "prefers_bfloat16", lambda: True)
     assert find_dtype("auto", CPU) is torch.bfloat16
     assert find_dtype("auto", CPU, bits=16) is torch.float32
-    monkeypatch.setattr(device, "native_bfloat16", lambda: False)
+    monkeypatch.setattr(device, "prefers_bfloat16", lambda: False)
     assert find_dtype("auto", CPU) is torch.float32
     assert find_dtype("bf16", CPU) is torch.bfloat16
     assert find_dtype("bf16", CPU, bits=16) is torch.bfloat16
@@ -283,12 +283,15 @@ def test_precisions(monkeypatch):
         ("Features\t: fp asimd bf16 i8mm\n", True),
         ("flags : fpu avx512f avx512_vnni\nbugs : bf16\n", False),
         ("", False),
+        ("vendor_id : AuthenticAMD\nflags : avx512f avx512_bf16\n", True),
+        ("vendor_id : GenuineIntel\nflags : avx512f avx512_bf16\n", False),
+        ("vendor_id : GenuineIntel\nflags : avx512f avx512_bf16 amx_bf16\n", True),
     ],
 )
-def test_native_bfloat16(tmp_path: Path, text: str, native: bool):
+def test_prefers_bfloat16(tmp_path: Path, text: str, native: bool):
     (tmp_path / "cpuinfo").write_text(text)
-    assert native_bfloat16(tmp_path / "cpuinfo") is native
-    assert not native_bfloat16(tmp_path / "missing")
+    assert prefers_bfloat16(tmp_path / "cpuinfo") is native
+    assert not prefers_bfloat16(tmp_path / "missing")
 
 
 @pytest.mark.parametrize("name", ["safelight", "safelight-large"])
