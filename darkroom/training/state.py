@@ -20,6 +20,9 @@ from darkroom.output.atomic import atomic_write
 STATE = "state.safetensors"
 """Name of the file in a run's folder."""
 
+SAVE_SECONDS = 60.0
+"""From one saving to the next; what came after the last is done again, to the same bits."""
+
 FORMAT = "darkroom-training-1"
 
 DAMAGED = (

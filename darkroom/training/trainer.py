@@ -1,6 +1,7 @@
 """Train safelight: simulated sensors over clean photographs, resumable at any step."""
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -36,6 +37,7 @@ from darkroom.training.noise_model import (
 from darkroom.training.scenes import Scenes, draw_scenes
 from darkroom.training.state import (
     DAMAGED,
+    SAVE_SECONDS,
     STATE,
     damaged,
     load_optimiser,
@@ -305,7 +307,7 @@ def train_network(
     photos: list[NDArray[np.uint8]],
     recipe: Recipe,
     folder: Path,
-    save_every: int = 500,
+    save_seconds: float = SAVE_SECONDS,
     watch: Callable[[TrainingRun, TrainingProgress], None] = lambda run, progress: None,
 ) -> Iterator[TrainingProgress]:
     """Train by `recipe`, or go on where `folder` stands; yields after each step.
@@ -317,10 +319,12 @@ def train_network(
     run = TrainingRun(recipe)
     if (folder / STATE).exists():
         run.restore(folder / STATE)
+    saved = time.monotonic()
     for batch in draw_batches(photos, recipe, run.step):
         progress = run.advance(batch)
-        if run.step % save_every == 0 or run.step == recipe.steps:
+        if run.step == recipe.steps or time.monotonic() - saved >= save_seconds:
             run.export(folder / f"{recipe.name}.safetensors")
             run.save(folder / STATE)
+            saved = time.monotonic()
         watch(run, progress)
         yield progress

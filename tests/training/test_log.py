@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -50,14 +51,15 @@ def photographs() -> list[np.ndarray]:
 
 
 def train(out: Path, log: TrainingLog, stop: int = RECIPE.steps) -> list[float]:
-    """Train, saving every second step, and stop after `stop` steps as an interruption does."""
+    """Train, and stop after `stop` steps as an interruption does; only even ones are kept."""
     losses = []
-    run = train_network(photographs(), RECIPE, out, save_every=2, watch=log)
-    for progress in run:
-        losses.append(progress.loss)
-        if progress.step == stop:
-            break
-    run.close()
+    for seconds, last in ((0.0, stop - stop % 2), (math.inf, stop)):
+        run = train_network(photographs(), RECIPE, out, seconds, watch=log)
+        for progress in run if len(losses) < last else ():
+            losses.append(progress.loss)
+            if progress.step == last:
+                break
+        run.close()
     return losses
 
 

@@ -334,7 +334,7 @@ def test_stopping_and_resuming_equals_not_stopping(tmp_path: Path, xtrans: bool)
     recipe = replace(RECIPE, xtrans=xtrans, size=48 if xtrans else 32)
     photos = photographs()
     straight = list(train_network(photos, recipe, tmp_path / "straight"))
-    stopped = train_network(photos, recipe, tmp_path / "stopped", save_every=1)
+    stopped = train_network(photos, recipe, tmp_path / "stopped", save_seconds=0)
     halves = [next(stopped), next(stopped)]
     stopped.close()
     halves += list(train_network(photos, recipe, tmp_path / "stopped"))

@@ -28,6 +28,7 @@ from darkroom.training.pairs.networks.base import PairBatch, TrainableNetwork, r
 from darkroom.training.pairs.recipes import PairRecipe
 from darkroom.training.state import (
     DAMAGED,
+    SAVE_SECONDS,
     STATE,
     damaged,
     load_optimiser,
@@ -36,9 +37,6 @@ from darkroom.training.state import (
     write_state,
 )
 from darkroom.weights.checkpoint import read_checkpoint
-
-SAVE_SECONDS = 60.0
-"""From one saving to the next; what came after the last is done again, to the same bits."""
 
 FIRST_EMA = (1, 10)
 """Early on the average follows closely, (1 + step) / (10 + step), as in safelight's training."""
