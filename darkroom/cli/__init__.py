@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from darkroom import __version__
 from darkroom.cli import output
-from darkroom.cli.allocator import check_address_space, use_large_pages, use_one_blas_thread
+from darkroom.cli.allocator import check_address_space, use_one_blas_thread
 from darkroom.cli.choices import expand_groups
 from darkroom.cli.completion import add_completion
 from darkroom.errors import DISK_FULL, DarkroomError, OutputError
@@ -160,7 +160,6 @@ def darkroom(
 ) -> None:
     """Brighten extremely dark RAW photos: RAW in, finished picture out, for any camera."""
     check_address_space()
-    use_large_pages()
     use_one_blas_thread()
 
 

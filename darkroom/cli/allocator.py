@@ -11,8 +11,6 @@ if sys.platform != "win32":
 
 ARENA_MAX = -8
 """Source: glibc, malloc.h, M_ARENA_MAX."""
-LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
-"""Source: PyTorch 2.2, "Enable THP for buffer sizes >=2MB" (#115990)."""
 MIN_ADDRESS_SPACE = 1 << 30
 """Bytes with which a photo of 0.3 MP could just be enhanced; with less, NumPy's BLAS, torch and
 the threads of OpenMP ended the process, or one another's imports."""
@@ -29,15 +27,6 @@ def share_one_arena() -> None:
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
         if mallopt is not None:
             mallopt(ARENA_MAX, 1)
-
-
-def use_large_pages() -> None:
-    """Let torch ask Linux for pages of 2 MB, as NumPy does, unless the user decided otherwise.
-
-    Before torch is imported. A network on 12 MP takes 2.2 GB afresh, 0.53 million pages of 4 kB:
-    3.45 instead of 4.0 processor seconds.
-    """
-    os.environ.setdefault(LARGE_PAGES, "1")
 
 
 def use_one_blas_thread() -> None:
