@@ -27,6 +27,14 @@ from darkroom.color.highlight_windows import (
     widen,
 )
 from darkroom.color.matrix import camera_to_srgb
+from darkroom.color.saturated_sites import (
+    SATURATED,
+    find_saturated,
+    find_unknown_colors,
+    limits_of_channels,
+    lit_share,
+    repeat,
+)
 from darkroom.color.tone_curve import Shoulder
 from darkroom.models.tiling import BandedModel, Grid, TiledModel
 from darkroom.mosaic.packed_photo import PackedPhoto
@@ -48,8 +56,6 @@ REACH = 4
 """Cells on each side of bright ones that belong to their surroundings."""
 BAND, ROWS = 64, 256
 """Rows of packed pixels whose brightness is measured at once: that of cells, that of sites."""
-SATURATED = 0.97
-"""Share of the saturated value from which on a site counts as saturated; noise spreads it."""
 BLUR = 4
 """Pixels each way over which light is averaged for the colour of what is dark beside lights."""
 LIT, SPECKS = 2.0, (2.0, 8.0)
@@ -88,7 +94,7 @@ def with_highlights(
     brightest, sensor_white = _row_maxima(packed), float(white.min())
     # Flat neutral surfaces may be taken for saturated ones; where these are neutral, all is well.
     colored = highest > COLORED * sensor_white
-    if sensor_white < 1 and colored and _is_saturated(packed, brightest, limits):
+    if sensor_white < 1 and colored and _isfind_saturated(packed, brightest, limits):
         peak = sensor_white
     else:
         sensor_white = max(sensor_white, 1.0)
@@ -98,7 +104,7 @@ def with_highlights(
         peak, saturated = 0.0, False
         for rows in _runs(brightest > 1):
             light = torch.as_tensor(packed[:, rows, :])
-            full = _saturated(light, limits)
+            full = find_saturated(light, limits)
             saturated |= bool(full.any())
             cells = _cells(light.masked_fill(full, sensor_white))
             peak = max(peak, float((matrix @ cells.flatten(1)).max()))
@@ -119,23 +125,14 @@ def _row_maxima(packed: Tensor | PackedPhoto) -> Tensor:
     return torch.cat([torch.as_tensor(light).amax(dim=(0, 2)) for light in bands])
 
 
-def _is_saturated(
+def _isfind_saturated(
     packed: Tensor | PackedPhoto, brightest: Tensor, limits: tuple[float, ...]
 ) -> bool:
     """Whether any site of a photo is at its colour's limit; `brightest`: of each row."""
     runs = _runs(brightest >= min(limits))
-    return any(bool(_saturated(torch.as_tensor(packed[:, rows, :]), limits).any()) for rows in runs)
-
-
-def _saturated(packed: Tensor, limits: tuple[float, ...]) -> Tensor:
-    """Return which packed pixels of (C, h, w) hold a site at its colour's limit: (h, w)."""
-    return (packed >= _limits(packed, limits)).any(0)
-
-
-def _limits(packed: Tensor, limits: tuple[float, ...]) -> Tensor:
-    """Return the limits of the colours of packed channels: (C, 1, 1)."""
-    channels = [limits[color] for color in COLORS_OF_CHANNELS[len(packed)]]
-    return packed.new_tensor(channels)[:, None, None]
+    return any(
+        bool(find_saturated(torch.as_tensor(packed[:, rows, :]), limits).any()) for rows in runs
+    )
 
 
 def _cells(packed: Tensor) -> Tensor:
@@ -235,7 +232,7 @@ class HighDynamicRangeModel:
         """Return the cells that may hold light above white, or saturated sites: (h, w) bool."""
         bright = _cells(packed).amax(0) > BRIGHT
         if self.white < 1:
-            full = _saturated(packed, self.saturated).float()[None, None]
+            full = find_saturated(packed, self.saturated).float()[None, None]
             bright |= functional.max_pool2d(full, CELL, ceil_mode=True)[0, 0] > 0
         return bright
 
@@ -250,15 +247,12 @@ class HighDynamicRangeModel:
         brightest = float(window.max())
         steps = list(zip([1.0, *(e.factor for e in self.exposures)], self.exposures, strict=False))
         needed = [e for above, e in steps if above * FROM < brightest] or [self.exposures[0]]
-        over = window >= _limits(window, self.saturated)
-        full = over.any(0).float()[None, None]
+        sites = window >= limits_of_channels(window, self.saturated)
+        full = sites.any(0).float()[None, None]
         near = functional.avg_pool2d(full, 5, 1, 2).mul_(NEAR).clamp_(max=1)
-        # White of all colours ends as sharply as its light does, others fade over pixels.
-        surely = over.all(0) & (near[0, 0] == 1)
+        unknown, known_white = find_unknown_colors(sites, near[0, 0] == 1)
         # Of a saturated colour nobody knows how much there was, so there is no colour.
         window = window.lerp(window.clamp(max=self.white), (full * near)[0])
-        share = functional.avg_pool2d(full, 3, 1, 1, count_include_pad=False)
-        share = share.mul_(2).sub_(1).clamp_(min=0)
         merged = self._run(needed[-1], window, inside)
 
         def fit(part: Tensor, size: int) -> Tensor:
@@ -266,8 +260,9 @@ class HighDynamicRangeModel:
             return pixels[0][:, *inside].to(merged.device)
 
         near = fit(near, 1)[0]
-        merged.lerp_(merged.new_tensor(self.white), fit(share, 1))
-        merged.masked_fill_(_repeat(surely.to(merged.device), scale)[inside], self.white)
+        unknown = unknown[inside].to(merged.device) * lit_share(merged / self.white)
+        merged.lerp_(merged.new_tensor(self.white), unknown)
+        merged.masked_fill_(known_white[inside].to(merged.device), self.white)
         # Beside a clipped lamp a network sees white; so it is the neighbourhood that decides.
         cells = _cells(window)[None]
         light = fit(functional.max_pool2d(cells.amax(1, keepdim=True), 3, 1, 1), CELL)[0]
@@ -279,7 +274,7 @@ class HighDynamicRangeModel:
         if brightest > LIT * SPECKS[0]:
             merged = _without_specks(merged)
         crop = scale_window(inner, (wide[0].start, wide[1].start), scale)
-        mask = _repeat(flags.to(merged.device), scale)
+        mask = repeat(flags.to(merged.device), scale)
         place = scale_window(inner, (0, 0), scale)
         return Extension(*place, merged[:, *crop], light[crop], mask)
 
@@ -315,12 +310,7 @@ class Extension(NamedTuple):
 def _surroundings(bright: Tensor, height: int, width: int) -> Tensor:
     """Return the surroundings of bright cells in a packed photo: (h, w) bool."""
     wide = functional.max_pool2d(bright[None, None].float(), 2 * REACH + 1, 1, REACH)
-    return _repeat(wide[0, 0] > 0, CELL)[:height, :width]
-
-
-def _repeat(flags: Tensor, times: int) -> Tensor:
-    """Return each of (h, w) so many times each way."""
-    return flags.repeat_interleave(times, 0).repeat_interleave(times, 1)
+    return repeat(wide[0, 0] > 0, CELL)[:height, :width]
 
 
 def _merge(bright: Tensor, dark: Tensor, near: Tensor, factor: float) -> Tensor:

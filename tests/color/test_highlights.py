@@ -148,6 +148,19 @@ def test_what_is_dark_beside_saturated_white_stays_dark(safelight: Model) -> Non
     assert found[16:80, 16:48].min() > 0.99
 
 
+@pytest.mark.parametrize("cfa", [BAYER, XTRANS], ids=["bayer", "xtrans"])
+@pytest.mark.parametrize("edge", [46, 47, 48])
+def test_saturated_white_ends_where_its_light_does(safelight: Model, cfa: CFA, edge: int) -> None:
+    """Wherever packed pixels begin: the first column of 0.1 was up to 0.40, and is 0.17 at most."""
+    light = np.full((SIDE, SIDE, 3), 3.0, np.float32)
+    light[:, edge:] = 0.1
+    raw = photograph_light("edge", light, 1, cfa)
+    found = shown(safelight.for_sensor(cfa.sensor), raw, gain=given_gain(1.0))[16:80]
+    assert found[:, 16:edge].min() > 0.99
+    assert found[:, edge].mean() < 0.2
+    assert found[:, edge + 1].mean() < 0.13
+
+
 @pytest.mark.parametrize("color", [ORANGE, (0.2, 0.4, 1.0), (0.3, 1.0, 0.4)])
 def test_the_rim_keeps_its_hue(safelight: Model, color: tuple[float, float, float]) -> None:
     """Six degrees, of which the rim's noise is three; clipped it is white or another colour."""
