@@ -213,7 +213,7 @@ _ALL = (
     _safelight(
         "safelight-large-xtrans",
         10_590_722,
-        "828f42b5d5be3e0ee23f91b9e0de59c058b85584c56a2390da4b2ed776f503b0",
+        "7e523840ed654fd8ce12201794cf0091860985418429b8d59f7b58f6bc8469b2",
         gmacs=285.5,
         description="safelight-large's twin for X-Trans sensors, taken by itself",
     ),
