@@ -94,7 +94,7 @@ def with_highlights(
     brightest, sensor_white = _row_maxima(packed), float(white.min())
     # Flat neutral surfaces may be taken for saturated ones; where these are neutral, all is well.
     colored = highest > COLORED * sensor_white
-    if sensor_white < 1 and colored and _isfind_saturated(packed, brightest, limits):
+    if sensor_white < 1 and colored and _is_saturated(packed, brightest, limits):
         peak = sensor_white
     else:
         sensor_white = max(sensor_white, 1.0)
@@ -125,7 +125,7 @@ def _row_maxima(packed: Tensor | PackedPhoto) -> Tensor:
     return torch.cat([torch.as_tensor(light).amax(dim=(0, 2)) for light in bands])
 
 
-def _isfind_saturated(
+def _is_saturated(
     packed: Tensor | PackedPhoto, brightest: Tensor, limits: tuple[float, ...]
 ) -> bool:
     """Whether any site of a photo is at its colour's limit; `brightest`: of each row."""
@@ -250,7 +250,6 @@ class HighDynamicRangeModel:
         sites = window >= limits_of_channels(window, self.saturated)
         full = sites.any(0).float()[None, None]
         near = functional.avg_pool2d(full, 5, 1, 2).mul_(NEAR).clamp_(max=1)
-        unknown, known_white = find_unknown_colors(sites, near[0, 0] == 1)
         # Of a saturated colour nobody knows how much there was, so there is no colour.
         window = window.lerp(window.clamp(max=self.white), (full * near)[0])
         merged = self._run(needed[-1], window, inside)
@@ -259,15 +258,16 @@ class HighDynamicRangeModel:
             pixels = functional.interpolate(part, scale_factor=size * scale, mode="bilinear")
             return pixels[0][:, *inside].to(merged.device)
 
-        near = fit(near, 1)[0]
-        unknown = unknown[inside].to(merged.device) * lit_share(merged / self.white)
-        merged.lerp_(merged.new_tensor(self.white), unknown)
-        merged.masked_fill_(known_white[inside].to(merged.device), self.white)
+        if bool(sites.any()):
+            unknown, known_white = find_unknown_colors(sites, near[0, 0] == 1)
+            unknown = unknown[inside].to(merged.device) * lit_share(merged / self.white)
+            merged.lerp_(merged.new_tensor(self.white), unknown)
+            merged.masked_fill_(known_white[inside].to(merged.device), self.white)
         # Beside a clipped lamp a network sees white; so it is the neighbourhood that decides.
         cells = _cells(window)[None]
         light = fit(functional.max_pool2d(cells.amax(1, keepdim=True), 3, 1, 1), CELL)[0]
         if self.white < 1:  # what is saturated is taken from there however dim it is
-            light = torch.maximum(light, near * (TO * needed[-1].factor))
+            light = torch.maximum(light, fit(near, 1)[0] * (TO * needed[-1].factor))
         for exposure in needed[-2::-1]:
             bright = self._run(exposure, window, inside)
             merged = _merge(bright, merged, light, exposure.factor)

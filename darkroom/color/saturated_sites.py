@@ -5,14 +5,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from darkroom.mosaic.demosaic import unpack_mosaic
-from darkroom.mosaic.packing import COLORS_OF_CHANNELS
+from darkroom.mosaic.packing import BAYER, COLORS_OF_CHANNELS, XTRANS
 
 SATURATED = 0.97
 """Share of the saturated value from which on a site counts as saturated; noise spreads it."""
-FADE, FROM = 7, 0.1
+FADE, FADE_FROM = 7, 0.1
 """Pixels each way over which colour fades, and the share of them that hold a saturated colour from
 which it begins to; it is gone half of them all later."""
-LIT = (0.1, 0.3)
+LIGHT_ENOUGH = (0.1, 0.3)
 """Light of a pixel, in shares of white, from which on and up to which its colour is in doubt: what
 is darker beside a hard edge is no light that was cut off, and would get a white fringe."""
 
@@ -36,24 +36,36 @@ def find_unknown_colors(sites: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
     are saturated it is white as sharply as the light is. `sites`: (C, h, w), which are saturated.
     `near`: (h, w), where that is not for noise alone.
     """
-    channels = torch.tensor(COLORS_OF_CHANNELS[len(sites)], device=sites.device)
-    there = torch.stack([channels == color for color in range(3)])[:, :, None, None]
-    there = there.expand(3, *sites.shape)
-    mosaics = unpack_mosaic(torch.cat([there & sites, there]).float())
-    taps = mosaics.new_tensor([1.0, 2.0, 1.0])  # linear interpolation of sites two apart
-    sums = functional.conv2d(mosaics, (taps[:, None] * taps)[None, None], padding=1)[:, 0]
-    shares = sums[:3] / sums[3:].clamp(min=1)
-    most = (shares > 0.5).any(0).float()  # so that single ones, which noise makes, do not count
-    around = functional.avg_pool2d(most[None], FADE, 1, FADE // 2, count_include_pad=False)
-    unknown = around[0].sub_(FROM).mul_(2).clamp_(0, 1)
-    own = mosaics[:3, 0].amax(0) > 0
-    white = own & (shares.amin(0) >= 0.5) & repeat(near, len(own) // len(near))
-    return unknown, white
+    saturated = unpack_mosaic(sites[None].byte())[0, 0]
+    cfa = BAYER if len(sites) == len(BAYER.pattern) else XTRANS
+    colors = torch.from_numpy(cfa.channels).byte().to(sites.device)
+    height, width = saturated.shape
+    colors = colors.repeat(height // cfa.period, width // cfa.period)
+    there = torch.stack([(colors == color).byte() for color in range(3)])
+    full, all_of_it = _interpolate(there * saturated), _interpolate(there)
+    full *= 2
+    # Half of a colour's sites are not enough here: single ones, which noise makes, shall not count.
+    unknown = (full > all_of_it).any(0).float()[None]
+    for kernel in ((FADE, 1), (1, FADE)):
+        padding = kernel[0] // 2, kernel[1] // 2
+        unknown = functional.avg_pool2d(unknown, kernel, 1, padding, count_include_pad=False)
+    white = (full >= all_of_it).all(0)
+    white &= saturated.bool()
+    white &= repeat(near, height // len(near))
+    return unknown[0].sub_(FADE_FROM).mul_(2).clamp_(0, 1), white
+
+
+def _interpolate(planes: Tensor) -> Tensor:
+    """Sum (3, H, W) bytes over 3x3 pixels with 1, 2, 1 each way: linear between sites two apart."""
+    rows = functional.pad(planes, (1, 1, 1, 1))
+    rows = rows[:, :-2] + rows[:, 1:-1] + rows[:, 1:-1] + rows[:, 2:]
+    return rows[..., :-2] + rows[..., 1:-1] + rows[..., 1:-1] + rows[..., 2:]
 
 
 def lit_share(light: Tensor) -> Tensor:
     """Return how much (3, H, W) light, white 1, is no dark beside a light, from 0 to 1: (H, W)."""
-    return ((light.amax(0) - LIT[0]) / (LIT[1] - LIT[0])).clamp_(0, 1)
+    low, high = LIGHT_ENOUGH
+    return ((light.amax(0) - low) / (high - low)).clamp_(0, 1)
 
 
 def repeat(flags: Tensor, times: int) -> Tensor:
