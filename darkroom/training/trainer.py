@@ -222,7 +222,7 @@ class TrainingRun:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.step = 0
-        # Half precision halves a step where the machine multiplies in it.
+        # Half precision halves a step where the machine is faster in it.
         self.bfloat16 = recipe.device != "cpu" or prefers_bfloat16()
         if recipe.device.startswith("cuda"):  # or resuming would not be to the bit
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
